@@ -1,8 +1,8 @@
 //! Bytes to lines, without I/O: the bytes that a source read go in, and lines come out.
 //!
 //! This layer knows nothing of files, pipes and time. The boundaries of reads never affect the result. The steps are:
-//! UTF-16 becomes UTF-8, [`EnvelopeSplitter`] unwraps the lines of container runtimes, [`LineSplitter`] splits lines, a [`Decoder`] converts other encodings to UTF-8, [`LineJoiner`]
-//! joins lines, and [`Redactor`] removes secrets.
+//! UTF-16 becomes UTF-8, [`EnvelopeSplitter`] unwraps the lines of container runtimes, [`LineSplitter`] splits lines, a
+//! [`Decoder`] converts other encodings to UTF-8, [`LineJoiner`] joins lines, and [`Redactor`] removes secrets.
 
 mod envelope;
 mod split;

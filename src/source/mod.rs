@@ -6,13 +6,14 @@
 //! follow it. Lines that could not be delivered are a loss event. State events say how the source is doing. A failing
 //! source never ends the daemon.
 //!
-//! Reading order: `driver`, `writer`, `pipeline`, `envelope`, `emit`, `progress`; then the sources `file`, `process`, `journal`,
-//! `push`.
+//! Reading order: `driver`, `writer`, `pipeline`, `origin_state`, `envelope`, `emit`, `progress`; then the sources `file`, `process`,
+//! `journal`, `push`.
 
 mod driver;
 mod writer;
 mod backoff;
 mod pipeline;
+mod origin_state;
 mod envelope;
 mod emit;
 mod progress;

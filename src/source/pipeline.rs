@@ -1,25 +1,19 @@
 //! The line pipeline: turns the bytes that a source read into events of a batch, which are lines and the visible
 //! unfinished line. No I/O.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::mem;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{self, FileSelector, SourceKind, Stream};
-use crate::event::{OpenLine, Origin, Time};
-use crate::line::{
-    CarriageReturnMode, Decoder, Envelope, EnvelopeStream, Line, LineJoiner, LineSplitter, MAX_SECRET_LINES,
-    MultilineRule, Screen, after_carriage_return,
-};
-use crate::progress::MAX_PROGRESS_LINE_SIZE;
+use crate::config::{FileSelector, SourceKind, Stream};
+use crate::event::{OpenLine, Origin};
+use crate::line::{Envelope, EnvelopeStream, MAX_SECRET_LINES};
 use crate::stream::Batch;
 
 use super::ClockReading;
-use super::emit::{OriginOutput, redact, redact_origin};
 use super::envelope::{EnvelopeState, EnvelopeTrack, Lanes, StreamPosition, envelope_format};
+use super::origin_state::{OriginState, PipelineInput};
 use super::progress::SourceProgress;
 
 /// The time after which an unfinished line is shown: most are finished sooner, and would only flicker.
@@ -28,21 +22,9 @@ const OPEN_LINE_DELAY: Duration = Duration::from_millis(200);
 /// The minimum time between two updates of an unfinished line: ten a second are as many as an eye can use.
 const MIN_OPEN_LINE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A block of lines that a program redraws is considered final after this time without a redraw: most programs redraw
-/// several times a second.
-const REDRAW_SETTLE_TIME: Duration = Duration::from_secs(1);
-
-/// The time for which the rest of a line is awaited that a container runtime cut into pieces: the runtime writes the
-/// pieces of a line one after the other, so the rest was lost, or the program drew something that it never ends.
-const MAX_PIECE_WAIT: Duration = Duration::from_mins(1);
-
 /// The distance in bytes at which a private key may begin before the first byte that is read: its lines have 64
 /// characters (RFC 7468, section 2) or 76, and it may be in UTF-16.
 pub(super) const MAX_KEY_LOOKBACK: usize = 160 * MAX_SECRET_LINES;
-
-/// The byte order mark at the start of some UTF-8 files. UTF-16 files have one, too, which is decoded to the same
-/// bytes.
-const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
 /// The pipeline for all bytes of a source, which may have several origins, each with an unfinished line.
 ///
@@ -62,42 +44,6 @@ pub(super) struct LinePipeline {
     shown: Option<usize>,
     /// The time at which an unfinished line was last shown.
     shown_at: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct OriginState {
-    decoder: Decoder,
-    lines: Screen,
-    /// The longest piece of a line that is decoded, in bytes.
-    max_piece: usize,
-    output: OriginOutput,
-    /// Nothing was read yet, and the content before it is not known.
-    nothing_read: bool,
-    /// Joins lines that belong together, with the time to wait for the next one.
-    joined: Option<(LineJoiner, Duration)>,
-    /// The next line is the first of its file.
-    at_file_start: bool,
-    /// The time at which the unfinished line is to be shown.
-    due: Option<Instant>,
-    /// The time at which waiting for further lines that belong together ends.
-    join_due: Option<Instant>,
-    /// The time at which the block that is being redrawn is considered final.
-    settle_due: Option<Instant>,
-    /// The time at which waiting for the next piece of a line, which comes in another envelope, ends.
-    piece_due: Option<Instant>,
-    /// The state after the text that an earlier process emitted, while that is skipped and may contain secrets.
-    skipped: Option<Box<OriginState>>,
-}
-
-/// The causes that complete a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PipelineInput<'a> {
-    /// More bytes arrived.
-    Bytes(&'a [u8]),
-    /// The block is not redrawn any more.
-    Settle,
-    /// Nothing more can come.
-    End,
 }
 
 impl LinePipeline {
@@ -431,211 +377,6 @@ impl LinePipeline {
     }
 }
 
-impl OriginState {
-    fn new(spec: &Stream, at: usize, origin: Origin) -> Self {
-        let mode = match spec.carriage_return {
-            config::CarriageReturn::Fold => CarriageReturnMode::Fold,
-            config::CarriageReturn::Split => CarriageReturnMode::Split,
-            config::CarriageReturn::Keep => CarriageReturnMode::Keep,
-        };
-        let decoder = Decoder::new(spec.encoding.0);
-        let (redact, longest) = redact(spec).map_or((None, spec.max_line), |(redact, longest)| (Some(redact), longest));
-        let joined = spec.multiline.as_ref().map(|multiline| {
-            let expression = multiline.expression.0.clone();
-            let rule =
-                if multiline.begins { MultilineRule::Start(expression) } else { MultilineRule::Continue(expression) };
-            (LineJoiner::new(rule, longest), multiline.timeout)
-        });
-        // Two joined lines have a newline between them.
-        let max_piece = longest - usize::from(joined.is_some());
-        let lines = LineSplitter::new(max_piece, mode).with_source_unit(decoder.source_unit());
-        let draws = mode == CarriageReturnMode::Fold && matches!(spec.source, SourceKind::Process(_));
-        Self {
-            decoder,
-            lines: Screen::new(lines, draws),
-            max_piece,
-            output: OriginOutput {
-                number: at,
-                origin: redact_origin(redact.as_ref(), origin),
-                read: Time::default(),
-                redact,
-                max_line: spec.max_line,
-                envelopes: None,
-            },
-            nothing_read: true,
-            joined,
-            at_file_start: true,
-            due: None,
-            join_due: None,
-            settle_due: None,
-            piece_due: None,
-            skipped: None,
-        }
-    }
-
-    fn push(&mut self, chunk: &[u8], now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
-        (self.output.read, self.nothing_read) = (now.time, false);
-        self.process(PipelineInput::Bytes(chunk), progress, batch);
-        self.settle_due = self.lines.is_drawing().then(|| now.instant + REDRAW_SETTLE_TIME);
-        self.set_join_due(now.instant);
-    }
-
-    /// Examines text that an earlier process emitted, since a secret of several lines may begin in it.
-    fn skip(&mut self, spec: &Stream, text: &[u8], newline: bool) {
-        if self.output.redact.is_none() || (text.is_empty() && !newline) {
-            return;
-        }
-        let mut skipped = self.skipped.take().unwrap_or_else(|| {
-            let mut skipped = Self::new(spec, self.output.number, self.output.origin.clone());
-            skipped.at_file_start = false;
-            skipped.resume_redaction(self);
-            Box::new(skipped)
-        });
-        for text in [text, if newline { b"\n" } else { b"" }] {
-            skipped.process(PipelineInput::Bytes(text), &mut SourceProgress::off(), &mut Batch::new());
-        }
-        self.skipped = Some(skipped);
-    }
-
-    /// Ends the text that an earlier process emitted.
-    fn end_skip(&mut self) {
-        if let Some(mut skipped) = self.skipped.take() {
-            skipped.end_joined(&mut SourceProgress::off(), &mut Batch::new());
-            self.resume_redaction(&skipped);
-        }
-    }
-
-    /// Continues the secret of several lines, if any, at which another state of this origin stopped.
-    fn resume_redaction(&mut self, before: &Self) {
-        if let (Some(redact), Some(before)) = (&mut self.output.redact, &before.output.redact) {
-            redact.resume(before.carry());
-        }
-    }
-
-    /// Restarts the wait for the next piece of an unfinished line.
-    fn wait_for_piece(&mut self, now: Instant) {
-        self.piece_due = (!self.lines.open().is_empty()).then(|| now + MAX_PIECE_WAIT);
-    }
-
-    fn finish(&mut self, now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
-        self.output.read = now.time;
-        self.process(PipelineInput::End, progress, batch);
-        self.end_joined(progress, batch);
-        self.at_file_start = self.output.envelopes.is_none();
-    }
-
-    /// Emits the joined lines, since nothing follows them.
-    fn end_joined(&mut self, progress: &mut SourceProgress, batch: &mut Batch) {
-        let Self { joined, output, .. } = self;
-        if let Some((joined, _)) = joined {
-            joined.finish(&mut |line| output.emit(line, Some(progress), batch));
-        }
-        (self.join_due, self.settle_due, self.piece_due) = (None, None, None);
-        if let Some(envelopes) = &mut self.output.envelopes {
-            envelopes.finish();
-        }
-    }
-
-    /// Emits the joined lines.
-    fn flush(&mut self, progress: &mut SourceProgress, batch: &mut Batch) {
-        let Self { joined, output, .. } = self;
-        if let Some((joined, _)) = joined {
-            joined.flush(&mut |line| output.emit(line, Some(progress), batch));
-        }
-        self.update_envelopes();
-    }
-
-    /// Emits the block that is not redrawn any more.
-    fn settle(&mut self, now: Instant, progress: &mut SourceProgress, batch: &mut Batch) {
-        self.settle_due = None;
-        self.process(PipelineInput::Settle, progress, batch);
-        self.set_join_due(now);
-    }
-
-    /// Restarts the wait for lines that belong to the joined ones.
-    fn set_join_due(&mut self, now: Instant) {
-        self.join_due = self.joined.as_ref().filter(|(joined, _)| joined.open().is_some()).map(|(_, time)| now + *time);
-    }
-
-    /// Emits the lines that are complete.
-    fn process(&mut self, input: PipelineInput<'_>, progress: &mut SourceProgress, batch: &mut Batch) {
-        let text = match input {
-            PipelineInput::Bytes(chunk) => self.decoder.decode_utf16(chunk, false),
-            PipelineInput::Settle => Cow::Borrowed(&[][..]),
-            PipelineInput::End => self.decoder.decode_utf16(&[], true),
-        };
-        let Self { decoder, lines, max_piece, joined, at_file_start, output, .. } = self;
-        let mut emit = |line: Line<'_>| {
-            // The progress of a block was recognised while its lines were drawn.
-            let progress = (input != PipelineInput::Settle).then_some(&mut *progress);
-            output.emit(line, progress, batch);
-        };
-        let mut join = |mut line: Line<'_>| {
-            if mem::replace(at_file_start, false) {
-                line.text = line.text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line.text);
-            }
-            match joined {
-                Some((joined, _)) => joined.push(line, &mut emit),
-                None => emit(line),
-            }
-        };
-        lines.push(&text, |line| decoder.decode_line(line, *max_piece, &mut join));
-        match input {
-            PipelineInput::Bytes(_) => {}
-            PipelineInput::Settle => lines.settle(|line| decoder.decode_line(line, *max_piece, &mut join)),
-            PipelineInput::End => lines.finish(|line| decoder.decode_line(line, *max_piece, &mut join)),
-        }
-        self.update_envelopes();
-    }
-
-    /// Records up to which envelope the text was emitted.
-    fn update_envelopes(&mut self) {
-        let held = self.held();
-        if let Some(envelopes) = &mut self.output.envelopes {
-            envelopes.set_held(held);
-        }
-    }
-
-    fn held(&self) -> u64 {
-        let redacted = self.output.redact.as_ref().map_or(0, |redact| redact.held() as u64);
-        self.decoder.held() + self.lines.held() + self.joined.as_ref().map_or(0, |(joined, _)| joined.held()) + redacted
-    }
-
-    /// The visible text of the unfinished line.
-    fn open(&self) -> Vec<u8> {
-        let mut text = Vec::new();
-        if let Some(joined) = self.joined.as_ref().and_then(|(joined, _)| joined.open()) {
-            text.extend_from_slice(joined);
-            if !self.lines.open().is_empty() {
-                text.push(b'\n');
-            }
-        }
-        let line = self.lines.open();
-        let line = if self.at_file_start { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
-        text.extend_from_slice(after_carriage_return(line));
-        match &self.output.redact {
-            Some(redact) => redact.redact_open(&text),
-            None => text,
-        }
-    }
-
-    /// The visible text of the unfinished line if it may be a progress bar; otherwise empty. Called for each chunk: a
-    /// long line that arrives in small pieces must not be copied for each of them.
-    fn open_for_progress(&self) -> Vec<u8> {
-        let joined = self.joined.as_ref().and_then(|(joined, _)| joined.open()).map_or(0, <[u8]>::len);
-        let line = after_carriage_return(self.lines.open());
-        if joined + line.len() <= MAX_PROGRESS_LINE_SIZE { self.open() } else { Vec::new() }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.lines.open().is_empty() && self.joined.as_ref().is_none_or(|(joined, _)| joined.open().is_none())
-    }
-
-    fn next_due(&self) -> Option<Instant> {
-        self.due.into_iter().chain(self.join_due).chain(self.settle_due).chain(self.piece_due).min()
-    }
-}
-
 /// Returns whether the lines of a stream come from several files or senders, so that the origin must name them.
 fn has_several_origins(spec: &Stream) -> bool {
     match &spec.source {
@@ -648,7 +389,8 @@ fn has_several_origins(spec: &Stream) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ConfigRegex, FileSourceConfig, MultilineConfig as Joined};
+    use crate::config::{self, ConfigRegex, FileSourceConfig, MultilineConfig as Joined};
+    use crate::source::origin_state::REDRAW_SETTLE_TIME;
     use crate::source::testing::{process, spec};
 
     struct TestPipeline {

@@ -184,6 +184,26 @@ fn a_journal_is_picked_by_its_keys() {
 }
 
 #[test]
+fn a_carriage_return_redraws_only_what_a_program_writes() {
+    let table = [
+        ("command: [x]", CarriageReturn::Fold),
+        ("file: /x", CarriageReturn::Keep),
+        ("file: /x, format: text", CarriageReturn::Keep),
+        ("file: /x, format: json", CarriageReturn::Keep),
+        ("file: /x, format: cri", CarriageReturn::Fold),
+        ("file: /x, format: docker", CarriageReturn::Fold),
+        ("file: /x, format: cri, carriage_return: keep", CarriageReturn::Keep),
+        ("file: /x, carriage_return: fold", CarriageReturn::Fold),
+        ("push: true", CarriageReturn::Keep),
+        ("push: true, format: docker", CarriageReturn::Fold),
+    ];
+    for (keys, expected) in table {
+        let config = config(&[&format!("streams: {{ a: {{ {keys} }} }}")]).expect(keys);
+        assert_eq!(config.streams[0].carriage_return, expected, "{keys}");
+    }
+}
+
+#[test]
 fn several_files_are_one_configuration() {
     let texts = [
         "listen: 127.0.0.1:1\nlimits: { head: 1s, body: 2s }\nstreams: { b: { file: b } }\n",

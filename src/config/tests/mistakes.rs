@@ -177,6 +177,37 @@ fn mistakes_about_a_journal_have_a_place() {
 }
 
 #[test]
+fn a_format_that_does_not_fit_is_told() {
+    let text = "streams:
+  a: { file: /a, format: kubernetes }
+  b: { command: [x], format: cri }
+  c: { command: [x], format: docker }
+  d: { journal: {}, format: cri }
+  e: { file: /a, format: cri, encoding: utf-16le }
+  f: { file: /a, format: docker, encoding: latin1 }
+  g: { file: /a, format: cri, encoding: latin1 }
+  h: { push: true, format: docker, encoding: utf-8 }
+";
+    let command = |format: &str| {
+        format!(
+            "`format: {format}` is for the log files of a container runtime; a command writes its own text (remove \
+             `format`, or follow the files with `file`)"
+        )
+    };
+    let expected = [
+        "2:26: expected `text`, `cri`, `docker`, `json`, `logfmt` or `syslog`, found the text \"kubernetes\""
+            .to_owned(),
+        "3:30: ".to_owned() + &command("cri"),
+        "4:30: ".to_owned() + &command("docker"),
+        "5:29: `format` applies only to streams with `file` or `command` or `push`; this stream follows the journal"
+            .to_owned(),
+        "6:26: `format: cri` cannot have `encoding: utf-16le` (remove `encoding`)".to_owned(),
+        "7:26: `format: docker` cannot have `encoding: windows-1252` (remove `encoding`)".to_owned(),
+    ];
+    assert_eq!(mistakes(text), expected);
+}
+
+#[test]
 fn keys_of_a_process_that_do_not_go_together_are_told() {
     let text = "streams:
   a: { file: /a, pty: true, input: true, start: demand }

@@ -14,7 +14,7 @@ fn unwrapped(format: EnvelopeFormat, line: &[u8]) -> (&'static str, String, Stri
     (stream, envelope.logged.unwrap().to_string(), String::from_utf8(text).unwrap())
 }
 
-/// Lines of containerd and CRI-O: nginx, a JVM, Go (klog, zap), Python, Node, PostgreSQL, progress bars and colours.
+/// Lines of containerd and CRI-O: nginx, a JVM, Go (klog, zap), Python, Node, `PostgreSQL`, progress bars and colours.
 const CRI_LINES: [(&str, &str, &str, &str); 34] = [
     ("2016-10-06T00:17:09.669794202Z stdout P log content 1", "stdout", "2016-10-06T00:17:09.669794Z", "log content 1"),
     (

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::location::LogLocation;
-use super::siblings::SearchResult;
+use super::siblings::{SearchResult, Sibling};
 use crate::source::file::checkpoint::Checkpoint;
 use crate::source::file::fingerprint::{Fingerprint, MIN_COPY_SIZE, ReadPoint};
 use crate::source::file::open_limit::OpenLimit;
@@ -67,6 +67,26 @@ impl Generation {
             sought_since: None,
             refused: None,
         }
+    }
+
+    /// A file that was rotated away before it was seen under the path; `None` if it is compressed.
+    pub(super) fn of_sibling(sibling: &Sibling, pass: &PassContext<'_>) -> Option<Self> {
+        let identity = sibling.identity;
+        let opened =
+            FileReader::open(&sibling.path, pass.open_limit).ok().filter(|reader| reader.identity() == identity);
+        let mut reader = match opened {
+            Some(reader) if reader.compressed().is_ok_and(|kind| kind.is_some()) => return None,
+            Some(reader) => reader,
+            // The name belongs to another file by now. The sibling is searched for when it becomes the current
+            // generation.
+            None => FileReader::parked(identity, sibling.size),
+        };
+        if pass.open_limit.are_scarce(true) {
+            reader.park();
+        }
+        let now = Some(pass.now.instant);
+        let name = Some(sibling.path.clone());
+        Some(Self { replaced_at: now, added_at: now, name, ..Self::new(reader) })
     }
 
     /// Opens the file of the log at `location`, if it is closed and there may be something to read. `written` says that a

@@ -310,24 +310,9 @@ impl Rotation {
 
     /// Inserts a sibling as a generation. Returns `false` if it is compressed.
     fn insert(&mut self, at: usize, sibling: &Sibling, pass: &mut PassContext<'_>) -> bool {
-        let identity = sibling.identity;
-        let opened =
-            FileReader::open(&sibling.path, pass.open_limit).ok().filter(|reader| reader.identity() == identity);
-        let mut reader = match opened {
-            Some(reader) if reader.compressed().is_ok_and(|kind| kind.is_some()) => return false,
-            Some(reader) => reader,
-            // The name belongs to another file by now. The sibling is searched for when it becomes the current
-            // generation.
-            None => FileReader::parked(identity, sibling.size),
-        };
-        if pass.open_limit.are_scarce(true) {
-            reader.park();
-        }
-        pass.claims.claim(identity, self.id);
+        let Some(generation) = Generation::of_sibling(sibling, pass) else { return false };
+        pass.claims.claim(sibling.identity, self.id);
         self.checkpoint_changed |= self.generations.is_empty();
-        let name = Some(sibling.path.clone());
-        let now = Some(pass.now.instant);
-        let generation = Generation { replaced_at: now, added_at: now, name, ..Generation::new(reader) };
         self.generations.insert(at, generation);
         true
     }
