@@ -96,7 +96,7 @@ pub(super) fn level(line: &[u8]) -> Option<Level> {
                 search.before = before;
                 if before == PreviousToken::Place {
                     // A compiler's message begins after the place, however long its path is.
-                    end = end.max(search.at + 2);
+                    end = end.max(search.at + 2).min(line.len());
                 }
             }
         }

@@ -1,7 +1,10 @@
 //! Lines as loggers and tools write them, and the level that each declares.
 
 use super::level_of_text;
+
 use crate::event::Level;
+use proptest::prelude::*;
+
 use Level::{Alert, Critical, Debug, Emergency, Error, Info, Notice, Warning};
 
 fn check(table: &[(&str, Option<Level>)]) {
@@ -338,10 +341,28 @@ fn words_of_messages_keys_and_paths_are_no_levels() {
         ("'error: x'", None),
         ("\u{e9}info", None),
         ("\x1b[", None),
+        // A place without a message.
+        ("a.c:12:5:", None),
+        ("src/main.c:12:", None),
+        ("x.c:1:2: ", None),
+        ("a.c(1,2):", None),
     ]);
     let mut late = "x.".repeat(32);
     late.push_str(" ERROR: x");
     check(&[(&late, None)]);
+}
+
+proptest! {
+    #[test]
+    fn no_line_is_too_odd(
+        words in proptest::collection::vec("[a-z]{1,3}\\.c|[0-9]{1,2}|[:(),. \\t\\[\\]<>{}\"'=#*|-]|error|E[0-9]{4}|WARN|\u{e9}", 0..24)
+    ) {
+        let line = words.concat();
+        level_of_text(line.as_bytes());
+        for cut in 0..=line.len() {
+            level_of_text(&line.as_bytes()[..cut]);
+        }
+    }
 }
 
 #[test]
