@@ -199,11 +199,12 @@ impl History {
         }
         let files = Arc::new(StreamFiles::new(directory, found.files, Some(&numbering)));
         let (jobs, boot) = (self.writers.jobs(), self.boot.clone());
-        let (private, is_old_format) = (found.private, found.is_old_format);
-        let recovered = RecoveredState { checkpoints: found.checkpoints.clone(), private, is_old_format, end };
+        let damaged = !found.damage.is_empty();
+        let (private, is_newest_file_finished) = (found.private, found.is_old_format || damaged);
+        let recovered =
+            RecoveredState { checkpoints: found.checkpoints.clone(), private, is_newest_file_finished, end };
         let recorder = Recorder::new(files.clone(), jobs, boot, retention, recovered);
         let reader = HistoryReader::new(files, self.read_permits.clone());
-        let damaged = !found.damage.is_empty();
         Ok(StreamHistory { numbering, checkpoints: found.checkpoints, recorder, reader, damaged })
     }
 
@@ -441,6 +442,33 @@ mod tests {
         let lines: Vec<_> = seen.into_iter().filter(|seen| matches!(seen, SeenEvent::Line(..))).collect();
         assert_eq!(lines.len(), 1000);
         assert_eq!(numbers(&lines)[at], i64::try_from(at).unwrap() + 10);
+    }
+
+    #[tokio::test]
+    async fn damage_is_reported_by_the_first_start_that_finds_it() {
+        use std::os::unix::fs::FileExt;
+        for (damaged, text) in [("the first record", "line 5"), ("the last one", "line 95"), ("the middle", "line 50")]
+        {
+            let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
+            for at in 0..10 {
+                harness.write(at * 10..(at + 1) * 10).await;
+            }
+            harness.stop().await;
+            let path = harness.files().remove(0);
+            let at = memchr::memmem::find(&fs::read(&path).unwrap(), text.as_bytes()).unwrap();
+            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+            file.write_all_at(b"damaged", at as u64).unwrap();
+            for start in 0..4u64 {
+                harness.start();
+                harness.write(100 + start * 10..110 + start * 10).await;
+                let seen = harness.seen(CursorStart::Oldest, &[]).await;
+                let losses = seen.iter().filter(|seen| **seen == SeenEvent::Other("loss".to_owned())).count();
+                assert_eq!(losses, 1, "{damaged}, start {start}");
+                let lines = seen.iter().filter(|seen| matches!(seen, SeenEvent::Line(..))).count();
+                assert_eq!(u64::try_from(lines).unwrap(), 90 + (start + 1) * 10, "{damaged}, start {start}");
+                if start % 2 == 0 { harness.stop().await } else { harness.kill() }
+            }
+        }
     }
 
     #[tokio::test]
