@@ -155,6 +155,9 @@ pub(super) struct Stream {
     /// it open, and the longest time for which the new file waits until it is read as well. Bytes that are written to a
     /// renamed file later are a `loss`. Default: 5s.
     pub(super) rotate_wait: Setting<DurationText>,
+    /// The directory into which files are moved when they are rotated, such as the `olddir` of logrotate, or a list. A
+    /// rotated file that is in the directory of the followed file is found without this. Default: none.
+    pub(super) rotated: Setting<OneOrMany<String>>,
     /// Whether to follow symbolic links regardless of who made them. By default, in and below a directory that users
     /// other than root and the daemon's user may write to, a link is followed only if root, the daemon's user or the
     /// owner of its target made it. Without this rule, everybody who may write there could make rtlogd serve any file

@@ -2,8 +2,8 @@
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::warn;
@@ -41,8 +41,6 @@ pub(super) struct PathTail {
     found: PathTarget,
     rotation: Rotation,
     last_growth: Option<Instant>,
-    /// A write was notified since the last read.
-    written: bool,
     /// Changes are not notified: writes may go unnoticed.
     unwatched: bool,
     last_checkpoint: RecordedCheckpoint,
@@ -57,15 +55,15 @@ enum RecordedCheckpoint {
 }
 
 impl PathTail {
-    pub(super) fn new(path: PathBuf, id: usize, named: bool, from: ReadFrom) -> Self {
+    /// `rotated` are further directories into which a rotation may move the files of the path.
+    pub(super) fn new(path: PathBuf, id: usize, named: bool, from: ReadFrom, rotated: Arc<[PathBuf]>) -> Self {
         Self {
             origin: Origin::file(&path),
             named,
             from: Some(from),
             found: PathTarget::Unknown,
-            rotation: Rotation::new(path, id, !named),
+            rotation: Rotation::new(path, id, !named, rotated),
             last_growth: None,
-            written: false,
             unwatched: false,
             last_checkpoint: RecordedCheckpoint::Nothing,
         }
@@ -106,7 +104,7 @@ impl PathTail {
 
     /// Notes that a write was notified.
     pub(super) fn note_written(&mut self) {
-        self.written = true;
+        self.rotation.note_written();
     }
 
     /// Returns whether changes of the path are not notified.
@@ -233,6 +231,7 @@ impl PathTail {
     /// Reads a chunk of the current generation, and of each old file that is still written to. Returns the number of
     /// bytes, and whether there is more to do.
     pub(super) fn read(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
+        self.rotation.note_growth(pass.now.instant);
         let (old_bytes, more_old) = self.rotation.read_old_files(pass);
         let (bytes, more) = self.read_current(pass);
         for OldFileLoss { missed, bytes, reason } in self.rotation.take_losses() {
@@ -245,7 +244,7 @@ impl PathTail {
     }
 
     fn read_current(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
-        match self.rotation.open_current(self.written, pass) {
+        match self.rotation.open_current(pass) {
             Ok(true) => {}
             Ok(false) => return (0, false),
             Err(error) if is_missing(&error) => {
@@ -256,7 +255,7 @@ impl PathTail {
         }
         let id = self.rotation.id();
         let Some(current) = self.rotation.current_mut() else { return (0, false) };
-        self.written = false;
+        current.written = false;
         if pass.pipeline.needs_lookback(id) {
             match current.reader.bytes_before(MAX_KEY_LOOKBACK) {
                 Ok(bytes) => pass.pipeline.look_back(id, &bytes, pass.now),
@@ -332,8 +331,7 @@ impl PathTail {
 
     /// Handles that the current generation was deleted while it was closed.
     fn lose_current(&mut self, pass: &mut PassContext<'_>) {
-        let unsure = mem::take(&mut self.written) || self.unwatched;
-        if let Some(unread) = self.rotation.lose_current(unsure, pass) {
+        if let Some(unread) = self.rotation.lose_current(self.unwatched, pass) {
             let unread = Some(unread).filter(|&unread| unread > 0);
             self.report_loss(None, unread, "the file was deleted before it could be read", pass);
         }

@@ -6,10 +6,15 @@ use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use memchr::memmem;
 use rustix::fs::{SeekFrom, seek};
+use tokio::time::Instant;
+
+use crate::event::Time;
+use crate::source::ClockReading;
 
 use super::fingerprint::{Fingerprint, Identity, ReadPoint, hash, head_of, read_at, unix_nanos};
 use super::open_limit::{CountedFile, OpenLimit};
@@ -164,6 +169,13 @@ impl FileReader {
     /// The birth time of the file, or its modification time if the birth time is not known.
     pub(crate) fn age(&self) -> u64 {
         if self.identity.born == 0 { self.mtime_nanos } else { self.identity.born }
+    }
+
+    /// The time of the last write, as the modification time says; `None` if it was long ago.
+    pub(super) fn last_write(&self, now: ClockReading) -> Option<Instant> {
+        let modified = self.file().and_then(File::metadata).ok()?.modified().ok()?;
+        let age = Duration::from_micros(u64::try_from(now.time.0 - Time::from(modified).0).unwrap_or(0));
+        now.instant.checked_sub(age)
     }
 
     /// The number of bytes that were seen and not read.

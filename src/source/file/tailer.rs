@@ -29,7 +29,7 @@ use super::scheduler::Scheduler;
 use super::status::{PathStatus, StatusReporter};
 use super::target::{PathTarget, is_symlink};
 use crate::source::file::watch::watch_set::WatchSet;
-use crate::source::file::watch::watcher::{Mailbox, Watcher};
+use crate::source::file::watch::watcher::{Mailbox, PathChange, Watcher};
 
 /// The number of last lines that are emitted of the files that exist at the start: enough to see what they are about.
 const INITIAL_LINES: usize = 100;
@@ -70,6 +70,8 @@ pub(super) struct Tailer {
     stream: StreamName,
     settings: TailSettings,
     from: ReadFrom,
+    /// Further directories into which a rotation may move files.
+    rotated: Arc<[PathBuf]>,
     pub(super) watcher: Watcher,
     mailbox: Arc<Mailbox>,
     globs: Globs,
@@ -128,6 +130,7 @@ impl Tailer {
             stream: spec.name.clone(),
             settings: TailSettings { rotate_wait: source.rotate_wait, is_utf16: wide, initial_lines: INITIAL_LINES },
             from: source.from,
+            rotated: source.rotated.clone().into(),
             watch_set: WatchSet::new(watcher.clone(), mailbox.clone()),
             watcher,
             mailbox,
@@ -271,7 +274,7 @@ impl Tailer {
         let mut found = BTreeSet::new();
         let mut scan = changes.all || self.scan_at.is_none_or(|at| now.instant >= at);
         // A name comes before those that a rotation makes of it.
-        for (path, written) in BTreeMap::from_iter(changes.paths) {
+        for (path, PathChange { written, .. }) in BTreeMap::from_iter(changes.paths) {
             let known = self.by_path.get(&path).copied();
             let others = self.watch_set.ids_for(&path);
             for id in known.into_iter().chain(others) {
@@ -348,7 +351,7 @@ impl Tailer {
             self.tails.push(None);
             self.tails.len() - 1
         });
-        let mut tail = PathTail::new(path.clone(), id, named, from);
+        let mut tail = PathTail::new(path.clone(), id, named, from, self.rotated.clone());
         if let Some(saved) = self.saved.remove(tail.origin().as_str()) {
             tail.resume_from(saved, &mut self.claims);
         }

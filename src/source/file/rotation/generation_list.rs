@@ -102,6 +102,18 @@ impl GenerationList {
         }
     }
 
+    /// Examines which of the replaced files grew.
+    pub(super) fn note_growth(&mut self, now: Instant) {
+        self.files.iter_mut().filter(|file| file.replaced_at.is_some()).for_each(|file| file.note_growth(now));
+    }
+
+    /// Records that a write to the path was notified. If the newest file was replaced, the write was to another one.
+    pub(super) fn note_written(&mut self) {
+        if let Some(newest) = self.files.back_mut().filter(|newest| newest.replaced_at.is_none()) {
+            newest.written = true;
+        }
+    }
+
     /// Returns whether the path names the newest generation, as far as is known.
     pub(in crate::source::file) fn is_named(&self) -> bool {
         self.is_open() && self.files.back().is_some_and(|newest| newest.replaced_at.is_none())

@@ -19,6 +19,7 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -70,13 +71,18 @@ pub(super) struct Rotation {
     deferred: bool,
     /// The checkpoint is to be recorded again.
     checkpoint_changed: bool,
+    /// The time of the first search for the files of a checkpoint.
+    resumed_at: Option<Instant>,
+    /// The time when the replaced files were examined last.
+    examined_at: Option<Instant>,
 }
 
 impl Rotation {
-    /// `from_pattern` says that a pattern found the path, whose file may be moved away for good.
-    pub(super) fn new(path: PathBuf, id: usize, from_pattern: bool) -> Self {
+    /// `from_pattern` says that a pattern found the path, whose file may be moved away for good; `rotated` are further
+    /// directories into which a rotation may move files.
+    pub(super) fn new(path: PathBuf, id: usize, from_pattern: bool, rotated: Arc<[PathBuf]>) -> Self {
         Self {
-            location: LogLocation::new(path),
+            location: LogLocation::new(path, rotated),
             id,
             generations: GenerationList::default(),
             max_silence: from_pattern.then_some(MAX_OLD_FILE_TIME),
@@ -88,6 +94,8 @@ impl Rotation {
             after_atomic_replacement: false,
             deferred: false,
             checkpoint_changed: false,
+            resumed_at: None,
+            examined_at: None,
         }
     }
 
@@ -96,6 +104,7 @@ impl Rotation {
         self.gone = saved.gone_fingerprints().collect();
         self.discovery = Discovery::resume(&saved);
         self.location.set_target(saved.link_target());
+        saved.left_files().for_each(|left| self.generations.old_files.load_left(left));
         if saved.is_gone() {
             return;
         }
@@ -155,6 +164,18 @@ impl Rotation {
     /// What was lost of old files since the last call.
     pub(super) fn take_losses(&mut self) -> Vec<OldFileLoss> {
         mem::take(&mut self.losses)
+    }
+
+    /// Records that a write to the path was notified.
+    pub(super) fn note_written(&mut self) {
+        self.generations.note_written();
+    }
+
+    /// Examines which of the replaced files grew, once in each pass.
+    pub(super) fn note_growth(&mut self, now: Instant) {
+        if self.examined_at.replace(now) != Some(now) {
+            self.generations.note_growth(now);
+        }
     }
 
     /// Returns whether work is left for the next pass, and clears the flag.
@@ -232,7 +253,9 @@ impl Rotation {
 
     /// Records that the path was opened, and may lead to another directory.
     pub(super) fn note_opened(&mut self, reader: &FileReader) {
-        self.location.update(reader);
+        if self.location.update(reader) {
+            self.discovery.note_moved();
+        }
     }
 
     /// Moves to the offset in a new file up to which it is a copy of a file that was read; `false` if it is not a copy.
@@ -256,6 +279,9 @@ impl Rotation {
     /// Adds the files that were rotated away before the path named `newest`, or nothing. Returns whether these are all.
     pub(super) fn discover(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
         let has_room = self.generations.len() <= MAX_GENERATIONS / 2;
+        if !self.discover_previous(newest, has_room, pass) {
+            return false;
+        }
         match self.discovery.list(&self.location, newest, has_room, pass.index) {
             Listing::Known => true,
             Listing::NoRoom => false,
@@ -269,6 +295,28 @@ impl Rotation {
                 is_all
             }
         }
+    }
+
+    /// Adds the files that were rotated away at the location from which the path was switched to the current one, and the
+    /// file that has that location's own name. Returns whether these are all.
+    fn discover_previous(&mut self, newest: Option<Identity>, has_room: bool, pass: &mut PassContext<'_>) -> bool {
+        let Some((previous, since)) = self.location.previous() else { return true };
+        if !has_room {
+            return false;
+        }
+        let Some(mut siblings) = pass.index.rotated(previous, Some(*since)) else {
+            self.deferred = true;
+            return false;
+        };
+        siblings.order(self.discovery.counts_up());
+        siblings.files.retain(|sibling| Some(sibling.identity) != newest);
+        let is_all = self.add_siblings(&siblings, newest, pass);
+        if is_all && siblings.settled_stamp.is_some() {
+            self.location.forget_previous();
+        } else {
+            self.deferred = true;
+        }
+        is_all && self.location.previous().is_none()
     }
 
     /// Adds the new siblings. Returns `false` if there is no room for all of them.
@@ -327,7 +375,8 @@ impl Rotation {
         self.checkpoint_changed |= self.generations.is_empty();
         let name = Some(sibling.path.clone());
         let now = Some(pass.now.instant);
-        let generation = Generation { replaced_at: now, added_at: now, name, ..Generation::new(reader) };
+        let examined = Some((sibling.size, sibling.written));
+        let generation = Generation { replaced_at: now, added_at: now, name, examined, ..Generation::new(reader) };
         self.generations.insert(at, generation);
         true
     }
@@ -348,11 +397,10 @@ impl Rotation {
 
     // The current generation: how it is opened, and how it is left.
 
-    /// Opens the current generation; `false` if there is nothing to read in it. `written` says that a write was
-    /// notified.
-    pub(super) fn open_current(&mut self, written: bool, pass: &mut PassContext<'_>) -> io::Result<bool> {
+    /// Opens the current generation; `false` if there is nothing to read in it.
+    pub(super) fn open_current(&mut self, pass: &mut PassContext<'_>) -> io::Result<bool> {
         let Some(current) = self.generations.front_mut() else { return Ok(false) };
-        match current.open(&self.location, written, pass)? {
+        match current.open(&self.location, pass)? {
             OpenResult::Open => {
                 self.skip_copied();
                 return Ok(true);
@@ -378,7 +426,7 @@ impl Rotation {
     /// Reads a chunk of each old file, and checks those that were left. Returns the number of bytes, and whether there
     /// is more to do.
     pub(super) fn read_old_files(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
-        let read = self.generations.old_files.read(self.location.siblings_path(), self.id, pass);
+        let read = self.generations.old_files.read(&self.location, self.id, pass);
         self.checkpoint_changed |= read.bytes > 0 || !read.losses.is_empty();
         self.losses.extend(read.losses);
         for old in read.done {
@@ -490,6 +538,7 @@ impl Rotation {
     pub(super) fn lose_current(&mut self, unsure: bool, pass: &mut PassContext<'_>) -> Option<u64> {
         let current = self.generations.front()?;
         let unread = current.reader.unread();
+        let unsure = unsure || current.written;
         let read = current.reader.read_point().fingerprint();
         let atomic = current.replaced_atomically;
         self.leave_current(pass);
@@ -514,6 +563,10 @@ impl Rotation {
     /// # Errors
     /// If the file at the path cannot be opened or read.
     pub(super) fn resume(&mut self, pass: &mut PassContext<'_>) -> io::Result<ResumeResult> {
+        let resumed_at = *self.resumed_at.get_or_insert(pass.now.instant);
+        for loaded in self.generations.iter_mut().filter(|loaded| loaded.saved.is_some()) {
+            loaded.added_at = Some(resumed_at);
+        }
         let Some(current) = self.generations.front_mut() else { return Ok(ResumeResult::Done) };
         let Some(saved) = current.saved.clone() else { return Ok(ResumeResult::Done) };
         let since = *current.sought_since.get_or_insert_with(Instant::now);
@@ -527,7 +580,8 @@ impl Rotation {
             SearchOutcome::Unclear => return Ok(ResumeResult::Deferred),
         };
         let result = if let Some((reader, point, at_path)) = found {
-            self.resume_in(*reader, point, at_path, pass);
+            let replaced_at = (!at_path).then_some(resumed_at);
+            self.resume_in(*reader, point, replaced_at, pass);
             ResumeResult::Done
         } else {
             self.generations.pop_front();
@@ -555,15 +609,25 @@ impl Rotation {
         }
     }
 
-    /// Continues at `point` of the file that was found, which is `at_path` or was rotated away.
-    fn resume_in(&mut self, reader: FileReader, point: ReadPoint, at_path: bool, pass: &mut PassContext<'_>) {
+    /// Continues at `point` of the file that was found, which was rotated away before `replaced_at`, or is at the path.
+    fn resume_in(
+        &mut self,
+        reader: FileReader,
+        point: ReadPoint,
+        replaced_at: Option<Instant>,
+        pass: &mut PassContext<'_>,
+    ) {
         let Some(current) = self.generations.front_mut() else { return };
         pass.claims.release(current.reader.identity(), self.id, None);
         pass.claims.claim(reader.identity(), self.id);
-        self.location.update(&reader);
+        if self.location.update(&reader) {
+            self.discovery.note_moved();
+        }
+        // All files of the checkpoint were rotated before the restart. Only its last write says how long one is silent.
+        current.grew_at = replaced_at.and(reader.last_write(pass.now));
         current.reader.continue_in(reader, point);
         (current.saved, current.sought_since, current.changed) = (None, None, true);
-        current.replaced_at = (!at_path).then_some(pass.now.instant);
+        current.replaced_at = replaced_at;
         self.checkpoint_changed = true;
     }
 
@@ -584,6 +648,7 @@ impl Rotation {
             .complete(checkpoint)
             .with_link_target(self.location.target())
             .with_gone_fingerprints(self.gone.iter())
+            .with_left_files(self.generations.old_files.left())
     }
 
     /// The checkpoint to keep of a path that is not followed any more, and whether the log has other files.
@@ -593,7 +658,7 @@ impl Rotation {
             since = saved.time();
             self.gone.remember(saved.fingerprint());
         }
-        self.generations.old_files.check_left(self.location.siblings_path(), self.id, true, &mut self.losses, pass);
+        self.generations.old_files.check_left(&self.location, self.id, true, &mut self.losses, pass);
         let siblings = pass.index.rotated(&self.location, None).unwrap_or_default();
         (self.gone_checkpoint(since), !siblings.files.is_empty())
     }

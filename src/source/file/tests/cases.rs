@@ -21,6 +21,7 @@ pub(super) struct TailerHarness {
     spec: Stream,
     source: FileSourceConfig,
     files: Option<Tailer>,
+    mailbox: Arc<Mailbox>,
     checkpoints: Checkpoints,
     now: Instant,
     losses: usize,
@@ -40,6 +41,7 @@ impl TailerHarness {
             spec,
             source,
             files: None,
+            mailbox: Arc::default(),
             checkpoints: Checkpoints::new(),
             now: Instant::now(),
             losses: 0,
@@ -49,10 +51,9 @@ impl TailerHarness {
     }
 
     pub(super) fn one_pass(&mut self) -> (Vec<String>, NextPass) {
-        let Self { spec, source, files, checkpoints, now, .. } = self;
-        let files = files.get_or_insert_with(|| {
-            Tailer::new(spec, source, checkpoints, Watcher::new(), Arc::new(Mailbox::default()))
-        });
+        let Self { spec, source, files, mailbox, checkpoints, now, .. } = self;
+        let files =
+            files.get_or_insert_with(|| Tailer::new(spec, source, checkpoints, Watcher::new(), mailbox.clone()));
         let mut batch = Batch::new();
         let next = files.run_pass(ClockReading { instant: *now, time: SystemTime::now().into() }, &mut batch);
         for change in batch.checkpoint_changes() {
@@ -93,9 +94,50 @@ impl TailerHarness {
         self.run_until_idle()
     }
 
+    /// Forgets the changes that were notified so far.
+    fn forget_changes(&mut self) {
+        self.wait_for_changes(0);
+        self.mailbox.take();
+    }
+
+    /// Waits until a write to this many paths was notified.
+    fn wait_for_changes(&mut self, count: usize) {
+        let marker = self.directory.write("marker.log", "");
+        fs::remove_file(&marker).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let seen = self.mailbox.peek();
+            let written = seen.paths.iter().filter(|(path, _)| path.as_os_str() != marker.as_os_str()).count();
+            if seen.paths.contains_key(&marker) && written >= count {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{seen:?}");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
     /// Returns whether the stream reads this file.
     pub(super) fn has_open(&self, file: &fs::Metadata) -> bool {
         self.files.as_ref().is_some_and(|files| files.reads(file))
+    }
+
+    /// Adds directories of rotated files.
+    pub(super) fn with_rotated(mut self, directories: &[&str]) -> Self {
+        self.source.rotated = directories.iter().map(|directory| self.directory.path(directory)).collect();
+        self.spec.source = SourceKind::File(self.source.clone());
+        self
+    }
+
+    /// Makes `name` a symlink to `target`, in place of what it was.
+    pub(super) fn switch(&self, name: &str, target: &str) {
+        std::os::unix::fs::symlink(target, self.directory.path("new")).unwrap();
+        self.rename("new", name);
+    }
+
+    /// Creates a file behind a tick of the file system's clock, so that it is newer than those before it.
+    pub(super) fn create_later(&self, name: &str, text: &str) {
+        std::thread::park_timeout(Duration::from_millis(12));
+        self.directory.write(name, text);
     }
 
     /// Drops the source in its current state; the next pass starts a new one from the recorded checkpoints.
@@ -392,6 +434,92 @@ fn the_old_target_of_a_symlink_that_was_switched_during_a_restart_is_read_first(
 }
 
 #[test]
+fn all_files_of_the_old_target_of_a_symlink_are_read_before_the_new_one() {
+    // The link, its targets, and the name of the target once it is rotated.
+    for (link, old, new, rotated) in [
+        ("link", "a/0.log", "a/1.log", "a/0.log.20261128"),
+        ("link", "a/0.log", "b/0.log", "a/0.log.1"),
+        ("lin[k]", "a/0.log", "b/1.log", "a/0-20261128.log"),
+        ("directory/log", "a", "b", "a/log.1"),
+        ("directo*/log", "a", "b", "a/log.1"),
+        ("directory/inner/log", "a", "b", "a/inner/log.1"),
+    ] {
+        for restart in [false, true] {
+            let name = link.split('/').next().unwrap().replace("lin[k]", "link").replace('*', "ry");
+            let inner = link.strip_prefix(link.split('/').next().unwrap()).unwrap();
+            let (mut harness, path) =
+                (TailerHarness::new(&[link], ReadFrom::Beginning), |target: &str| format!("{target}{inner}"));
+            for directory in ["a", "b", "a/inner", "b/inner"] {
+                fs::create_dir(harness.directory.path(directory)).unwrap();
+            }
+            harness.directory.write(&path(old), &long(0));
+            harness.switch(&name, old);
+            let mut all = harness.run_until_idle();
+            if restart {
+                harness.restart();
+            }
+            harness.directory.append(&path(old), &long(1));
+            harness.rename(&path(old), rotated);
+            harness.create_later(&path(old), &long(2));
+            harness.create_later(&path(new), &long(3));
+            harness.switch(&name, new);
+            for _ in 0..4 {
+                all.extend(harness.after(6000));
+            }
+            harness.directory.append(&path(new), &long(4));
+            all.extend(harness.after(6000));
+            let what = format!("{link} from {old} to {new}, restart: {restart}");
+            assert_eq!(numbers(&all), [0, 1, 2, 3, 4], "{what}");
+            assert_eq!(harness.loss_texts, [""; 0], "{what}");
+        }
+    }
+}
+
+#[test]
+fn files_in_the_directories_of_rotated_files_are_found() {
+    for name in ["log", "lo[g]"] {
+        for (restart, rotated) in
+            [(false, "old/log.1"), (true, "old/log.1"), (true, "old/log-20261128"), (true, "older/log")]
+        {
+            let mut harness =
+                TailerHarness::new(&[name], ReadFrom::Beginning).with_rotated(&["old", "older", "missing"]);
+            for directory in ["old", "older"] {
+                fs::create_dir(harness.directory.path(directory)).unwrap();
+            }
+            harness.directory.write("log", &long(0));
+            let mut all = harness.run_until_idle();
+            if restart {
+                harness.restart();
+            }
+            harness.directory.append("log", &long(1));
+            harness.rename("log", "old/log.2");
+            harness.create_later("log", &long(2));
+            harness.rename("log", rotated);
+            harness.create_later("log", &long(3));
+            for _ in 0..4 {
+                all.extend(harness.after(6000));
+            }
+            assert_eq!(numbers(&all), [0, 1, 2, 3], "{name}, {rotated}, restart: {restart}");
+            assert_eq!(harness.loss_texts, [""; 0], "{name}, {rotated}, restart: {restart}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_moved_to_an_unknown_directory_during_a_restart_is_a_loss() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    fs::create_dir(harness.directory.path("old")).unwrap();
+    harness.directory.write("log", &long(0));
+    harness.run_until_idle();
+    harness.restart();
+    harness.directory.append("log", &long(1));
+    harness.rename("log", "old/log.1");
+    harness.directory.write("log", &long(2));
+    let all = [harness.run_until_idle(), harness.run_after_rotate_wait()].concat();
+    assert_eq!((numbers(&all), harness.losses), (vec![2], 1));
+}
+
+#[test]
 fn what_was_truncated_and_then_rotated_during_a_restart_is_read_behind_its_copy() {
     for look_between in [false, true] {
         let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
@@ -564,6 +692,40 @@ fn what_was_deleted_while_it_was_closed_is_a_loss() {
     harness.run_until_idle();
     harness.run_after_rotate_wait();
     assert_eq!(harness.losses, 1, "one was written to, and the other only deleted");
+}
+
+#[test]
+fn a_quiet_file_that_is_replaced_while_it_is_closed_is_no_loss() {
+    let replace: [fn(&TailerHarness, &str); 3] = [
+        |harness, name| {
+            harness.directory.write("new", "new\n");
+            harness.rename("new", name);
+        },
+        |harness, name| {
+            fs::remove_file(harness.directory.path(name)).unwrap();
+            harness.directory.write(name, "new\n");
+        },
+        |harness, name| {
+            harness.rename(name, "gone");
+            fs::remove_file(harness.directory.path("gone")).unwrap();
+            harness.directory.write(name, "new\n");
+        },
+    ];
+    for (at, replace) in replace.iter().enumerate() {
+        let mut harness = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
+        for n in 0..200 {
+            harness.directory.write(&format!("{n:03}.log"), "old\n");
+        }
+        assert_eq!(harness.run_until_idle().len(), 200);
+        harness.forget_changes();
+        for n in 190..200 {
+            replace(&harness, &format!("{n}.log"));
+        }
+        harness.wait_for_changes(10);
+        let all = [harness.run_until_idle(), harness.run_after_rotate_wait()].concat();
+        assert_eq!(all, ["new"; 10], "{at}");
+        assert_eq!(harness.loss_texts, [""; 0], "{at}");
+    }
 }
 
 #[test]
