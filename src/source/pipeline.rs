@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::config::{self, SourceKind, Stream};
 use crate::event::{OpenLine, Origin, Time};
 use crate::line::{
-    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MAX_SECRET_LINES, MultilineRule, Screen,
+    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MAX_SECRET_LINES, MultilineRule, Screen, SourceUnit,
 };
 use crate::progress::MAX_PROGRESS_LINE_SIZE;
 use crate::stream::Batch;
@@ -156,6 +156,7 @@ impl LinePipeline {
         let Some(state) = self.origins.get_mut(&origin) else { return };
         state.nothing_read = false;
         let mut before = OriginState::new(&self.spec, state.output.number, state.output.origin.clone());
+        before.decoder = state.decoder.within_same_file();
         before.push(bytes, now, &mut SourceProgress::new(&self.spec), &mut Batch::new());
         if let (Some(redact), Some(before)) = (&mut state.output.redact, before.output.redact) {
             redact.resume(before.carry());
@@ -170,6 +171,46 @@ impl LinePipeline {
             progress.open(state.output.number, &[], now, batch);
             true
         });
+    }
+
+    /// Ends the unfinished line, since another file begins that continues the log. Joined lines wait for those of that
+    /// file.
+    pub(super) fn change_file(&mut self, origin: usize, now: ClockReading, batch: &mut Batch) {
+        self.update(origin, now, batch, |state, progress, batch| {
+            state.change_file(now, progress, batch);
+            progress.open(state.output.number, &[], now, batch);
+            true
+        });
+    }
+
+    /// Makes joined lines wait at least until `until` and the time for the next line, since that may be in a file that is
+    /// read only then.
+    pub(super) fn hold_joined(&mut self, at: usize, until: Instant) {
+        let Some(state) = self.origins.get_mut(&at) else { return };
+        let before = state.next_due();
+        if let (Some(due), Some((_, timeout))) = (&mut state.join_due, &state.joined) {
+            *due = (*due).max(until + *timeout);
+        }
+        let next = state.next_due();
+        self.reschedule(at, before, next);
+    }
+
+    /// Returns whether nothing of the file was read yet, so that its first bytes may say its encoding.
+    pub(super) fn is_at_file_start(&self, origin: usize) -> bool {
+        self.origins.get(&origin).is_some_and(|state| state.decoder.is_at_start())
+    }
+
+    /// Begins in the middle of a file whose first two bytes are `start`.
+    pub(super) fn begin_within(&mut self, origin: usize, start: &[u8]) {
+        if let Some(state) = self.origins.get_mut(&origin) {
+            state.decoder.begin_within(start);
+            state.lines.set_source_unit(state.decoder.source_unit());
+        }
+    }
+
+    /// Returns whether the file is in UTF-16, as far as is known.
+    pub(super) fn is_utf16(&self, origin: usize) -> bool {
+        self.origins.get(&origin).is_some_and(|state| state.decoder.source_unit() == SourceUnit::Utf16)
     }
 
     /// The number of source bytes since the last byte that was emitted.
@@ -248,9 +289,14 @@ impl LinePipeline {
         let ended = work(state, &mut self.progress, batch) || batch.len() > before.0;
         self.update_open_line(at, ended, now.instant, batch);
         let next = self.origins.get(&at).and_then(OriginState::next_due);
-        if next != before.1 {
-            if let Some(next) = before.1 {
-                self.deadlines.remove(&(next, at));
+        self.reschedule(at, before.1, next);
+    }
+
+    /// Replaces the time at which an origin is due.
+    fn reschedule(&mut self, at: usize, before: Option<Instant>, next: Option<Instant>) {
+        if next != before {
+            if let Some(before) = before {
+                self.deadlines.remove(&(before, at));
             }
             self.deadlines.extend(next.map(|next| (next, at)));
         }
@@ -331,6 +377,17 @@ impl OriginState {
         (self.join_due, self.settle_due, self.at_file_start) = (None, None, true);
     }
 
+    fn change_file(&mut self, now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
+        self.output.read = now.time;
+        self.process(PipelineInput::End, progress, batch);
+        let Self { joined, output, .. } = self;
+        if let Some((joined, _)) = joined {
+            joined.end_of_file(&mut |line| output.emit(line, Some(progress), batch));
+        }
+        (self.settle_due, self.at_file_start) = (None, true);
+        self.set_join_due(now.instant);
+    }
+
     /// Emits the joined lines.
     fn flush(&mut self, progress: &mut SourceProgress, batch: &mut Batch) {
         let Self { joined, output, .. } = self;
@@ -359,6 +416,8 @@ impl OriginState {
             PipelineInput::End => self.decoder.decode_utf16(&[], true),
         };
         let Self { decoder, lines, max_piece, joined, at_file_start, output, .. } = self;
+        // The start of a file says its encoding.
+        lines.set_source_unit(decoder.source_unit());
         let mut emit = |line: Line<'_>| {
             // The progress of a block was recognised while its lines were drawn.
             let progress = (input != PipelineInput::Settle).then_some(&mut *progress);
@@ -377,7 +436,10 @@ impl OriginState {
         match input {
             PipelineInput::Bytes(_) => {}
             PipelineInput::Settle => lines.settle(|line| decoder.decode_line(line, *max_piece, &mut join)),
-            PipelineInput::End => lines.finish(|line| decoder.decode_line(line, *max_piece, &mut join)),
+            PipelineInput::End => {
+                lines.finish(|line| decoder.decode_line(line, *max_piece, &mut join));
+                decoder.restart();
+            }
         }
     }
 

@@ -192,7 +192,8 @@ pub(super) struct Stream {
     /// The meaning of a carriage return within a line. Default: fold.
     pub(super) carriage_return: Setting<CarriageReturn>,
     /// The encoding of the bytes: `utf-8`, `utf-16le`, `utf-16be`, `latin1`, `windows-1252`, `shift_jis` or another
-    /// name of the Encoding Standard. Readers always receive UTF-8. Default: utf-8.
+    /// name of the Encoding Standard. A byte order mark of UTF-16 at the start of a file decides, whatever is written
+    /// here. Readers always receive UTF-8. Default: utf-8.
     pub(super) encoding: Setting<TextEncoding>,
     /// The rule by which lines become one event, such as those of a stack trace. Default: none.
     pub(super) multiline: Setting<MultilineConfig>,

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::config::ReadFrom;
 use crate::event::{Loss, Origin};
+use crate::line::utf16_mark;
 use crate::source::pipeline::MAX_KEY_LOOKBACK;
 
 use super::checkpoint::Checkpoint;
@@ -116,9 +117,10 @@ impl PathTail {
         self.unwatched = unwatched;
     }
 
-    /// Returns whether the path grew within [`ACTIVE_PERIOD`].
+    /// Returns whether the path grew within [`ACTIVE_PERIOD`], or may grow without a notification.
     pub(super) fn is_active(&self, now: Instant) -> bool {
-        self.last_growth.is_some_and(|grew| now < grew + ACTIVE_PERIOD)
+        let is_preallocated = self.rotation.generations().front().is_some_and(|it| it.reader.is_preallocated());
+        is_preallocated || self.last_growth.is_some_and(|grew| now < grew + ACTIVE_PERIOD)
     }
 
     /// The time of the next pass if no change is notified before.
@@ -222,7 +224,8 @@ impl PathTail {
         }
         let continues = self.rotation.continue_copy(&mut reader, pass);
         if self.from.take() == Some(ReadFrom::End) && !continues {
-            reader.seek_last_lines(pass.settings.initial_lines, pass.settings.is_utf16)?;
+            let is_utf16 = pass.settings.is_utf16 || utf16_mark(&reader.first_bytes(2)?).is_some();
+            reader.seek_last_lines(pass.settings.initial_lines, is_utf16)?;
         }
         self.rotation.push(reader, continues, pass);
         Ok(PathTarget::File)
@@ -255,14 +258,20 @@ impl PathTail {
         }
         let id = self.rotation.id();
         let Some(current) = self.rotation.current_mut() else { return (0, false) };
-        current.written = false;
+        current.notified_writes = 0;
+        if current.reader.read_point().offset() > 0 && pass.pipeline.is_at_file_start(id) {
+            match current.reader.first_bytes(2) {
+                Ok(start) => pass.pipeline.begin_within(id, &start),
+                Err(error) => return self.record_refusal(&error, pass.now.instant),
+            }
+        }
         if pass.pipeline.needs_lookback(id) {
             match current.reader.bytes_before(MAX_KEY_LOOKBACK) {
                 Ok(bytes) => pass.pipeline.look_back(id, &bytes, pass.now),
                 Err(error) => return self.record_refusal(&error, pass.now.instant),
             }
         }
-        let options = ReadOptions { line_start: pass.pipeline.at_line_start(id), is_utf16: pass.settings.is_utf16 };
+        let options = ReadOptions { line_start: pass.pipeline.at_line_start(id), is_utf16: pass.pipeline.is_utf16(id) };
         let read = current.reader.read(options);
         let (identity, replaced) = (current.reader.identity(), current.replaced_at.is_some());
         match read {
@@ -354,6 +363,7 @@ impl PathTail {
         if !self.rotation.take_checkpoint_changed() && !always {
             return;
         }
+        self.rotation.forget_emitted(pass);
         let (checkpoint, kind) = if !self.rotation.is_empty() {
             let Some(checkpoint) = self.rotation.checkpoint(pass) else { return };
             (Some(checkpoint), RecordedCheckpoint::File)

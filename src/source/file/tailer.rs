@@ -23,7 +23,7 @@ use super::fingerprint::{Fingerprint, Identity, unix_nanos};
 use super::glob::Globs;
 use super::pass::{PassContext, TailSettings};
 use super::path::PathTail;
-use super::rotation::old_files::OLD_FILE_NUMBERS;
+use super::rotation::old_files::{OLD_FILE_NUMBERS, left_fifo_number};
 use super::rotation::siblings::{DirectoryIndex, originals};
 use super::scheduler::Scheduler;
 use super::status::{PathStatus, StatusReporter};
@@ -85,6 +85,8 @@ pub(super) struct Tailer {
     /// Paths that wait until another path leaves a file that they name, too.
     aliases: HashMap<Identity, BTreeSet<usize>>,
     fifos: BTreeMap<usize, Identity>,
+    /// The numbers of paths that ceased to name a FIFO.
+    left_fifos: Vec<usize>,
     scheduler: Scheduler,
     pipeline: LinePipeline,
     claims: Claims,
@@ -141,6 +143,7 @@ impl Tailer {
             by_path: HashMap::new(),
             aliases: HashMap::new(),
             fifos: BTreeMap::new(),
+            left_fifos: Vec::new(),
             scheduler: Scheduler::default(),
             pipeline: LinePipeline::new(spec, []),
             claims: Claims::default(),
@@ -168,6 +171,17 @@ impl Tailer {
     /// The paths that are FIFOs, with the identity of each.
     pub(super) fn fifos(&self) -> impl Iterator<Item = (usize, Identity, &Path)> {
         self.fifos.iter().filter_map(|(id, identity)| Some((*id, *identity, self.tails[*id].as_ref()?.path())))
+    }
+
+    /// The paths that ceased to name a FIFO since the last call, each with the number under which the rest of it is read.
+    pub(super) fn take_left_fifos(&mut self) -> Vec<(usize, usize)> {
+        std::mem::take(&mut self.left_fifos).into_iter().map(|id| (id, left_fifo_number(id))).collect()
+    }
+
+    /// Ends a FIFO that no path names any more.
+    pub(super) fn end_left_fifo(&mut self, number: usize, now: ClockReading, batch: &mut Batch) {
+        self.pipeline.finish(number, now, batch);
+        self.pipeline.remove(number);
     }
 
     /// Ends the unfinished line of a fifo.
@@ -222,14 +236,14 @@ impl Tailer {
             // The path may lead elsewhere now.
             self.scheduler.wake(id);
         }
-        self.record_status(id);
+        self.record_status(id, now, batch);
         self.status.report_before_lines(&self.globs, now, batch);
         let (bytes, more) = self.with_path(id, now, batch, |tail, pass| {
             let outcome = tail.read(pass);
             tail.record_checkpoint(false, pass);
             outcome
         });
-        self.record_status(id);
+        self.record_status(id, now, batch);
         if !more {
             self.schedule(id, now.instant);
         }
@@ -482,9 +496,9 @@ impl Tailer {
     }
 
     /// Records the status of a path.
-    fn record_status(&mut self, id: usize) {
+    fn record_status(&mut self, id: usize, now: ClockReading, batch: &mut Batch) {
         let Some(tail) = self.tails[id].as_ref() else { return };
-        self.fifos.remove(&id);
+        let before = self.fifos.remove(&id);
         match tail.found() {
             PathTarget::Alias(identity) => {
                 self.aliases.entry(*identity).or_default().insert(id);
@@ -502,6 +516,13 @@ impl Tailer {
             | PathTarget::Compressed(..) => {}
         }
         self.status.set_status(id, PathStatus::of(tail));
+        let is_same = |before: Identity| self.fifos.get(&id).is_some_and(|fifo| fifo.same_inode(before));
+        if before.is_some_and(|before| !is_same(before)) {
+            // The last lines may not have been read yet, and writers may still have it open.
+            self.end_left_fifo(left_fifo_number(id), now, batch);
+            self.pipeline.split_off(id, left_fifo_number(id));
+            self.left_fifos.push(id);
+        }
     }
 
     /// Schedules the next poll of a path, in case no change is notified before.

@@ -45,8 +45,8 @@ pub(crate) struct Generation {
     pub(crate) grew_at: Option<Instant>,
     /// The size and the modification time when [`note_growth`](Self::note_growth) examined the file last.
     pub(crate) examined: Option<(u64, u64)>,
-    /// A write was notified while the path named the file, and the file was not read since.
-    pub(crate) written: bool,
+    /// The number of writes that were notified while the path named the file, since it was read last.
+    pub(crate) notified_writes: u32,
     /// The file changed since it was read last.
     pub(crate) changed: bool,
     /// The last known name of the file, if that is not the path.
@@ -68,7 +68,7 @@ impl Generation {
             at_end: false,
             grew_at: None,
             examined: None,
-            written: false,
+            notified_writes: 0,
             changed: true,
             name: None,
             sought_since: None,
@@ -87,7 +87,7 @@ impl Generation {
         if self.refused.take().is_none() && !self.reader.is_parked() {
             return Ok(OpenResult::Open);
         }
-        let wanted = mem::take(&mut self.changed) || self.replaced_at.is_some() || self.written;
+        let wanted = mem::take(&mut self.changed) || self.replaced_at.is_some() || self.notified_writes > 0;
         if !wanted {
             return Ok(OpenResult::NothingToRead);
         }
@@ -191,6 +191,12 @@ impl Generation {
     /// Returns whether nothing of the file was read yet.
     pub(crate) fn is_unread(&self) -> bool {
         self.saved.is_none() && self.reader.read_point().offset() == 0
+    }
+
+    /// Returns whether the file is read from its start, since nothing of it was read, or none of it was emitted before a
+    /// restart.
+    pub(crate) fn begins_at_start(&self) -> bool {
+        self.saved.as_ref().map_or_else(|| self.reader.read_point().offset(), Checkpoint::at) == 0
     }
 
     /// Returns whether the file of the checkpoint was not found yet, and this file continues it: it may be a copy.

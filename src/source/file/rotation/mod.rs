@@ -4,18 +4,19 @@
 //! [`Rotation`] holds them in a [`generation_list`], and [`generation`] is one of them. [`siblings`] lists the other files of the log in the
 //! directory, in order; [`watermark`] says which of those have been read, and [`discovery`] decides when to list them.
 //! [`old_files`] are those that are still written to although a newer one is read, or were left.
-//! [`checkpoint_search`] finds the file that was read before a restart.
+//! [`joined_files`] are those whose last lines wait for lines of the next file, and [`checkpoint_search`] finds the file that was read before a restart.
 
 mod checkpoint_search;
 mod discovery;
 mod generation;
 mod generation_list;
+mod joined_files;
 pub(super) mod location;
 pub(super) mod old_files;
 pub(super) mod siblings;
 pub(super) mod watermark;
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -34,8 +35,9 @@ pub(super) use checkpoint_search::ResumeResult;
 use checkpoint_search::{CheckpointSearch, SearchOutcome};
 use discovery::{Discovery, Listing};
 pub(super) use generation::ReplacedBy;
-use generation::{Generation, MAX_OLD_FILE_TIME, NextStep, OpenResult, is_copy};
+use generation::{Generation, MAX_OLD_FILE_TIME, NextStep, OpenResult};
 use generation_list::{GenerationList, MAX_GENERATIONS};
+use joined_files::JoinedFiles;
 use location::LogLocation;
 use old_files::{DELETED_FILE_LOSS, OldFileLoss};
 use siblings::{Sibling, Siblings};
@@ -71,6 +73,8 @@ pub(super) struct Rotation {
     deferred: bool,
     /// The checkpoint is to be recorded again.
     checkpoint_changed: bool,
+    /// Files that were left before their last lines were emitted.
+    joined_files: JoinedFiles,
     /// The time of the first search for the files of a checkpoint.
     resumed_at: Option<Instant>,
     /// The time when the replaced files were examined last.
@@ -94,6 +98,7 @@ impl Rotation {
             after_atomic_replacement: false,
             deferred: false,
             checkpoint_changed: false,
+            joined_files: JoinedFiles::default(),
             resumed_at: None,
             examined_at: None,
         }
@@ -297,6 +302,14 @@ impl Rotation {
         }
     }
 
+    /// Adds the new siblings. Returns `false` if there is no room for all of them.
+    fn add_siblings(&mut self, siblings: &Siblings, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
+        let was_empty = self.generations.is_empty();
+        let is_all = self.generations.add_siblings(siblings, newest, &self.discovery, self.id, pass);
+        self.checkpoint_changed |= was_empty && !self.generations.is_empty();
+        is_all
+    }
+
     /// Adds the files that were rotated away at the location from which the path was switched to the current one, and the
     /// file that has that location's own name. Returns whether these are all.
     fn discover_previous(&mut self, newest: Option<Identity>, has_room: bool, pass: &mut PassContext<'_>) -> bool {
@@ -317,68 +330,6 @@ impl Rotation {
             self.deferred = true;
         }
         is_all && self.location.previous().is_none()
-    }
-
-    /// Adds the new siblings. Returns `false` if there is no room for all of them.
-    fn add_siblings(&mut self, siblings: &Siblings, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
-        // If the newest file was rotated meanwhile, the files behind it are found together with the one that the path
-        // names then.
-        let end = newest.and_then(|newest| siblings.position(newest)).unwrap_or(siblings.files.len());
-        let mut before: Option<&Sibling> = None;
-        for sibling in &siblings.files[..end] {
-            let is_known = pass.claims.is_known(sibling.identity);
-            if is_known {
-                before = Some(sibling);
-                continue;
-            }
-            if !self.discovery.is_new(sibling) || (pass.is_own_path)(&sibling.path) {
-                continue;
-            }
-            let open_limit = pass.open_limit;
-            let is_copy_of = |file: Option<&File>| is_copy(&sibling.path, file, open_limit);
-            let is_read = self.generations.front().is_some_and(|current| is_copy_of(current.reader.file().ok()))
-                || self.generations.iter().any(|generation| generation.may_resume_in(&sibling.path, open_limit));
-            let is_copy_of_older = |before: &Sibling| {
-                !siblings.follows(sibling, before)
-                    || is_copy_of(open_limit.open(&before.path).ok().as_ref().map(|(file, _)| &**file))
-            };
-            if is_read || before.is_some_and(is_copy_of_older) {
-                continue;
-            }
-            let at = self.generations.index_by_age(sibling, siblings);
-            if at == self.generations.len() && at >= MAX_GENERATIONS {
-                return false;
-            }
-            if self.insert(at, sibling, pass) {
-                before = Some(sibling);
-            }
-        }
-        true
-    }
-
-    /// Inserts a sibling as a generation. Returns `false` if it is compressed.
-    fn insert(&mut self, at: usize, sibling: &Sibling, pass: &mut PassContext<'_>) -> bool {
-        let identity = sibling.identity;
-        let opened =
-            FileReader::open(&sibling.path, pass.open_limit).ok().filter(|reader| reader.identity() == identity);
-        let mut reader = match opened {
-            Some(reader) if reader.compressed().is_ok_and(|kind| kind.is_some()) => return false,
-            Some(reader) => reader,
-            // The name belongs to another file by now. The sibling is searched for when it becomes the current
-            // generation.
-            None => FileReader::parked(identity, sibling.size),
-        };
-        if pass.open_limit.are_scarce(true) {
-            reader.park();
-        }
-        pass.claims.claim(identity, self.id);
-        self.checkpoint_changed |= self.generations.is_empty();
-        let name = Some(sibling.path.clone());
-        let now = Some(pass.now.instant);
-        let examined = Some((sibling.size, sibling.written));
-        let generation = Generation { replaced_at: now, added_at: now, name, examined, ..Generation::new(reader) };
-        self.generations.insert(at, generation);
-        true
     }
 
     /// Skips copies after a truncation, while the path names the same file: the siblings are copies of it that are not
@@ -443,6 +394,10 @@ impl Rotation {
         let Some(current) = self.generations.front_mut() else { return false };
         let step = current.next_step(successor_at, self.max_silence, wait, pass.now.instant);
         if step == NextStep::Stay {
+            if let Some(successor_at) = successor_at {
+                // The next line of an event may be in the successor.
+                pass.pipeline.hold_joined(self.id, successor_at + wait);
+            }
             self.park_current(active, pass);
             return false;
         }
@@ -477,15 +432,7 @@ impl Rotation {
     /// Returns whether it is.
     fn hand_over(&mut self, old: &Generation, held: u64) -> bool {
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
-        let point = old.reader.read_point_before(held).ok().flatten();
-        let read = point.as_ref().unwrap_or(old.reader.read_point()).fingerprint();
-        // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that
-        // an overlay file system makes before the first write.
-        let is_same = self.generations.front_mut().is_some_and(|next| {
-            next.changed = true;
-            let copied = next.reader.identity().same_inode(old.reader.identity());
-            ((old.replaced_atomically && deleted) || copied) && next.reader.resume_at(read).unwrap_or(false)
-        });
+        let is_same = self.generations.continue_copy_of(old, held);
         self.after_atomic_replacement |= !is_same && deleted && old.replaced_atomically;
         is_same
     }
@@ -528,9 +475,14 @@ impl Rotation {
     pub(super) fn leave_current(&mut self, pass: &mut PassContext<'_>) {
         let Some(old) = self.generations.pop_front() else { return };
         if !self.hand_over(&old, 0) {
-            pass.finish(self.id);
+            self.joined_files.change_file(self.id, &old, self.generations.front(), pass);
         }
         self.retire(old, pass);
+    }
+
+    /// Forgets files that were left, once their lines were emitted.
+    pub(super) fn forget_emitted(&mut self, pass: &PassContext<'_>) {
+        self.joined_files.forget_emitted(self.id, self.generations.front(), pass);
     }
 
     /// Leaves the current generation, which was deleted while it was closed. Returns the number of its unread bytes (0
@@ -538,7 +490,7 @@ impl Rotation {
     pub(super) fn lose_current(&mut self, unsure: bool, pass: &mut PassContext<'_>) -> Option<u64> {
         let current = self.generations.front()?;
         let unread = current.reader.unread();
-        let unsure = unsure || current.written;
+        let unsure = unsure || current.notified_writes > 0;
         let read = current.reader.read_point().fingerprint();
         let atomic = current.replaced_atomically;
         self.leave_current(pass);
@@ -589,24 +541,9 @@ impl Rotation {
             ResumeResult::Lost { offset: saved.at() }
         };
         if let Some(path) = rewritten {
-            self.add_rewritten(&path, saved.identity(), pass);
+            self.checkpoint_changed |= self.generations.add_rewritten(&path, saved.identity(), self.id, pass);
         }
         Ok(result)
-    }
-
-    /// Adds the new content of the checkpoint's file, which was truncated and then rotated away: it comes after the old
-    /// content.
-    fn add_rewritten(&mut self, path: &Path, identity: Identity, pass: &mut PassContext<'_>) {
-        let opened = FileReader::open(path, pass.open_limit).ok();
-        let is_ours =
-            |reader: &FileReader| reader.identity() == identity && !pass.claims.is_claimed_by_other(identity, self.id);
-        if let Some(reader) = opened.filter(is_ours) {
-            pass.claims.claim(identity, self.id);
-            let at = self.generations.len().min(1);
-            let generation = Generation { replaced_at: Some(pass.now.instant), ..Generation::new(reader) };
-            self.generations.insert(at, generation);
-            self.checkpoint_changed = true;
-        }
     }
 
     /// Continues at `point` of the file that was found, which was rotated away before `replaced_at`, or is at the path.
@@ -617,12 +554,10 @@ impl Rotation {
         replaced_at: Option<Instant>,
         pass: &mut PassContext<'_>,
     ) {
+        self.note_opened(&reader);
         let Some(current) = self.generations.front_mut() else { return };
         pass.claims.release(current.reader.identity(), self.id, None);
         pass.claims.claim(reader.identity(), self.id);
-        if self.location.update(&reader) {
-            self.discovery.note_moved();
-        }
         // All files of the checkpoint were rotated before the restart. Only its last write says how long one is silent.
         current.grew_at = replaced_at.and(reader.last_write(pass.now));
         current.reader.continue_in(reader, point);
@@ -634,7 +569,7 @@ impl Rotation {
     /// The checkpoint of the current generation and those after it. `None` if its file was not found yet, or was
     /// changed meanwhile: then the next read detects the change.
     pub(super) fn checkpoint(&self, pass: &PassContext<'_>) -> Option<Checkpoint> {
-        let (first, later) = self.generations.checkpoint(self.id, pass)?;
+        let (first, later) = self.generations.checkpoint(self.id, self.joined_files.checkpoints(), pass)?;
         Some(self.complete(first).with_later_generations(later))
     }
 

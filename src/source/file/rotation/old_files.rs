@@ -23,6 +23,11 @@ const MAX_OLD_FILES: usize = 4;
 /// The time between two checks of the files that were left.
 const LEFT_FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The number of a FIFO in the line pipeline that the path `id` does not name any more: behind those of the old files.
+pub(in crate::source::file) fn left_fifo_number(id: usize) -> usize {
+    id + (MAX_OLD_FILES + 1) * OLD_FILE_NUMBERS
+}
+
 /// The numbers of old files in the line pipeline are those of their paths, plus multiples of this number.
 pub(in crate::source::file) const OLD_FILE_NUMBERS: usize = 1 << 28;
 
@@ -116,7 +121,7 @@ impl OldFiles {
         if pass.open_limit.are_scarce(false) {
             reader.park();
         }
-        let size = reader.read_point().offset();
+        let size = reader.end_of_text();
         let expires_at = Some(replaced_at.unwrap_or(now) + MAX_OLD_FILE_TIME);
         self.left.push_back(LeftFile { reader, size, check_at: Some(now + LEFT_FILE_CHECK_INTERVAL), expires_at });
     }
@@ -193,7 +198,7 @@ impl WrittenFile {
         let now = pass.now.instant;
         let line_start = pass.pipeline.at_line_start(*number);
         let mut lose = |missed, bytes, reason| result.losses.push(OldFileLoss { missed, bytes, reason });
-        match generation.reader.read(ReadOptions { line_start, is_utf16: pass.settings.is_utf16 }) {
+        match generation.reader.read(ReadOptions { line_start, is_utf16: pass.pipeline.is_utf16(*number) }) {
             Ok(FileRead::Bytes { bytes, more }) => {
                 pass.pipeline.push(*number, &bytes, pass.now, pass.batch);
                 result.bytes += bytes.len();

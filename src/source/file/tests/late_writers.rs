@@ -205,7 +205,7 @@ fn rotated_quickly(harness: &TailerHarness, count: usize) -> Vec<File> {
     let open = || OpenOptions::new().append(true).open(harness.directory.path("log")).unwrap();
     let mut writers = vec![open()];
     for n in 1..=count {
-        harness.rename("log", &format!("log.2026{:04}", n));
+        harness.rename("log", &format!("log.2026{n:04}"));
         harness.create_later("log", &format!("file {n}\n"));
         writers.push(open());
     }
@@ -265,7 +265,9 @@ fn after_a_restart_old_files_with_active_writers_delay_the_live_file_once() {
     for n in 0..4 {
         harness.directory.write("log", &format!("file {n}\n"));
         for _ in 0..8 {
-            writers.iter().for_each(|writer| write(writer, "x\n"));
+            for writer in &writers {
+                write(writer, "x\n");
+            }
             all.extend(harness.after(1000));
         }
         writers.push(OpenOptions::new().append(true).open(harness.directory.path("log")).unwrap());
