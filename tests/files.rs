@@ -233,7 +233,9 @@ fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
     let file = dir.path("app.log");
     fs::write(dir.path("rotate.conf"), format!("{:?} {{\n rotate 1000\n {options}\n}}\n", file.to_str().unwrap()))
         .unwrap();
-    let daemon = dir.start("streams: { app: { file: app.log, from: start, history: { memory: 64MiB } } }");
+    fs::create_dir(dir.path("old")).unwrap();
+    let daemon =
+        dir.start("streams: { app: { file: app.log, from: start, rotated: old, history: { memory: 64MiB } } }");
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.until("following", |message| message.is_state("following"));
     let open = || OpenOptions::new().append(true).create(true).open(&file).unwrap();
@@ -241,7 +243,8 @@ fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
     let mut written = 0u64;
     let begin = Instant::now();
     for round in 0..=rotations {
-        let mut inode = fs::metadata(&file).unwrap().ino();
+        let inode = || fs::metadata(&file).map_or(0, |metadata| metadata.ino());
+        let before = inode();
         for _ in 0..40 {
             let text: String = (0..25).flat_map(|n| [(written + n).to_string(), "\n".to_owned()]).collect();
             writer.write_all(text.as_bytes()).unwrap();
@@ -271,11 +274,10 @@ fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
             writer.write_all(format!("{written}\n").as_bytes()).unwrap();
             written += 1;
         }
-        if reopen && fs::metadata(&file).unwrap().ino() != inode {
-            inode = fs::metadata(&file).unwrap().ino();
+        assert_ne!(before, 0);
+        if reopen && inode() != before {
             writer = open();
         }
-        assert_ne!(inode, 0);
     }
     writer.write_all(b"end\n").unwrap();
     let seen =
@@ -287,11 +289,61 @@ fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
 
 #[test]
 fn logrotate_with_create_loses_and_repeats_nothing() {
-    for options in ["create", "create\n compress\n delaycompress", "create\n dateext\n dateformat -%Y%m%d-%s"] {
+    for options in [
+        "create",
+        "nocreate",
+        "create\n compress\n delaycompress",
+        "create\n dateext\n dateformat -%Y%m%d-%s",
+        "create\n olddir old",
+    ] {
         let (written, came, losses) = logrotate(options, true);
         assert_eq!((came.len() as u64, losses), (written, 0), "{options}");
         assert!(came.iter().copied().eq(0..written), "{options}: out of order");
         println!("{options:?}: {written} lines, none lost, none twice");
+    }
+}
+
+#[test]
+fn logrotate_while_rtlogd_is_not_running_loses_and_repeats_nothing() {
+    for (options, rotations) in [
+        ("create", 3),
+        ("nocreate", 3),
+        ("create\n olddir old", 3),
+        ("nocreate\n olddir old", 2),
+        ("create\n compress\n delaycompress", 1),
+        ("create\n dateext", 1),
+        ("create\n dateext\n olddir old", 1),
+    ] {
+        let dir = TestDir::new();
+        fs::set_permissions(dir.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(dir.path("old")).unwrap();
+        let file = dir.path("app.log").to_str().unwrap().to_owned();
+        dir.write("rotate.conf", format!("{file:?} {{\n rotate 1000\n {options}\n}}\n"));
+        let configuration = "state_directory: state\nstreams: { app: { file: app.log, from: start, rotate_wait: 100ms, rotated: [old] } }";
+        // The lines are long enough that a file is known by its content.
+        let text =
+            |from: u32| -> String { (from..from + 10).map(|n| format!("{n:040}\n")).collect::<Vec<_>>().concat() };
+        dir.write("app.log", text(0));
+        let daemon = dir.start(configuration);
+        let last = daemon.follow("app").query("tail=all").take(10).pop().unwrap();
+        let dir = daemon.kill();
+        for rotation in 1..=rotations {
+            dir.write("app.log", text(rotation * 20 - 10));
+            let status = Command::new("logrotate")
+                .args(["--force", "--state"])
+                .args([dir.path("rotate.state"), dir.path("rotate.conf")])
+                .status();
+            assert!(status.unwrap().success(), "{options}");
+            pause("the next file is newer by more than a tick of the file system's clock", Duration::from_millis(20));
+            dir.write("app.log", text(rotation * 20));
+        }
+        dir.write("app.log", "end\n");
+        let daemon = dir.start(configuration);
+        let seen = daemon.follow("app").after(&last.id).until("the last line", |message| message.data == "end");
+        let lines = seen.iter().filter(|message| message.is_line() && message.data != "end");
+        let numbers: Vec<u32> = lines.map(|line| line.data.parse().unwrap()).collect();
+        assert!(numbers.iter().copied().eq(10..20 * rotations + 10), "{options}: {numbers:?}");
+        assert!(seen.iter().all(|message| message.event != "loss"), "{options}: {seen:#?}");
     }
 }
 

@@ -31,6 +31,8 @@ pub struct FileSourceConfig {
     /// The time of silence after which a file that was rotated away or deleted is left, and the longest time for which
     /// its successor waits.
     pub rotate_wait: Duration,
+    /// Further directories into which files are moved when they are rotated.
+    pub rotated: Vec<PathBuf>,
     /// `true` if symlinks are followed whoever made them. Otherwise, in directories in which others than root and the
     /// daemon's user may write, only symlinks of these two are followed, and those whose owner also owns their target.
     pub follow_symlinks: bool,
@@ -41,7 +43,7 @@ impl FileSourceConfig {
     pub fn new(path: PathBuf) -> Self {
         let files = vec![FileSelector::Path(path)];
         let (exclude, from) = (Vec::new(), ReadFrom::default());
-        Self { files, exclude, from, rotate_wait: DEFAULT_ROTATE_WAIT, follow_symlinks: false }
+        Self { files, exclude, from, rotate_wait: DEFAULT_ROTATE_WAIT, rotated: Vec::new(), follow_symlinks: false }
     }
 }
 

@@ -204,11 +204,12 @@ impl History {
         }
         let files = Arc::new(StreamFiles::new(directory, found.files, Some(&numbering)));
         let (jobs, boot) = (self.writers.jobs(), self.boot.clone());
-        let (private, is_old_format) = (found.private, found.is_old_format);
-        let recovered = RecoveredState { checkpoints: found.checkpoints.clone(), private, is_old_format, end };
+        let damaged = !found.damage.is_empty();
+        let (private, is_newest_file_finished) = (found.private, found.is_old_format || damaged);
+        let recovered =
+            RecoveredState { checkpoints: found.checkpoints.clone(), private, is_newest_file_finished, end };
         let recorder = Recorder::new(files.clone(), jobs, boot, retention, recovered);
         let reader = HistoryReader::new(files, self.read_permits.clone());
-        let damaged = !found.damage.is_empty();
         Ok(StreamHistory { numbering, checkpoints: found.checkpoints, recorder, reader, damaged })
     }
 

@@ -49,8 +49,8 @@ pub(crate) struct Recorder {
     checkpoints: Checkpoints,
     /// `true` if the stream is private, as each new record says.
     private: bool,
-    /// `true` if the newest file is of an older format, to which nothing can be appended.
-    is_newest_file_old_format: bool,
+    /// `true` if nothing may be appended to the newest file, since it is damaged or of an older format.
+    is_newest_file_finished: bool,
     /// `true` if an `Opened` record or a snapshot of this daemon is in the newest file.
     opened: bool,
     /// The sequence number after the last event that is recorded; at most that of the next event of the log.
@@ -69,8 +69,9 @@ pub(crate) struct Recorder {
 pub(super) struct RecoveredState {
     pub(super) checkpoints: Checkpoints,
     pub(super) private: bool,
-    /// `true` if the newest file is of an older format.
-    pub(super) is_old_format: bool,
+    /// `true` if nothing may be appended to the newest file: it is of an older format, or damaged. Damage in a file that
+    /// is not the newest is not found again at each start.
+    pub(super) is_newest_file_finished: bool,
     /// The sequence number after the last event that is recorded.
     pub(super) end: u64,
 }
@@ -94,7 +95,7 @@ impl Recorder {
         retention: Retention,
         recovered: RecoveredState,
     ) -> Self {
-        let RecoveredState { checkpoints, private, is_old_format, end } = recovered;
+        let RecoveredState { checkpoints, private, is_newest_file_finished, end } = recovered;
         let newest_file_start =
             files.files().list.back().and_then(|newest| Some(newest.offsets.as_ref()?.first()?.time));
         Self {
@@ -104,7 +105,7 @@ impl Recorder {
             retention,
             checkpoints,
             private,
-            is_newest_file_old_format: is_old_format,
+            is_newest_file_finished,
             opened: false,
             end,
             newest_file_start,
@@ -204,7 +205,7 @@ impl Recorder {
 
     /// Takes note of a new file, which begins with a snapshot of this daemon.
     fn file_begun(&mut self) {
-        (self.opened, self.newest_file_start, self.is_newest_file_old_format) = (true, None, false);
+        (self.opened, self.newest_file_start, self.is_newest_file_finished) = (true, None, false);
     }
 
     /// Submits a job and waits until it is done, for at most [`RECORD_TIMEOUT`].
@@ -253,7 +254,7 @@ impl Recorder {
     fn wants_new_file(&self) -> bool {
         let files = self.files.files();
         let Some(newest) = files.list.back() else { return true };
-        self.is_newest_file_old_format
+        self.is_newest_file_finished
             || newest.bytes >= self.file_capacity() + self.snapshot_size
             || self.is_newest_file_old()
     }

@@ -9,47 +9,79 @@ use super::split::{Line, SourceUnit};
 /// Converts the bytes of one source to UTF-8.
 ///
 /// UTF-16 is decoded before lines are split, since its line end is a code unit and not a byte
-/// ([`decode_utf16`](Self::decode_utf16)). In all other encodings a line end is the same byte as in ASCII, so lines are
+/// ([`decode_utf16`](Self::decode_utf16)). A byte order mark of UTF-16 at the start of a file decides, whatever encoding is
+/// configured. In all other encodings a line end is the same byte as in ASCII, so lines are
 /// split first and then decoded ([`decode_line`](Self::decode_line)). UTF-8 passes through unchanged, valid or not.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
+    /// The encoding of a file without a byte order mark.
+    configured: &'static Encoding,
     kind: DecoderKind,
 }
 
-#[derive(Default)]
 enum DecoderKind {
-    #[default]
+    /// The first two bytes of a file, which may be a byte order mark, are still to come; with the first one, if that may
+    /// begin a mark.
+    Start {
+        first: Option<u8>,
+    },
     Utf8,
     /// UTF-16, with the bytes of an incomplete character at the end.
-    Utf16 { big: bool, rest: Vec<u8> },
+    Utf16 {
+        big: bool,
+        rest: Vec<u8>,
+    },
     /// Another encoding. The decoder holds a character that was split between two pieces of a line.
     Other(Box<encoding_rs::Decoder>),
 }
 
 impl Decoder {
-    /// Creates a decoder for this encoding.
+    /// Creates a decoder for a file, which is in this encoding unless it begins with a byte order mark of UTF-16.
     pub fn new(encoding: &'static Encoding) -> Self {
-        let kind = if encoding == UTF_16LE || encoding == UTF_16BE {
-            DecoderKind::Utf16 { big: encoding == UTF_16BE, rest: Vec::new() }
-        } else if encoding == UTF_8 {
-            DecoderKind::Utf8
-        } else {
-            DecoderKind::Other(Box::new(encoding.new_decoder_without_bom_handling()))
+        Self { configured: encoding, kind: DecoderKind::Start { first: None } }
+    }
+
+    /// Returns whether nothing of the file was decoded yet.
+    pub fn is_at_start(&self) -> bool {
+        matches!(self.kind, DecoderKind::Start { .. })
+    }
+
+    /// Begins to decode in the middle of a file whose first two bytes are `start`.
+    pub fn begin_within(&mut self, start: &[u8]) {
+        self.kind = DecoderKind::of(utf16_mark(start).unwrap_or(self.configured));
+    }
+
+    /// Prepares for another file.
+    pub fn restart(&mut self) {
+        self.kind = DecoderKind::Start { first: None };
+    }
+
+    /// A decoder of the same encoding that has not decoded anything yet, in the middle of the file.
+    #[must_use]
+    pub fn within_same_file(&self) -> Self {
+        let kind = match &self.kind {
+            DecoderKind::Start { .. } => DecoderKind::Start { first: None },
+            DecoderKind::Utf8 => DecoderKind::Utf8,
+            DecoderKind::Utf16 { big, .. } => DecoderKind::Utf16 { big: *big, rest: Vec::new() },
+            DecoderKind::Other(decoder) => DecoderKind::of(decoder.encoding()),
         };
-        Self { kind }
+        Self { configured: self.configured, kind }
     }
 
     /// The unit by which bytes of the text that is split into lines are counted in the source.
     pub fn source_unit(&self) -> SourceUnit {
-        match self.kind {
-            DecoderKind::Utf16 { .. } => SourceUnit::Utf16,
-            DecoderKind::Utf8 | DecoderKind::Other(_) => SourceUnit::Bytes,
-        }
+        let is_utf16 = match self.kind {
+            DecoderKind::Start { .. } => self.configured == UTF_16LE || self.configured == UTF_16BE,
+            DecoderKind::Utf16 { .. } => true,
+            DecoderKind::Utf8 | DecoderKind::Other(_) => false,
+        };
+        if is_utf16 { SourceUnit::Utf16 } else { SourceUnit::Bytes }
     }
 
     /// The number of source bytes that were received and not yet passed on.
     pub fn held(&self) -> u64 {
         match &self.kind {
+            DecoderKind::Start { first } => u64::from(first.is_some()),
             DecoderKind::Utf16 { rest, .. } => rest.len() as u64,
             DecoderKind::Utf8 | DecoderKind::Other(_) => 0,
         }
@@ -57,6 +89,21 @@ impl Decoder {
 
     /// Prepares `chunk` for line splitting: UTF-16 becomes UTF-8, all else is unchanged. With `last`, nothing follows.
     pub fn decode_utf16<'a>(&mut self, chunk: &'a [u8], last: bool) -> Cow<'a, [u8]> {
+        if let DecoderKind::Start { first } = &mut self.kind {
+            let held = first.take();
+            let start: Vec<u8> = held.iter().chain(chunk).copied().take(2).collect();
+            match start[..] {
+                [] => return Cow::Borrowed(chunk),
+                [byte @ (0xFE | 0xFF)] if !last => {
+                    *first = Some(byte);
+                    return Cow::Borrowed(&[]);
+                }
+                _ => self.begin_within(&start),
+            }
+            if let Some(held) = held {
+                return Cow::Owned(self.decode_utf16(&[&[held], chunk].concat(), last).into_owned());
+            }
+        }
         let DecoderKind::Utf16 { big, rest } = &mut self.kind else { return Cow::Borrowed(chunk) };
         let mut bytes = std::mem::take(rest);
         bytes.extend_from_slice(chunk);
@@ -108,9 +155,27 @@ impl Decoder {
     }
 }
 
+/// The encoding that a byte order mark of UTF-16 at the start of a file says.
+pub fn utf16_mark(start: &[u8]) -> Option<&'static Encoding> {
+    Encoding::for_bom(start).map(|(encoding, _)| encoding).filter(|encoding| *encoding != UTF_8)
+}
+
+impl DecoderKind {
+    fn of(encoding: &'static Encoding) -> Self {
+        if encoding == UTF_16LE || encoding == UTF_16BE {
+            Self::Utf16 { big: encoding == UTF_16BE, rest: Vec::new() }
+        } else if encoding == UTF_8 {
+            Self::Utf8
+        } else {
+            Self::Other(Box::new(encoding.new_decoder_without_bom_handling()))
+        }
+    }
+}
+
 impl std::fmt::Debug for DecoderKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Start { first } => write!(f, "Start {{ first: {first:?} }}"),
             Self::Utf8 => f.write_str("Utf8"),
             Self::Utf16 { big, rest } => write!(f, "Utf16 {{ big: {big}, rest: {rest:?} }}"),
             Self::Other(decoder) => f.write_str(decoder.encoding().name()),
@@ -133,6 +198,7 @@ mod tests {
         for chunk in chunks {
             came += chunk.len() as u64;
             let text = decoder.decode_utf16(chunk, false).into_owned();
+            lines.set_source_unit(decoder.source_unit());
             lines.push(&text, |line| {
                 decoder.decode_line(line, max, &mut |line| {
                     took += line.source;
@@ -162,6 +228,29 @@ mod tests {
             assert_eq!(lines(encoding, 100, [*bytes]), *expected, "{}", encoding.name());
             assert_eq!(lines(encoding, 100, bytes.chunks(1)), *expected, "{}", encoding.name());
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_of_utf_16_decides() {
+        for configured in [UTF_8, UTF_16LE, UTF_16BE, WINDOWS_1252] {
+            for big in [false, true] {
+                let bytes = utf16("\u{FEFF}ä\r\n\r\nb\n", big);
+                let expected = ["\u{FEFF}ä", "", "b"];
+                assert_eq!(lines(configured, 100, [&bytes[..]]), expected, "{} {big}", configured.name());
+                assert_eq!(lines(configured, 100, bytes.chunks(1)), expected, "{} {big}", configured.name());
+                let mut within = Decoder::new(configured);
+                within.begin_within(&bytes[..2]);
+                assert_eq!(&*within.decode_utf16(&bytes[2..4], false), "ä".as_bytes());
+                within.restart();
+                assert!(within.is_at_start());
+            }
+        }
+        let mut decoder = Decoder::new(UTF_8);
+        assert_eq!((&*decoder.decode_utf16(b"\xff", false), decoder.held()), (&b""[..], 1));
+        assert_eq!(&*decoder.decode_utf16(b"x", false), b"\xffx", "no mark");
+        let mut decoder = Decoder::new(UTF_8);
+        decoder.decode_utf16(b"\xfe", false);
+        assert_eq!(&*decoder.decode_utf16(b"", true), b"\xfe", "the end of the file");
     }
 
     #[test]

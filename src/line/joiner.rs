@@ -91,6 +91,14 @@ impl LineJoiner {
         self.mid_line = false;
     }
 
+    /// Handles the end of a file, which a line that belongs to the held ones may follow in the next file: emits the held
+    /// lines only if they end in the middle of a line.
+    pub fn end_of_file(&mut self, sink: &mut impl FnMut(Line<'_>)) {
+        if self.mid_line {
+            self.finish(sink);
+        }
+    }
+
     /// The held lines; `None` if there are none.
     pub fn open(&self) -> Option<&[u8]> {
         self.is_open.then_some(&self.text)

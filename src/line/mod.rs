@@ -12,7 +12,7 @@ mod encoding;
 mod joiner;
 mod redact;
 
-pub use encoding::Decoder;
+pub use encoding::{Decoder, utf16_mark};
 pub use envelope::{Envelope, EnvelopeFormat, EnvelopeSplitter, EnvelopeStream, MAX_ENVELOPE_SIZE};
 pub use joiner::{LineJoiner, MultilineRule};
 pub use redact::{BadCarry, Carry, MAX_SECRET_LINES, REDACTION_MARK, Redactor};

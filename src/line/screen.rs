@@ -1,6 +1,6 @@
 //! Lines of an output as a terminal would show them: [`Redraw`] in front of [`LineSplitter`].
 
-use super::{Line, LineSplitter, Redraw, RedrawOutput};
+use super::{Line, LineSplitter, Redraw, RedrawOutput, SourceUnit};
 
 /// Splits bytes into lines, with redraws folded.
 #[derive(Debug)]
@@ -14,6 +14,11 @@ impl Screen {
     /// continued from the middle of a redraw, so in a file only CR folds, as set in `lines`.
     pub fn new(lines: LineSplitter, draws: bool) -> Self {
         Self { lines, redraw: draws.then(Redraw::default) }
+    }
+
+    /// The same as [`LineSplitter::set_source_unit`].
+    pub fn set_source_unit(&mut self, unit: SourceUnit) {
+        self.lines.set_source_unit(unit);
     }
 
     /// Passes each line that `chunk` completes to `sink`.

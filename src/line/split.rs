@@ -97,6 +97,11 @@ impl LineSplitter {
         Self { source_unit: unit, ..self }
     }
 
+    /// Counts source offsets of the following text in `unit`, since another file begins.
+    pub fn set_source_unit(&mut self, unit: SourceUnit) {
+        self.source_unit = unit;
+    }
+
     /// Passes each line that `chunk` completes to `sink`. A line that lies entirely in `chunk` is not copied.
     pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Line<'_>)) {
         let mut from = 0;

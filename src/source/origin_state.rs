@@ -161,6 +161,25 @@ impl OriginState {
         self.at_file_start = self.output.envelopes.is_none();
     }
 
+    /// Ends the unfinished line, since another file begins that continues the log.
+    pub(super) fn change_file(&mut self, now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
+        self.output.read = now.time;
+        self.process(PipelineInput::End, progress, batch);
+        let Self { joined, output, .. } = self;
+        if let Some((joined, _)) = joined {
+            joined.end_of_file(&mut |line| output.emit(line, Some(progress), batch));
+        }
+        (self.settle_due, self.at_file_start) = (None, true);
+        self.set_join_due(now.instant);
+    }
+
+    /// Makes joined lines wait at least until `until` and the time for the next line.
+    pub(super) fn hold_joined(&mut self, until: Instant) {
+        if let (Some(due), Some((_, timeout))) = (&mut self.join_due, &self.joined) {
+            *due = (*due).max(until + *timeout);
+        }
+    }
+
     /// Emits the joined lines, since nothing follows them.
     pub(super) fn end_joined(&mut self, progress: &mut SourceProgress, batch: &mut Batch) {
         let Self { joined, output, .. } = self;
@@ -202,6 +221,8 @@ impl OriginState {
             PipelineInput::End => self.decoder.decode_utf16(&[], true),
         };
         let Self { decoder, lines, max_piece, joined, at_file_start, output, .. } = self;
+        // The start of a file says its encoding.
+        lines.set_source_unit(decoder.source_unit());
         let mut emit = |line: Line<'_>| {
             // The progress of a block was recognised while its lines were drawn.
             let progress = (input != PipelineInput::Settle).then_some(&mut *progress);
@@ -220,7 +241,13 @@ impl OriginState {
         match input {
             PipelineInput::Bytes(_) => {}
             PipelineInput::Settle => lines.settle(|line| decoder.decode_line(line, *max_piece, &mut join)),
-            PipelineInput::End => lines.finish(|line| decoder.decode_line(line, *max_piece, &mut join)),
+            PipelineInput::End => {
+                lines.finish(|line| decoder.decode_line(line, *max_piece, &mut join));
+                // Only the whole file has a byte order mark of UTF-16, not the text in an envelope.
+                if output.envelopes.is_none() {
+                    decoder.restart();
+                }
+            }
         }
         self.update_envelopes();
     }

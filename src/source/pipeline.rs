@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::config::{FileSelector, SourceKind, Stream};
 use crate::event::{OpenLine, Origin};
-use crate::line::{Envelope, EnvelopeStream, MAX_SECRET_LINES};
+use crate::line::{Envelope, EnvelopeStream, MAX_SECRET_LINES, SourceUnit};
 use crate::stream::Batch;
 
 use super::ClockReading;
@@ -178,6 +178,7 @@ impl LinePipeline {
         let mut state = OriginState::new(&self.spec, number, lanes.origin(stream, has_several_origins(&self.spec)));
         // Only the envelope is at the start of the file.
         (state.at_file_start, state.nothing_read) = (false, false);
+        state.decoder.begin_within(&[]);
         state.output.envelopes = Some(EnvelopeTrack::default());
         self.origins.insert(number, state);
         lanes.set_number(stream, number);
@@ -232,6 +233,7 @@ impl LinePipeline {
         let Some(state) = self.origins.get_mut(&origin) else { return };
         state.nothing_read = false;
         let mut before = OriginState::new(&self.spec, state.output.number, state.output.origin.clone());
+        before.decoder = state.decoder.within_same_file();
         before.push(bytes, now, &mut SourceProgress::new(&self.spec), &mut Batch::new());
         state.resume_redaction(&before);
     }
@@ -253,6 +255,48 @@ impl LinePipeline {
             progress.open(state.output.number, &[], now, batch);
             true
         });
+    }
+
+    /// Ends the unfinished line, since another file begins that continues the log. Joined lines wait for those of that
+    /// file.
+    pub(super) fn change_file(&mut self, origin: usize, now: ClockReading, batch: &mut Batch) {
+        if self.envelopes.contains_key(&origin) {
+            // The pieces of a line are in one file.
+            return self.finish(origin, now, batch);
+        }
+        self.update(origin, now, batch, |state, progress, batch| {
+            state.change_file(now, progress, batch);
+            progress.open(state.output.number, &[], now, batch);
+            true
+        });
+    }
+
+    /// Makes joined lines wait at least until `until` and the time for the next line, since that may be in a file that is
+    /// read only then.
+    pub(super) fn hold_joined(&mut self, at: usize, until: Instant) {
+        let Some(state) = self.origins.get_mut(&at) else { return };
+        let before = state.next_due();
+        state.hold_joined(until);
+        let next = state.next_due();
+        self.reschedule(at, before, next);
+    }
+
+    /// Returns whether nothing of the file was read yet, so that its first bytes may say its encoding.
+    pub(super) fn is_at_file_start(&self, origin: usize) -> bool {
+        self.origins.get(&origin).is_some_and(|state| state.decoder.is_at_start())
+    }
+
+    /// Begins in the middle of a file whose first two bytes are `start`.
+    pub(super) fn begin_within(&mut self, origin: usize, start: &[u8]) {
+        if let Some(state) = self.origins.get_mut(&origin) {
+            state.decoder.begin_within(start);
+            state.lines.set_source_unit(state.decoder.source_unit());
+        }
+    }
+
+    /// Returns whether the file is in UTF-16, as far as is known.
+    pub(super) fn is_utf16(&self, origin: usize) -> bool {
+        self.origins.get(&origin).is_some_and(|state| state.decoder.source_unit() == SourceUnit::Utf16)
     }
 
     /// The number of source bytes since the last byte that was emitted.
@@ -350,9 +394,14 @@ impl LinePipeline {
         let ended = work(state, &mut self.progress, batch) || batch.len() > before.0;
         self.update_open_line(at, ended, now.instant, batch);
         let next = self.origins.get(&at).and_then(OriginState::next_due);
-        if next != before.1 {
-            if let Some(next) = before.1 {
-                self.deadlines.remove(&(next, at));
+        self.reschedule(at, before.1, next);
+    }
+
+    /// Replaces the time at which an origin is due.
+    fn reschedule(&mut self, at: usize, before: Option<Instant>, next: Option<Instant>) {
+        if next != before {
+            if let Some(before) = before {
+                self.deadlines.remove(&(before, at));
             }
             self.deadlines.extend(next.map(|next| (next, at)));
         }

@@ -232,6 +232,32 @@ async fn a_damaged_middle_is_a_gap_of_known_length() {
 }
 
 #[tokio::test]
+async fn damage_is_reported_by_the_first_start_that_finds_it() {
+    use std::os::unix::fs::FileExt;
+    for (damaged, text) in [("the first record", "line 5"), ("the last one", "line 95"), ("the middle", "line 50")] {
+        let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
+        for at in 0..10 {
+            harness.write(at * 10..(at + 1) * 10).await;
+        }
+        harness.stop().await;
+        let path = harness.files().remove(0);
+        let at = memchr::memmem::find(&fs::read(&path).unwrap(), text.as_bytes()).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(b"damaged", at as u64).unwrap();
+        for start in 0..4u64 {
+            harness.start();
+            harness.write(100 + start * 10..110 + start * 10).await;
+            let seen = harness.seen(CursorStart::Oldest, &[]).await;
+            let losses = seen.iter().filter(|seen| **seen == SeenEvent::Other("loss".to_owned())).count();
+            assert_eq!(losses, 1, "{damaged}, start {start}");
+            let lines = seen.iter().filter(|seen| matches!(seen, SeenEvent::Line(..))).count();
+            assert_eq!(u64::try_from(lines).unwrap(), 90 + (start + 1) * 10, "{damaged}, start {start}");
+            if start % 2 == 0 { harness.stop().await } else { harness.kill() }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_second_daemon_and_a_newer_format_are_refused() {
     let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
     harness.write(0..1).await;

@@ -1,6 +1,6 @@
 //! Checks a stream that follows files, and the rules by which its lines are joined.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::GlobBuilder;
@@ -40,8 +40,9 @@ pub(super) fn check_files(
     let exclude = check_exclude(context, raw.exclude.take(), &files);
     let from = value(raw.from.take()).unwrap_or_default();
     let rotate_wait = context.duration_at_most(raw.rotate_wait.take(), DEFAULT_ROTATE_WAIT, MAX_FILE_WAIT);
+    let rotated = check_rotated(context, raw.rotated.take());
     let follow_symlinks = value(raw.follow_symlinks.take()).unwrap_or_default();
-    Some(FileSourceConfig { files, exclude, from, rotate_wait, follow_symlinks })
+    Some(FileSourceConfig { files, exclude, from, rotate_wait, rotated, follow_symlinks })
 }
 
 fn check_is_no_directory(context: &mut CheckContext<'_>, place: NodeLocation, path: &Path) {
@@ -92,6 +93,27 @@ fn check_exclude(
         }
     }
     exclude
+}
+
+/// The maximum number of directories of rotated files: each is listed again after each rotation.
+const MAX_ROTATED_DIRECTORIES: usize = 16;
+
+fn check_rotated(context: &mut CheckContext<'_>, field: Setting<OneOrMany<String>>) -> Vec<PathBuf> {
+    let Some((place, list)) = written(field) else { return Vec::new() };
+    if list.0.len() > MAX_ROTATED_DIRECTORIES {
+        context.wrong(place, format!("`rotated` has more than {MAX_ROTATED_DIRECTORIES} directories"));
+    }
+    let mut directories = Vec::new();
+    for Located { place, value } in list.0 {
+        let Some(written) = value else { continue };
+        let Some(directory) = context.resolve_path(place, &written) else { continue };
+        if matches!(FileSelector::written(directory.clone()), FileSelector::Pattern(_)) && !directory.exists() {
+            context.wrong(place, "`rotated` names directories, not patterns (write each directory)");
+        } else if !directories.contains(&directory) {
+            directories.push(directory);
+        }
+    }
+    directories
 }
 
 /// Checks the rules by which lines are joined.

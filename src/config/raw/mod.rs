@@ -155,6 +155,9 @@ pub(super) struct Stream {
     /// it open, and the longest time for which the new file waits until it is read as well. Bytes that are written to a
     /// renamed file later are a `loss`. Default: 5s.
     pub(super) rotate_wait: Setting<DurationText>,
+    /// The directory into which files are moved when they are rotated, such as the `olddir` of logrotate, or a list. A
+    /// rotated file that is in the directory of the followed file is found without this. Default: none.
+    pub(super) rotated: Setting<OneOrMany<String>>,
     /// Whether to follow symbolic links regardless of who made them. By default, in and below a directory that users
     /// other than root and the daemon's user may write to, a link is followed only if root, the daemon's user or the
     /// owner of its target made it. Without this rule, everybody who may write there could make rtlogd serve any file
@@ -197,7 +200,8 @@ pub(super) struct Stream {
     /// The way in which lines are wrapped or structured. A line that does not have the format is text. Default: text.
     pub(super) format: Setting<LineFormat>,
     /// The encoding of the bytes: `utf-8`, `utf-16le`, `utf-16be`, `latin1`, `windows-1252`, `shift_jis` or another
-    /// name of the Encoding Standard. Readers always receive UTF-8. Default: utf-8.
+    /// name of the Encoding Standard. A byte order mark of UTF-16 at the start of a file decides, whatever is written
+    /// here. Readers always receive UTF-8. Default: utf-8.
     pub(super) encoding: Setting<TextEncoding>,
     /// The rule by which lines become one event, such as those of a stack trace. Default: none.
     pub(super) multiline: Setting<MultilineConfig>,

@@ -50,6 +50,7 @@ streams:
     exclude: ["*.gz", var/x*]
     from: start
     rotate_wait: 0s
+    rotated: [var/old, /b/old]
     follow_symlinks: true
     encoding: latin1
     multiline: { start: ^\d, timeout: 500ms }
@@ -76,6 +77,7 @@ streams:
         exclude: vec!["*.gz".into(), "/etc/var/x*".into()],
         from: ReadFrom::Beginning,
         rotate_wait: Duration::ZERO,
+        rotated: vec!["/etc/var/old".into(), "/b/old".into()],
         follow_symlinks: true,
     };
     let multiline =

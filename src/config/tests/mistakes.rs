@@ -3,7 +3,7 @@
 use super::{config, mistakes};
 
 const TOP_LEVEL_KEYS: &str = "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
-const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `follow_symlinks`, `directory`, `environment`, `environment_file`, `user`, `group`, `umask`, \
+const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `rotated`, `follow_symlinks`, `directory`, `environment`, `environment_file`, `user`, `group`, `umask`, \
         `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `format`, `encoding`, `multiline`, `progress`, `redact`, `private`, `public`, `description`, `labels` or `history`";
 
 #[test]
@@ -277,7 +277,7 @@ streams:
   b: { file: ['', a**/b, '[z-a]'] }
   c: { file: x, exclude: '*.gz' }
   d: { file: '*', exclude: ['', '{a'], rotate_wait: 2h }
-  e: { command: [x], exclude: a, rotate_wait: 1s, follow_symlinks: true }
+  e: { command: [x], exclude: a, rotate_wait: 1s, follow_symlinks: true, rotated: [x] }
   f: { file: x, encoding: ebcdic, multiline: {} }
   g: { file: x, multiline: { start: a, continue: b } }
   h: { file: x, multiline: { start: '(', timeout: 2h } }
@@ -294,6 +294,7 @@ streams:
         "7:31: `exclude` applies only to streams with `file`; this stream runs a command",
         "7:47: `rotate_wait` applies only to streams with `file`; this stream runs a command",
         "7:68: `follow_symlinks` applies only to streams with `file`; this stream runs a command",
+        "7:83: `rotated` applies only to streams with `file`; this stream runs a command",
         r#"8:27: not an encoding: "ebcdic" (such as utf-8, utf-16le, utf-16be, latin1, windows-1252 or shift_jis)"#,
         "8:46: `multiline` must say which lines belong together (write `start: REGEX` or `continue: REGEX`)",
         "9:50: lines are joined by `start` or `continue`, not both",

@@ -47,7 +47,7 @@ pub(super) struct Checkpoint {
     /// Checkpoints of files that are read after this one, and were partly read under another name.
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "next")]
     later_generations: Vec<Checkpoint>,
-    /// The target of the path if that is a symlink, percent-encoded, and the owner of the file.
+    /// The path to which the symlinks in the path lead, percent-encoded, and the owner of its siblings, or [`ANY_OWNER`].
     #[serde(rename = "target", default, skip_serializing_if = "Option::is_none")]
     link_target: Option<(String, u32)>,
     /// The read points of files that no longer exist, each as `at`, `head` and `before`: a file that continues from one
@@ -57,7 +57,14 @@ pub(super) struct Checkpoint {
     /// The streams inside the envelopes of the file that were delivered beyond the offset.
     #[serde(rename = "streams", default, skip_serializing_if = "Vec::is_empty")]
     stream_positions: Vec<StreamPosition>,
+    /// Files that were left after their rotation, each as device, inode, birth time, and the size up to which it was read
+    /// or reported: what is written to them later is a loss.
+    #[serde(rename = "left", default, skip_serializing_if = "Vec::is_empty")]
+    left_files: Vec<(u64, u64, u64, u64)>,
 }
+
+/// The number that stands for "any owner" in a recorded target: no user has it (chown(2)).
+const ANY_OWNER: u32 = u32::MAX;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]
 fn is_zero(number: &u64) -> bool {
@@ -104,6 +111,7 @@ impl Checkpoint {
             link_target: None,
             gone_fingerprints: Vec::new(),
             stream_positions: Vec::new(),
+            left_files: Vec::new(),
         }
     }
 
@@ -155,16 +163,20 @@ impl Checkpoint {
         Watermark::new(self.born, self.watermark_inodes.iter().copied().chain([self.inode]).collect())
     }
 
-    /// The same checkpoint, with the target of the path if that is a symlink.
+    /// The same checkpoint, with the path to which the symlinks in the path lead, if it has any.
     pub(super) fn with_link_target(self, target: Option<&LinkTarget>) -> Self {
-        let encoded = |target: &LinkTarget| (Origin::file(&target.path).as_str().to_owned(), target.owner);
+        let encoded =
+            |target: &LinkTarget| (Origin::file(&target.path).as_str().to_owned(), target.owner.unwrap_or(ANY_OWNER));
         Self { link_target: target.map(encoded), ..self }
     }
 
-    /// The target of the path, if that is a symlink.
+    /// The path to which the symlinks in the path lead, if it has any.
     pub(super) fn link_target(&self) -> Option<LinkTarget> {
         let (path, owner) = self.link_target.as_ref()?;
-        Some(LinkTarget { path: Origin::from(path.as_str()).path(), owner: *owner })
+        Some(LinkTarget {
+            path: Origin::from(path.as_str()).path(),
+            owner: Some(*owner).filter(|owner| *owner != ANY_OWNER),
+        })
     }
 
     /// The same checkpoint, with those of the files that are read after it.
@@ -181,6 +193,17 @@ impl Checkpoint {
     /// The fingerprints of files that no longer exist, the oldest first.
     pub(super) fn gone_fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
         self.gone_fingerprints.iter().map(|&(at, head, before)| Fingerprint { at, head: head.0, before: before.0 })
+    }
+
+    /// The same checkpoint, with the files that were left, each with the size up to which it was read or reported.
+    pub(super) fn with_left_files(self, left: impl IntoIterator<Item = (Identity, u64)>) -> Self {
+        let recorded = |(identity, size): (Identity, u64)| (identity.device, identity.inode, identity.born, size);
+        Self { left_files: left.into_iter().map(recorded).collect(), ..self }
+    }
+
+    /// The files that were left.
+    pub(super) fn left_files(&self) -> impl Iterator<Item = (Identity, u64)> {
+        self.left_files.iter().map(|&(device, inode, born, size)| (Identity { device, inode, born }, size))
     }
 
     /// The fingerprint of the file up to the offset.

@@ -28,6 +28,9 @@ const FIFO_REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Fifos {
     open_limit: OpenLimit,
     open: BTreeMap<usize, Fifo>,
+    /// The FIFOs whose path does not name them any more, by the number of their unfinished line. Their writers may still
+    /// have them open, and they are read to their end.
+    left: BTreeMap<usize, Fifo>,
     buffer: Vec<u8>,
 }
 
@@ -59,7 +62,7 @@ impl Fifo {
 
 impl Fifos {
     pub(super) fn new(handles: OpenLimit) -> Self {
-        Self { open_limit: handles, open: BTreeMap::new(), buffer: Vec::new() }
+        Self { open_limit: handles, open: BTreeMap::new(), left: BTreeMap::new(), buffer: Vec::new() }
     }
 
     /// Opens the FIFOs in `wanted` and closes all others. Returns the numbers of those that were closed.
@@ -75,18 +78,28 @@ impl Fifos {
         before.into_keys().collect()
     }
 
+    /// Reads the FIFO of the path `id`, which names it no more, to its end, under the number `number`. Returns `false` if it
+    /// is not open.
+    pub(super) fn leave(&mut self, id: usize, number: usize) -> bool {
+        let left = self.open.remove(&id).map(|fifo| Fifo { paused_until: None, ..fifo });
+        let is_open = left.is_some();
+        self.left.extend(left.map(|fifo| (number, fifo)));
+        is_open
+    }
+
     /// Waits until a FIFO has bytes. Returns its number and the bytes, which are empty at its end. Waits forever if
     /// there is no FIFO. May be dropped at any time.
     pub(super) async fn read(&mut self) -> (usize, &[u8]) {
-        if self.open.is_empty() {
+        if self.open.is_empty() && self.left.is_empty() {
             return pending().await;
         }
         self.buffer.resize(FIFO_READ_SIZE, 0);
         loop {
             let resume_at = self.open.values().filter_map(|fifo| fifo.paused_until).min();
-            let Self { open_limit: handles, open, buffer } = self;
+            let Self { open_limit: handles, open, left, buffer } = self;
             let read = poll_fn(|context| {
-                for (id, fifo) in open.iter_mut().filter(|(_, fifo)| fifo.paused_until.is_none()) {
+                for (id, fifo) in left.iter_mut().chain(open.iter_mut()).filter(|(_, fifo)| fifo.paused_until.is_none())
+                {
                     if let Poll::Ready(outcome) = fifo.read(context, buffer, handles) {
                         return Poll::Ready((*id, outcome));
                     }
@@ -106,6 +119,9 @@ impl Fifos {
             };
             if let Ok(count @ 1..) = count {
                 return (id, &self.buffer[..count]);
+            }
+            if self.left.remove(&id).is_some() {
+                return (id, &[]);
             }
             if count.is_ok()
                 && let Some(fifo) = self.open.get_mut(&id).filter(|fifo| fifo.is_fresh)

@@ -97,6 +97,7 @@ use crate::source::file::watch::watcher::Mailbox;
 use denied::OpenDenied;
 use fifo::Fifos;
 use open_file::FileOpener;
+use rotation::old_files::OLD_FILE_NUMBERS;
 use tailer::{NextPass, Tailer};
 
 /// The minimum time between two passes after one that found something: a busy writer causes at most a thousand passes a
@@ -174,7 +175,9 @@ impl FileSource {
                     (id, bytes) = self.fifos.read() => {
                         if let Some(tailer) = &mut self.tailer {
                             let now = ClockReading::read();
-                            if bytes.is_empty() {
+                            if bytes.is_empty() && id >= OLD_FILE_NUMBERS {
+                                tailer.end_left_fifo(id, now, batch);
+                            } else if bytes.is_empty() {
                                 tailer.finish(id, now, batch);
                             } else {
                                 tailer.pipeline().push(id, bytes, now, batch);
@@ -230,6 +233,11 @@ impl FileSource {
         let now = ClockReading::read();
         self.earliest_wake = if batch.is_empty() { now.instant } else { now.instant + MIN_PASS_INTERVAL };
         self.next = next;
+        for (id, number) in tailer.take_left_fifos() {
+            if !self.fifos.leave(id, number) {
+                tailer.end_left_fifo(number, now, batch);
+            }
+        }
         for closed in self.fifos.retain(tailer.fifos()) {
             tailer.finish(closed, now, batch);
         }

@@ -27,7 +27,7 @@ pub(super) struct PassContext<'a> {
 }
 
 impl PassContext<'_> {
-    /// Ends the unfinished line of a path, since another file begins.
+    /// Ends the unfinished line of a path, and its joined lines, since another file begins.
     pub(super) fn finish(&mut self, id: usize) {
         self.pipeline.finish(id, self.now, self.batch);
     }
@@ -38,7 +38,7 @@ impl PassContext<'_> {
 pub(super) struct TailSettings {
     /// The time for which a file that was rotated away is still read.
     pub(super) rotate_wait: Duration,
-    /// The files are in UTF-16.
+    /// Files without a byte order mark are in UTF-16.
     pub(super) is_utf16: bool,
     /// The number of last lines that are emitted from a file that exists at the start.
     pub(super) initial_lines: usize,

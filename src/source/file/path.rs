@@ -2,8 +2,8 @@
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::warn;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::config::ReadFrom;
 use crate::event::{Loss, Origin};
+use crate::line::utf16_mark;
 use crate::source::pipeline::MAX_KEY_LOOKBACK;
 
 use super::checkpoint::Checkpoint;
@@ -41,8 +42,6 @@ pub(super) struct PathTail {
     found: PathTarget,
     rotation: Rotation,
     last_growth: Option<Instant>,
-    /// A write was notified since the last read.
-    written: bool,
     /// Changes are not notified: writes may go unnoticed.
     unwatched: bool,
     last_checkpoint: RecordedCheckpoint,
@@ -57,15 +56,15 @@ enum RecordedCheckpoint {
 }
 
 impl PathTail {
-    pub(super) fn new(path: PathBuf, id: usize, is_configured: bool, from: ReadFrom) -> Self {
+    /// `rotated` are further directories into which a rotation may move the files of the path.
+    pub(super) fn new(path: PathBuf, id: usize, is_configured: bool, from: ReadFrom, rotated: Arc<[PathBuf]>) -> Self {
         Self {
             origin: Origin::file(&path),
             is_configured,
             from: Some(from),
             found: PathTarget::Unknown,
-            rotation: Rotation::new(path, id, !is_configured),
+            rotation: Rotation::new(path, id, !is_configured, rotated),
             last_growth: None,
-            written: false,
             unwatched: false,
             last_checkpoint: RecordedCheckpoint::Nothing,
         }
@@ -106,7 +105,7 @@ impl PathTail {
 
     /// Notes that a write was notified.
     pub(super) fn note_written(&mut self) {
-        self.written = true;
+        self.rotation.note_written();
     }
 
     /// Returns whether changes of the path are not notified.
@@ -118,9 +117,10 @@ impl PathTail {
         self.unwatched = unwatched;
     }
 
-    /// Returns whether the path grew within [`ACTIVE_PERIOD`].
+    /// Returns whether the path grew within [`ACTIVE_PERIOD`], or may grow without a notification.
     pub(super) fn is_active(&self, now: Instant) -> bool {
-        self.last_growth.is_some_and(|grew| now < grew + ACTIVE_PERIOD)
+        let is_preallocated = self.rotation.generations().front().is_some_and(|it| it.reader.is_preallocated());
+        is_preallocated || self.last_growth.is_some_and(|grew| now < grew + ACTIVE_PERIOD)
     }
 
     /// The time of the next pass if no change is notified before.
@@ -224,7 +224,8 @@ impl PathTail {
         }
         let continues = self.rotation.continue_copy(&mut reader, pass);
         if self.from.take() == Some(ReadFrom::End) && !continues {
-            reader.seek_last_lines(pass.settings.initial_lines, pass.settings.is_utf16)?;
+            let is_utf16 = pass.settings.is_utf16 || utf16_mark(&reader.first_bytes(2)?).is_some();
+            reader.seek_last_lines(pass.settings.initial_lines, is_utf16)?;
         }
         self.rotation.push(reader, continues, pass);
         Ok(PathTarget::File)
@@ -233,6 +234,7 @@ impl PathTail {
     /// Reads a chunk of the current generation, and of each old file that is still written to. Returns the number of
     /// bytes, and whether there is more to do.
     pub(super) fn read(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
+        self.rotation.note_growth(pass.now.instant);
         let (old_bytes, more_old) = self.rotation.read_old_files(pass);
         let (bytes, more) = self.read_current(pass);
         for OldFileLoss { missed, bytes, reason } in self.rotation.take_losses() {
@@ -245,7 +247,7 @@ impl PathTail {
     }
 
     fn read_current(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
-        match self.rotation.open_current(self.written, pass) {
+        match self.rotation.open_current(pass) {
             Ok(true) => {}
             Ok(false) => return (0, false),
             Err(error) if is_missing(&error) => {
@@ -256,16 +258,22 @@ impl PathTail {
         }
         let id = self.rotation.id();
         let Some(current) = self.rotation.current_mut() else { return (0, false) };
-        self.written = false;
+        current.notified_writes = 0;
+        if current.reader.read_point().offset() > 0 && pass.pipeline.is_at_file_start(id) {
+            match current.reader.first_bytes(2) {
+                Ok(start) => pass.pipeline.begin_within(id, &start),
+                Err(error) => return self.record_refusal(&error, pass.now.instant),
+            }
+        }
         if pass.pipeline.needs_lookback(id) {
             match current.reader.bytes_before(MAX_KEY_LOOKBACK) {
                 Ok(bytes) => pass.pipeline.look_back(id, &bytes, pass.now),
                 Err(error) => return self.record_refusal(&error, pass.now.instant),
             }
         }
-        let options = ReadOptions { line_start: pass.pipeline.at_line_start(id), is_utf16: pass.settings.is_utf16 };
         let positions = current.reader.take_stream_positions();
         pass.pipeline.resume(id, &positions);
+        let options = ReadOptions { line_start: pass.pipeline.at_line_start(id), is_utf16: pass.pipeline.is_utf16(id) };
         let read = current.reader.read(options);
         let (identity, replaced) = (current.reader.identity(), current.replaced_at.is_some());
         match read {
@@ -334,8 +342,7 @@ impl PathTail {
 
     /// Handles that the current generation was deleted while it was closed.
     fn lose_current(&mut self, pass: &mut PassContext<'_>) {
-        let unsure = mem::take(&mut self.written) || self.unwatched;
-        if let Some(unread) = self.rotation.lose_current(unsure, pass) {
+        if let Some(unread) = self.rotation.lose_current(self.unwatched, pass) {
             let unread = Some(unread).filter(|&unread| unread > 0);
             self.report_loss(None, unread, "the file was deleted before it could be read", pass);
         }
@@ -358,6 +365,7 @@ impl PathTail {
         if !self.rotation.take_checkpoint_changed() && !always {
             return;
         }
+        self.rotation.forget_emitted(pass);
         let (checkpoint, kind) = if !self.rotation.is_empty() {
             let Some(checkpoint) = self.rotation.checkpoint(pass) else { return };
             (Some(checkpoint), RecordedCheckpoint::File)

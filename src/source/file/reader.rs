@@ -6,10 +6,16 @@ use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use memchr::memmem;
 use rustix::fs::{SeekFrom, seek};
+use tokio::time::Instant;
+
+use crate::event::Time;
+use crate::line::utf16_mark;
+use crate::source::ClockReading;
 
 use super::fingerprint::{Fingerprint, Identity, ReadPoint, hash, head_of, read_at, unix_nanos};
 use crate::source::envelope::StreamPosition;
@@ -52,6 +58,9 @@ pub(super) struct FileReader {
     /// The size of the file when it was last examined, and its modification time in nanoseconds since the Unix epoch.
     size: u64,
     mtime_nanos: u64,
+    /// The offset up to which only NUL bytes were seen behind the read point, at the end of the file. They may be filled in
+    /// later, and are not read until something follows.
+    unfilled_until: u64,
     /// The ends of the last lines: an editor may cut the file off there.
     line_ends: VecDeque<LineEndMark>,
     /// The streams inside the envelopes that were delivered beyond the offset by an earlier process, until reading
@@ -108,6 +117,7 @@ impl FileReader {
             read_point: ReadPoint::new(),
             size: metadata.len(),
             mtime_nanos: 0,
+            unfilled_until: 0,
             line_ends: VecDeque::new(),
             stream_positions: Vec::new(),
         })
@@ -123,6 +133,7 @@ impl FileReader {
             mtime_nanos: 0,
             line_ends: VecDeque::new(),
             stream_positions: Vec::new(),
+            unfilled_until: 0,
         }
     }
 
@@ -195,9 +206,32 @@ impl FileReader {
         if self.identity.born == 0 { self.mtime_nanos } else { self.identity.born }
     }
 
-    /// The number of bytes that were seen and not read.
+    /// The time of the last write, as the modification time says; `None` if it was long ago.
+    pub(super) fn last_write(&self, now: ClockReading) -> Option<Instant> {
+        let modified = self.file().and_then(File::metadata).ok()?.modified().ok()?;
+        let age = Duration::from_micros(u64::try_from(now.time.0 - Time::from(modified).0).unwrap_or(0));
+        now.instant.checked_sub(age)
+    }
+
+    /// The number of bytes that were seen and not read, without NUL bytes at the end that may be filled in.
     pub(super) fn unread(&self) -> u64 {
-        self.size.saturating_sub(self.read_point.offset())
+        self.size.saturating_sub(self.end_of_text())
+    }
+
+    /// The offset behind the NUL bytes that follow the bytes that were read, if nothing else follows.
+    pub(super) fn end_of_text(&self) -> u64 {
+        self.read_point.offset().max(self.unfilled_until)
+    }
+
+    /// Returns whether the file ends with NUL bytes, which may be filled in: that may not change its size or its
+    /// modification time.
+    pub(super) fn is_preallocated(&self) -> bool {
+        self.unfilled_until > self.read_point.offset()
+    }
+
+    /// The first bytes of the file, at most this many.
+    pub(super) fn first_bytes(&self, most: usize) -> io::Result<Vec<u8>> {
+        read_at(self.file()?, 0, most)
     }
 
     /// Records the size and modification time. Returns whether the file changed since it was read.
@@ -293,16 +327,39 @@ impl FileReader {
             return Ok(FileRead::Compressed(kind));
         }
         let run = count_nuls(fresh);
-        if run == FILE_READ_SIZE || (run >= MIN_HOLE_SIZE && (how.line_start || offset == 0)) {
-            return self.skip_hole(run, how.is_utf16);
+        let is_utf16 = how.is_utf16 || (offset == 0 && utf16_mark(fresh).is_some());
+        if run == fresh.len() && self.is_unfilled(offset + run as u64)? {
+            return Ok(FileRead::CaughtUp);
         }
-        let end = before + length_before_hole(fresh, how.is_utf16);
+        if run == FILE_READ_SIZE || (run >= MIN_HOLE_SIZE && (how.line_start || offset == 0)) {
+            return self.skip_hole(run, is_utf16);
+        }
+        let fresh = without_nuls_at_end(fresh, is_utf16);
+        let end = before + length_before_hole(fresh, is_utf16);
         // The bytes are not copied: the ones before them stay in the same buffer.
         let fresh = Bytes::from(bytes).slice(before..end);
         self.note_line_ends(&fresh);
         self.read_point.advance(&fresh);
         let more = self.read_point.offset() < size;
         Ok(FileRead::Bytes { bytes: fresh, more })
+    }
+
+    /// Returns whether nothing but NUL bytes follow from `from` on: the file was preallocated, and may be filled in.
+    fn is_unfilled(&mut self, from: u64) -> io::Result<bool> {
+        let mut end = from.max(self.unfilled_until);
+        while end < self.size {
+            let data = seek(self.file()?, SeekFrom::Data(end)).unwrap_or(end).max(end);
+            let block = read_at(self.file()?, data, FILE_READ_SIZE)?;
+            end = data + block.len() as u64;
+            if count_nuls(&block) < block.len() {
+                return Ok(false);
+            }
+            if block.is_empty() {
+                break;
+            }
+        }
+        self.unfilled_until = self.size;
+        Ok(true)
     }
 
     /// Remembers where the last lines of `fresh` end, except at its very end, which `read_point` records.
@@ -396,6 +453,15 @@ fn compressed(start: &[u8]) -> Option<&'static str> {
 /// The number of NUL bytes at the start.
 fn count_nuls(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|&&byte| byte == 0).count()
+}
+
+/// `fresh` without the NUL bytes at its end, unless it has no others: they are read once something follows.
+fn without_nuls_at_end(fresh: &[u8], wide: bool) -> &[u8] {
+    let Some(last) = fresh.iter().rposition(|&byte| byte != 0) else { return fresh };
+    let end = last + 1;
+    // A unit of UTF-16 is kept whole.
+    let end = if wide { end.next_multiple_of(2).min(fresh.len()) } else { end };
+    &fresh[..end]
 }
 
 /// The length of the part of `fresh` before a line that begins with a hole.
@@ -492,9 +558,9 @@ mod tests {
         }
         // The first NULs of a file that is filled in later.
         let (mut file, mut reader) = reader(b"\0");
-        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"\0"));
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::CaughtUp);
         file.write_all(b"one\n").unwrap();
-        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"one\n"));
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"\0one\n"));
     }
 
     #[test]
@@ -531,6 +597,30 @@ mod tests {
         assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"two\n"));
         let (_file, mut reader) = self::reader(b"a\n\0\0b\n");
         assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"a\n\0\0b\n"), "a few NUL are text");
+    }
+
+    #[test]
+    fn a_preallocated_file_is_read_as_it_is_filled_in() {
+        for (size, is_utf16) in [(100, false), (5000, false), (3 << 20, false), (3 << 20, true)] {
+            let options = |line_start| ReadOptions { line_start, is_utf16 };
+            let (file, mut reader) = reader(&vec![0; size]);
+            let mut at = 0;
+            for piece in ["one\n", "tw", "o\nthr", "ee\n"] {
+                assert_eq!(reader.read(options(true)).unwrap(), FileRead::CaughtUp, "{size}");
+                assert_eq!((reader.unread(), reader.is_preallocated()), (0, true), "{size}");
+                let unit = |byte: u8| if is_utf16 { vec![byte, 0] } else { vec![byte] };
+                let piece: Vec<u8> = piece.bytes().flat_map(unit).collect();
+                file.as_file().write_all_at(&piece, at).unwrap();
+                let FileRead::Bytes { bytes, .. } = reader.read(options(true)).unwrap() else { panic!("{size}") };
+                assert_eq!(&bytes[..], &piece[..], "{size}");
+                at += piece.len() as u64;
+            }
+            // What is not filled in is a hole once something follows that.
+            assert_eq!(reader.read(options(true)).unwrap(), FileRead::CaughtUp);
+            file.as_file().write_all_at(b"a\0\n\0", size as u64).unwrap();
+            assert_eq!(reader.read(options(true)).unwrap(), FileRead::Hole { bytes: size as u64 - at }, "{size}");
+            assert!(matches!(reader.read(options(true)).unwrap(), FileRead::Bytes { .. }));
+        }
     }
 
     #[test]

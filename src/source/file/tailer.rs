@@ -23,13 +23,13 @@ use super::fingerprint::{Fingerprint, Identity, unix_nanos};
 use super::glob::Globs;
 use super::pass::{PassContext, TailSettings};
 use super::path::PathTail;
-use super::rotation::old_files::OLD_FILE_NUMBERS;
+use super::rotation::old_files::{OLD_FILE_NUMBERS, left_fifo_number};
 use super::rotation::siblings::{DirectoryIndex, originals};
 use super::scheduler::Scheduler;
 use super::status::{PathStatus, StatusReporter};
 use super::target::{PathTarget, is_symlink};
 use crate::source::file::watch::watch_set::WatchSet;
-use crate::source::file::watch::watcher::{Mailbox, Watcher};
+use crate::source::file::watch::watcher::{Mailbox, PathChange, Watcher};
 
 /// The number of last lines that are emitted of the files that exist at the start: enough to see what they are about.
 const INITIAL_LINES: usize = 100;
@@ -70,6 +70,8 @@ pub(super) struct Tailer {
     stream: StreamName,
     settings: TailSettings,
     from: ReadFrom,
+    /// Further directories into which a rotation may move files.
+    rotated: Arc<[PathBuf]>,
     pub(super) watcher: Watcher,
     mailbox: Arc<Mailbox>,
     globs: Globs,
@@ -83,6 +85,8 @@ pub(super) struct Tailer {
     /// Paths that wait until another path leaves a file that they name, too.
     aliases: HashMap<Identity, BTreeSet<usize>>,
     fifos: BTreeMap<usize, Identity>,
+    /// The numbers of paths that ceased to name a FIFO.
+    left_fifos: Vec<usize>,
     scheduler: Scheduler,
     pipeline: LinePipeline,
     claims: Claims,
@@ -128,6 +132,7 @@ impl Tailer {
             stream: spec.name.clone(),
             settings: TailSettings { rotate_wait: source.rotate_wait, is_utf16: wide, initial_lines: INITIAL_LINES },
             from: source.from,
+            rotated: source.rotated.clone().into(),
             watch_set: WatchSet::new(watcher.clone(), mailbox.clone()),
             watcher,
             mailbox,
@@ -138,6 +143,7 @@ impl Tailer {
             by_path: HashMap::new(),
             aliases: HashMap::new(),
             fifos: BTreeMap::new(),
+            left_fifos: Vec::new(),
             scheduler: Scheduler::default(),
             pipeline: LinePipeline::new(spec, []),
             claims: Claims::default(),
@@ -165,6 +171,17 @@ impl Tailer {
     /// The paths that are FIFOs, with the identity of each.
     pub(super) fn fifos(&self) -> impl Iterator<Item = (usize, Identity, &Path)> {
         self.fifos.iter().filter_map(|(id, identity)| Some((*id, *identity, self.tails[*id].as_ref()?.path())))
+    }
+
+    /// The paths that ceased to name a FIFO since the last call, each with the number under which the rest of it is read.
+    pub(super) fn take_left_fifos(&mut self) -> Vec<(usize, usize)> {
+        std::mem::take(&mut self.left_fifos).into_iter().map(|id| (id, left_fifo_number(id))).collect()
+    }
+
+    /// Ends a FIFO that no path names any more.
+    pub(super) fn end_left_fifo(&mut self, number: usize, now: ClockReading, batch: &mut Batch) {
+        self.pipeline.finish(number, now, batch);
+        self.pipeline.remove(number);
     }
 
     /// Ends the unfinished line of a fifo.
@@ -219,14 +236,14 @@ impl Tailer {
             // The path may lead elsewhere now.
             self.scheduler.wake(id);
         }
-        self.record_status(id);
+        self.record_status(id, now, batch);
         self.status.report_before_lines(&self.globs, now, batch);
         let (bytes, more) = self.with_path(id, now, batch, |tail, pass| {
             let outcome = tail.read(pass);
             tail.record_checkpoint(false, pass);
             outcome
         });
-        self.record_status(id);
+        self.record_status(id, now, batch);
         if !more {
             self.schedule(id, now.instant);
         }
@@ -271,7 +288,7 @@ impl Tailer {
         let mut found = BTreeSet::new();
         let mut scan = changes.all || self.scan_at.is_none_or(|at| now.instant >= at);
         // A name comes before those that a rotation makes of it.
-        for (path, written) in BTreeMap::from_iter(changes.paths) {
+        for (path, PathChange { written, .. }) in BTreeMap::from_iter(changes.paths) {
             let known = self.by_path.get(&path).copied();
             let others = self.watch_set.ids_for(&path);
             for id in known.into_iter().chain(others) {
@@ -348,7 +365,7 @@ impl Tailer {
             self.tails.push(None);
             self.tails.len() - 1
         });
-        let mut tail = PathTail::new(path.clone(), id, is_configured, from);
+        let mut tail = PathTail::new(path.clone(), id, is_configured, from, self.rotated.clone());
         if let Some(saved) = self.saved.remove(tail.origin().as_str()) {
             tail.resume_from(saved, &mut self.claims);
         }
@@ -479,9 +496,9 @@ impl Tailer {
     }
 
     /// Records the status of a path.
-    fn record_status(&mut self, id: usize) {
+    fn record_status(&mut self, id: usize, now: ClockReading, batch: &mut Batch) {
         let Some(tail) = self.tails[id].as_ref() else { return };
-        self.fifos.remove(&id);
+        let before = self.fifos.remove(&id);
         match tail.found() {
             PathTarget::Alias(identity) => {
                 self.aliases.entry(*identity).or_default().insert(id);
@@ -499,6 +516,13 @@ impl Tailer {
             | PathTarget::Compressed(..) => {}
         }
         self.status.set_status(id, PathStatus::of(tail));
+        let is_same = |before: Identity| self.fifos.get(&id).is_some_and(|fifo| fifo.same_inode(before));
+        if before.is_some_and(|before| !is_same(before)) {
+            // The last lines may not have been read yet, and writers may still have it open.
+            self.end_left_fifo(left_fifo_number(id), now, batch);
+            self.pipeline.split_off(id, left_fifo_number(id));
+            self.left_fifos.push(id);
+        }
     }
 
     /// Schedules the next poll of a path, in case no change is notified before.

@@ -94,7 +94,7 @@ impl<'a> CheckpointSearch<'a> {
             }
             same_content = Some((reader, point));
         }
-        let rewritten = match pass.index.find(self.location.siblings_path(), self.saved.identity(), since) {
+        let rewritten = match pass.index.find(self.location, self.saved.identity(), since) {
             SearchResult::Found(path) => {
                 if let Some((reader, point)) = self.point_at(&path, pass)? {
                     return Ok(SearchOutcome::Found {

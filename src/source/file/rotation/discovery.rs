@@ -7,7 +7,7 @@
 use tokio::time::Instant;
 
 use super::location::LogLocation;
-use super::siblings::{DirectoryIndex, Sibling, Siblings, stamp};
+use super::siblings::{DirectoryIndex, Sibling, Siblings, stamp_of};
 use super::watermark::Watermark;
 use crate::source::file::checkpoint::Checkpoint;
 use crate::source::file::fingerprint::Identity;
@@ -77,9 +77,7 @@ impl Discovery {
     ) -> Listing {
         match self.progress {
             DiscoveryProgress::Overflowed if !has_room => return Listing::NoRoom,
-            DiscoveryProgress::Settled(settled)
-                if location.siblings_path().parent().and_then(stamp) == Some(settled) =>
-            {
+            DiscoveryProgress::Settled(settled) if stamp_of(location) == Some(settled) => {
                 return Listing::Known;
             }
             DiscoveryProgress::Overflowed | DiscoveryProgress::Settled(_) | DiscoveryProgress::Open => {}
@@ -95,6 +93,16 @@ impl Discovery {
         self.counts_up = siblings.order(self.counts_up);
         self.watermark.get_or_insert_with(|| Watermark::behind(&siblings.files));
         Listing::Siblings(siblings)
+    }
+
+    /// The direction of numbers that is known.
+    pub(super) fn counts_up(&self) -> Option<bool> {
+        self.counts_up
+    }
+
+    /// Records that the siblings are elsewhere now.
+    pub(super) fn note_moved(&mut self) {
+        self.progress = DiscoveryProgress::Open;
     }
 
     /// Records that the new siblings of a listing were added, or, unless `is_all`, those for which there was room.

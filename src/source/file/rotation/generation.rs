@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::location::LogLocation;
-use super::siblings::{SearchResult, Sibling};
+use super::siblings::SearchResult;
 use crate::source::file::checkpoint::Checkpoint;
-use crate::source::file::fingerprint::{Fingerprint, MIN_COPY_SIZE, ReadPoint};
+use crate::source::file::fingerprint::{Fingerprint, MIN_COPY_SIZE, ReadPoint, unix_nanos};
 use crate::source::file::open_limit::OpenLimit;
 use crate::source::file::pass::PassContext;
 use crate::source::file::reader::FileReader;
@@ -36,12 +36,17 @@ pub(crate) struct Generation {
     pub(crate) replaced_at: Option<Instant>,
     /// The path named another file at once, as if that had been renamed over this one: it may be an edited copy.
     pub(crate) replaced_atomically: bool,
-    /// The time when the file was added behind another one; `None` if it was loaded from a checkpoint.
+    /// The time when the file was added behind another one, or when reading was resumed after a restart.
     pub(crate) added_at: Option<Instant>,
     /// The file was read to its end.
     pub(crate) at_end: bool,
-    /// The time when the file last grew after it was read to its end.
+    /// The time when the file was last seen to have grown: after it was read to its end, or while it waited for the
+    /// files before it.
     pub(crate) grew_at: Option<Instant>,
+    /// The size and the modification time when [`note_growth`](Self::note_growth) examined the file last.
+    pub(crate) examined: Option<(u64, u64)>,
+    /// The number of writes that were notified while the path named the file, since it was read last.
+    pub(crate) notified_writes: u32,
     /// The file changed since it was read last.
     pub(crate) changed: bool,
     /// The last known name of the file, if that is not the path.
@@ -62,6 +67,8 @@ impl Generation {
             added_at: None,
             at_end: false,
             grew_at: None,
+            examined: None,
+            notified_writes: 0,
             changed: true,
             name: None,
             sought_since: None,
@@ -69,44 +76,18 @@ impl Generation {
         }
     }
 
-    /// A file that was rotated away before it was seen under the path; `None` if it is compressed.
-    pub(super) fn of_sibling(sibling: &Sibling, pass: &PassContext<'_>) -> Option<Self> {
-        let identity = sibling.identity;
-        let opened =
-            FileReader::open(&sibling.path, pass.open_limit).ok().filter(|reader| reader.identity() == identity);
-        let mut reader = match opened {
-            Some(reader) if reader.compressed().is_ok_and(|kind| kind.is_some()) => return None,
-            Some(reader) => reader,
-            // The name belongs to another file by now. The sibling is searched for when it becomes the current
-            // generation.
-            None => FileReader::parked(identity, sibling.size),
-        };
-        if pass.open_limit.are_scarce(true) {
-            reader.park();
-        }
-        let now = Some(pass.now.instant);
-        let name = Some(sibling.path.clone());
-        Some(Self { replaced_at: now, added_at: now, name, ..Self::new(reader) })
-    }
-
-    /// Opens the file of the log at `location`, if it is closed and there may be something to read. `written` says that a
-    /// write was notified.
+    /// Opens the file of the log at `location`, if it is closed and there may be something to read.
     ///
     /// # Errors
     /// If the file is gone, or cannot be opened.
-    pub(crate) fn open(
-        &mut self,
-        location: &LogLocation,
-        written: bool,
-        pass: &mut PassContext<'_>,
-    ) -> io::Result<OpenResult> {
+    pub(crate) fn open(&mut self, location: &LogLocation, pass: &mut PassContext<'_>) -> io::Result<OpenResult> {
         if self.saved.is_some() || self.refused.as_ref().is_some_and(|(_, retry)| pass.now.instant < *retry) {
             return Ok(OpenResult::NothingToRead);
         }
         if self.refused.take().is_none() && !self.reader.is_parked() {
             return Ok(OpenResult::Open);
         }
-        let wanted = mem::take(&mut self.changed) || self.replaced_at.is_some() || written;
+        let wanted = mem::take(&mut self.changed) || self.replaced_at.is_some() || self.notified_writes > 0;
         if !wanted {
             return Ok(OpenResult::NothingToRead);
         }
@@ -121,7 +102,7 @@ impl Generation {
             return Ok(OpenResult::Open);
         }
         let since = *self.sought_since.get_or_insert_with(Instant::now);
-        match pass.index.find(location.siblings_path(), self.reader.identity(), since) {
+        match pass.index.find(location, self.reader.identity(), since) {
             SearchResult::Found(path) => {
                 self.sought_since = None;
                 if self.reopen(&path, pass)? {
@@ -140,6 +121,16 @@ impl Generation {
         match self.reader.reopen(name, pass.open_limit) {
             Err(error) if is_missing(&error) => Ok(false),
             result => result,
+        }
+    }
+
+    /// Examines whether the file grew since the last time. Reading is not growing: a file that waits for those before it
+    /// is silent for as long as nothing is written to it.
+    pub(super) fn note_growth(&mut self, now: Instant) {
+        let Ok(metadata) = self.reader.file().and_then(File::metadata) else { return };
+        let found = (metadata.len(), metadata.modified().map_or(0, unix_nanos));
+        if self.examined.replace(found).is_some_and(|before| before != found) {
+            self.grew_at = Some(now);
         }
     }
 
@@ -200,6 +191,12 @@ impl Generation {
     /// Returns whether nothing of the file was read yet.
     pub(crate) fn is_unread(&self) -> bool {
         self.saved.is_none() && self.reader.read_point().offset() == 0
+    }
+
+    /// Returns whether the file is read from its start, since nothing of it was read, or none of it was emitted before a
+    /// restart.
+    pub(crate) fn begins_at_start(&self) -> bool {
+        self.saved.as_ref().map_or_else(|| self.reader.read_point().offset(), Checkpoint::at) == 0
     }
 
     /// Returns whether the file of the checkpoint was not found yet, and this file continues it: it may be a copy.

@@ -2,17 +2,21 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::fs::File;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::generation::Generation;
+use super::discovery::Discovery;
+use super::generation::{Generation, is_copy};
 use super::old_files::OldFiles;
 use super::siblings::{Sibling, Siblings};
 use crate::source::file::checkpoint::Checkpoint;
 use crate::source::file::fingerprint::{Fingerprint, Identity};
 use crate::source::file::pass::PassContext;
+use crate::source::file::reader::FileReader;
 use crate::source::file::target::Refusal;
 
 /// The maximum number of generations. Further files are found by their names once there is room.
@@ -102,6 +106,18 @@ impl GenerationList {
         }
     }
 
+    /// Examines which of the replaced files grew.
+    pub(super) fn note_growth(&mut self, now: Instant) {
+        self.files.iter_mut().filter(|file| file.replaced_at.is_some()).for_each(|file| file.note_growth(now));
+    }
+
+    /// Records that a write to the path was notified. If the newest file was replaced, the write was to another one.
+    pub(super) fn note_written(&mut self) {
+        if let Some(newest) = self.files.back_mut().filter(|newest| newest.replaced_at.is_none()) {
+            newest.notified_writes = newest.notified_writes.saturating_add(1);
+        }
+    }
+
     /// Returns whether the path names the newest generation, as far as is known.
     pub(in crate::source::file) fn is_named(&self) -> bool {
         self.is_open() && self.files.back().is_some_and(|newest| newest.replaced_at.is_none())
@@ -112,9 +128,15 @@ impl GenerationList {
         if self.files.len() > MAX_GENERATIONS_WITH_WAIT { Duration::ZERO } else { rotate_wait }
     }
 
-    /// The checkpoints of the first generation that is read, and of those after it; `id` is the number of the path. `None` if its file was not found yet, or was
-    /// changed meanwhile: then the next read detects the change.
-    pub(super) fn checkpoint(&self, id: usize, pass: &PassContext<'_>) -> Option<(Checkpoint, Vec<Checkpoint>)> {
+    /// The checkpoints of the first generation that is read, and of those after it; `id` is the number of the path, and
+    /// `joined` are those of files that were left before their last lines were emitted. `None` if the file was not found
+    /// yet, or was changed meanwhile: then the next read detects the change.
+    pub(super) fn checkpoint(
+        &self,
+        id: usize,
+        joined: &[Checkpoint],
+        pass: &PassContext<'_>,
+    ) -> Option<(Checkpoint, Vec<Checkpoint>)> {
         let current = self.files.front();
         if current.is_some_and(|current| current.saved.is_some()) {
             return None;
@@ -137,7 +159,9 @@ impl GenerationList {
             generation.saved.clone().or_else(|| (!is_discovered).then(new))
         };
         let written = self.old_files.written().map(|(generation, number)| emitted(generation, number));
-        let mut all: VecDeque<_> = written.chain(current.map(|current| emitted(current, id))).collect::<Option<_>>()?;
+        let joined = joined.iter().cloned().map(Some);
+        let current = current.map(|current| emitted(current, id));
+        let mut all: VecDeque<_> = written.chain(joined).chain(current).collect::<Option<_>>()?;
         let first = all.pop_front()?;
         all.extend(self.files.iter().skip(1).take(MAX_GENERATIONS).filter_map(later));
         Some((first, all.into()))
@@ -161,5 +185,110 @@ impl GenerationList {
             generation.is_unread() && (generation.replaced_at.is_none() || order == Ordering::Greater)
         };
         self.len() - self.iter().rev().take_while(is_newer).count()
+    }
+
+    /// Adds the siblings of the path `id` that `discovery` says are new. Returns `false` if there is no room for all of them.
+    pub(super) fn add_siblings(
+        &mut self,
+        siblings: &Siblings,
+        newest: Option<Identity>,
+        discovery: &Discovery,
+        id: usize,
+        pass: &mut PassContext<'_>,
+    ) -> bool {
+        // If the newest file was rotated meanwhile, the files behind it are found together with the one that the path
+        // names then.
+        let end = newest.and_then(|newest| siblings.position(newest)).unwrap_or(siblings.files.len());
+        let mut before: Option<&Sibling> = None;
+        for sibling in &siblings.files[..end] {
+            let is_known = pass.claims.is_known(sibling.identity);
+            if is_known {
+                before = Some(sibling);
+                continue;
+            }
+            if !discovery.is_new(sibling) || (pass.is_own_path)(&sibling.path) {
+                continue;
+            }
+            let open_limit = pass.open_limit;
+            let is_copy_of = |file: Option<&File>| is_copy(&sibling.path, file, open_limit);
+            let is_read = self.files.front().is_some_and(|current| is_copy_of(current.reader.file().ok()))
+                || self.files.iter().any(|generation| generation.may_resume_in(&sibling.path, open_limit));
+            let is_copy_of_older = |before: &Sibling| {
+                !siblings.follows(sibling, before)
+                    || is_copy_of(open_limit.open(&before.path).ok().as_ref().map(|(file, _)| &**file))
+            };
+            if is_read || before.is_some_and(is_copy_of_older) {
+                continue;
+            }
+            let at = self.index_by_age(sibling, siblings);
+            if at == self.files.len() && at >= MAX_GENERATIONS {
+                return false;
+            }
+            if self.insert_sibling(at, sibling, id, pass) {
+                before = Some(sibling);
+            }
+        }
+        true
+    }
+
+    /// Inserts a sibling as a generation. Returns `false` if it is compressed.
+    fn insert_sibling(&mut self, at: usize, sibling: &Sibling, id: usize, pass: &mut PassContext<'_>) -> bool {
+        let identity = sibling.identity;
+        let opened =
+            FileReader::open(&sibling.path, pass.open_limit).ok().filter(|reader| reader.identity() == identity);
+        let mut reader = match opened {
+            Some(reader) if reader.compressed().is_ok_and(|kind| kind.is_some()) => return false,
+            Some(reader) => reader,
+            // The name belongs to another file by now. The sibling is searched for when it becomes the current
+            // generation.
+            None => FileReader::parked(identity, sibling.size),
+        };
+        if pass.open_limit.are_scarce(true) {
+            reader.park();
+        }
+        pass.claims.claim(identity, id);
+        let name = Some(sibling.path.clone());
+        let now = Some(pass.now.instant);
+        let examined = Some((sibling.size, sibling.written));
+        let generation = Generation { replaced_at: now, added_at: now, name, examined, ..Generation::new(reader) };
+        self.files.insert(at, generation);
+        true
+    }
+
+    /// Adds the new content of the checkpoint's file, which was truncated and then rotated away: it comes after the old
+    /// content. Returns whether it was added.
+    pub(super) fn add_rewritten(
+        &mut self,
+        path: &Path,
+        identity: Identity,
+        id: usize,
+        pass: &mut PassContext<'_>,
+    ) -> bool {
+        let opened = FileReader::open(path, pass.open_limit).ok();
+        let is_ours =
+            |reader: &FileReader| reader.identity() == identity && !pass.claims.is_claimed_by_other(identity, id);
+        if let Some(reader) = opened.filter(is_ours) {
+            pass.claims.claim(identity, id);
+            let at = self.files.len().min(1);
+            let generation = Generation { replaced_at: Some(pass.now.instant), ..Generation::new(reader) };
+            self.files.insert(at, generation);
+            return true;
+        }
+        false
+    }
+
+    /// Continues in the current generation if that is an edited copy of `old`, the one before it, of which `held` bytes were
+    /// not emitted. Returns whether it is.
+    pub(super) fn continue_copy_of(&mut self, old: &Generation, held: u64) -> bool {
+        let deleted = old.reader.is_parked() || old.reader.is_deleted();
+        let point = old.reader.read_point_before(held).ok().flatten();
+        let read = point.as_ref().unwrap_or(old.reader.read_point()).fingerprint();
+        // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that
+        // an overlay file system makes before the first write.
+        self.files.front_mut().is_some_and(|next| {
+            next.changed = true;
+            let copied = next.reader.identity().same_inode(old.reader.identity());
+            ((old.replaced_atomically && deleted) || copied) && next.reader.resume_at(read).unwrap_or(false)
+        })
     }
 }

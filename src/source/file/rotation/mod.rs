@@ -4,21 +4,23 @@
 //! [`Rotation`] holds them in a [`generation_list`], and [`generation`] is one of them. [`siblings`] lists the other files of the log in the
 //! directory, in order; [`watermark`] says which of those have been read, and [`discovery`] decides when to list them.
 //! [`old_files`] are those that are still written to although a newer one is read, or were left.
-//! [`checkpoint_search`] finds the file that was read before a restart.
+//! [`joined_files`] are those whose last lines wait for lines of the next file, and [`checkpoint_search`] finds the file that was read before a restart.
 
 mod checkpoint_search;
 mod discovery;
 mod generation;
 mod generation_list;
+mod joined_files;
 pub(super) mod location;
 pub(super) mod old_files;
 pub(super) mod siblings;
 pub(super) mod watermark;
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -33,8 +35,9 @@ pub(super) use checkpoint_search::ResumeResult;
 use checkpoint_search::{CheckpointSearch, SearchOutcome};
 use discovery::{Discovery, Listing};
 pub(super) use generation::ReplacedBy;
-use generation::{Generation, MAX_OLD_FILE_TIME, NextStep, OpenResult, is_copy};
+use generation::{Generation, MAX_OLD_FILE_TIME, NextStep, OpenResult};
 use generation_list::{GenerationList, MAX_GENERATIONS};
+use joined_files::JoinedFiles;
 use location::LogLocation;
 use old_files::{DELETED_FILE_LOSS, OldFileLoss};
 use siblings::{Sibling, Siblings};
@@ -70,13 +73,20 @@ pub(super) struct Rotation {
     deferred: bool,
     /// The checkpoint is to be recorded again.
     checkpoint_changed: bool,
+    /// Files that were left before their last lines were emitted.
+    joined_files: JoinedFiles,
+    /// The time of the first search for the files of a checkpoint.
+    resumed_at: Option<Instant>,
+    /// The time when the replaced files were examined last.
+    examined_at: Option<Instant>,
 }
 
 impl Rotation {
-    /// `from_pattern` says that a pattern found the path, whose file may be moved away for good.
-    pub(super) fn new(path: PathBuf, id: usize, from_pattern: bool) -> Self {
+    /// `from_pattern` says that a pattern found the path, whose file may be moved away for good; `rotated` are further
+    /// directories into which a rotation may move files.
+    pub(super) fn new(path: PathBuf, id: usize, from_pattern: bool, rotated: Arc<[PathBuf]>) -> Self {
         Self {
-            location: LogLocation::new(path),
+            location: LogLocation::new(path, rotated),
             id,
             generations: GenerationList::default(),
             max_silence: from_pattern.then_some(MAX_OLD_FILE_TIME),
@@ -88,6 +98,9 @@ impl Rotation {
             after_atomic_replacement: false,
             deferred: false,
             checkpoint_changed: false,
+            joined_files: JoinedFiles::default(),
+            resumed_at: None,
+            examined_at: None,
         }
     }
 
@@ -96,6 +109,7 @@ impl Rotation {
         self.gone = saved.gone_fingerprints().collect();
         self.discovery = Discovery::resume(&saved);
         self.location.set_target(saved.link_target());
+        saved.left_files().for_each(|left| self.generations.old_files.load_left(left));
         if saved.is_gone() {
             return;
         }
@@ -155,6 +169,18 @@ impl Rotation {
     /// What was lost of old files since the last call.
     pub(super) fn take_losses(&mut self) -> Vec<OldFileLoss> {
         mem::take(&mut self.losses)
+    }
+
+    /// Records that a write to the path was notified.
+    pub(super) fn note_written(&mut self) {
+        self.generations.note_written();
+    }
+
+    /// Examines which of the replaced files grew, once in each pass.
+    pub(super) fn note_growth(&mut self, now: Instant) {
+        if self.examined_at.replace(now) != Some(now) {
+            self.generations.note_growth(now);
+        }
     }
 
     /// Returns whether work is left for the next pass, and clears the flag.
@@ -232,7 +258,9 @@ impl Rotation {
 
     /// Records that the path was opened, and may lead to another directory.
     pub(super) fn note_opened(&mut self, reader: &FileReader) {
-        self.location.update(reader);
+        if self.location.update(reader) {
+            self.discovery.note_moved();
+        }
     }
 
     /// Moves to the offset in a new file up to which it is a copy of a file that was read; `false` if it is not a copy.
@@ -256,6 +284,9 @@ impl Rotation {
     /// Adds the files that were rotated away before the path named `newest`, or nothing. Returns whether these are all.
     pub(super) fn discover(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
         let has_room = self.generations.len() <= MAX_GENERATIONS / 2;
+        if !self.discover_previous(newest, has_room, pass) {
+            return false;
+        }
         match self.discovery.list(&self.location, newest, has_room, pass.index) {
             Listing::Known => true,
             Listing::NoRoom => false,
@@ -273,48 +304,32 @@ impl Rotation {
 
     /// Adds the new siblings. Returns `false` if there is no room for all of them.
     fn add_siblings(&mut self, siblings: &Siblings, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
-        // If the newest file was rotated meanwhile, the files behind it are found together with the one that the path
-        // names then.
-        let end = newest.and_then(|newest| siblings.position(newest)).unwrap_or(siblings.files.len());
-        let mut before: Option<&Sibling> = None;
-        for sibling in &siblings.files[..end] {
-            let is_known = pass.claims.is_known(sibling.identity);
-            if is_known {
-                before = Some(sibling);
-                continue;
-            }
-            if !self.discovery.is_new(sibling) || (pass.is_own_path)(&sibling.path) {
-                continue;
-            }
-            let open_limit = pass.open_limit;
-            let is_copy_of = |file: Option<&File>| is_copy(&sibling.path, file, open_limit);
-            let is_read = self.generations.front().is_some_and(|current| is_copy_of(current.reader.file().ok()))
-                || self.generations.iter().any(|generation| generation.may_resume_in(&sibling.path, open_limit));
-            let is_copy_of_older = |before: &Sibling| {
-                !siblings.follows(sibling, before)
-                    || is_copy_of(open_limit.open(&before.path).ok().as_ref().map(|(file, _)| &**file))
-            };
-            if is_read || before.is_some_and(is_copy_of_older) {
-                continue;
-            }
-            let at = self.generations.index_by_age(sibling, siblings);
-            if at == self.generations.len() && at >= MAX_GENERATIONS {
-                return false;
-            }
-            if self.insert(at, sibling, pass) {
-                before = Some(sibling);
-            }
-        }
-        true
+        let was_empty = self.generations.is_empty();
+        let is_all = self.generations.add_siblings(siblings, newest, &self.discovery, self.id, pass);
+        self.checkpoint_changed |= was_empty && !self.generations.is_empty();
+        is_all
     }
 
-    /// Inserts a sibling as a generation. Returns `false` if it is compressed.
-    fn insert(&mut self, at: usize, sibling: &Sibling, pass: &mut PassContext<'_>) -> bool {
-        let Some(generation) = Generation::of_sibling(sibling, pass) else { return false };
-        pass.claims.claim(sibling.identity, self.id);
-        self.checkpoint_changed |= self.generations.is_empty();
-        self.generations.insert(at, generation);
-        true
+    /// Adds the files that were rotated away at the location from which the path was switched to the current one, and the
+    /// file that has that location's own name. Returns whether these are all.
+    fn discover_previous(&mut self, newest: Option<Identity>, has_room: bool, pass: &mut PassContext<'_>) -> bool {
+        let Some((previous, since)) = self.location.previous() else { return true };
+        if !has_room {
+            return false;
+        }
+        let Some(mut siblings) = pass.index.rotated(previous, Some(*since)) else {
+            self.deferred = true;
+            return false;
+        };
+        siblings.order(self.discovery.counts_up());
+        siblings.files.retain(|sibling| Some(sibling.identity) != newest);
+        let is_all = self.add_siblings(&siblings, newest, pass);
+        if is_all && siblings.settled_stamp.is_some() {
+            self.location.forget_previous();
+        } else {
+            self.deferred = true;
+        }
+        is_all && self.location.previous().is_none()
     }
 
     /// Skips copies after a truncation, while the path names the same file: the siblings are copies of it that are not
@@ -333,11 +348,10 @@ impl Rotation {
 
     // The current generation: how it is opened, and how it is left.
 
-    /// Opens the current generation; `false` if there is nothing to read in it. `written` says that a write was
-    /// notified.
-    pub(super) fn open_current(&mut self, written: bool, pass: &mut PassContext<'_>) -> io::Result<bool> {
+    /// Opens the current generation; `false` if there is nothing to read in it.
+    pub(super) fn open_current(&mut self, pass: &mut PassContext<'_>) -> io::Result<bool> {
         let Some(current) = self.generations.front_mut() else { return Ok(false) };
-        match current.open(&self.location, written, pass)? {
+        match current.open(&self.location, pass)? {
             OpenResult::Open => {
                 self.skip_copied();
                 return Ok(true);
@@ -363,7 +377,7 @@ impl Rotation {
     /// Reads a chunk of each old file, and checks those that were left. Returns the number of bytes, and whether there
     /// is more to do.
     pub(super) fn read_old_files(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
-        let read = self.generations.old_files.read(self.location.siblings_path(), self.id, pass);
+        let read = self.generations.old_files.read(&self.location, self.id, pass);
         self.checkpoint_changed |= read.bytes > 0 || !read.losses.is_empty();
         self.losses.extend(read.losses);
         for old in read.done {
@@ -380,6 +394,10 @@ impl Rotation {
         let Some(current) = self.generations.front_mut() else { return false };
         let step = current.next_step(successor_at, self.max_silence, wait, pass.now.instant);
         if step == NextStep::Stay {
+            if let Some(successor_at) = successor_at {
+                // The next line of an event may be in the successor.
+                pass.pipeline.hold_joined(self.id, successor_at + wait);
+            }
             self.park_current(active, pass);
             return false;
         }
@@ -418,15 +436,7 @@ impl Rotation {
     /// Returns whether it is.
     fn hand_over(&mut self, old: &Generation, held: u64) -> bool {
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
-        let point = old.reader.read_point_before(held).ok().flatten();
-        let read = point.as_ref().unwrap_or(old.reader.read_point()).fingerprint();
-        // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that
-        // an overlay file system makes before the first write.
-        let is_same = self.generations.front_mut().is_some_and(|next| {
-            next.changed = true;
-            let copied = next.reader.identity().same_inode(old.reader.identity());
-            ((old.replaced_atomically && deleted) || copied) && next.reader.resume_at(read).unwrap_or(false)
-        });
+        let is_same = self.generations.continue_copy_of(old, held);
         self.after_atomic_replacement |= !is_same && deleted && old.replaced_atomically;
         is_same
     }
@@ -469,9 +479,14 @@ impl Rotation {
     pub(super) fn leave_current(&mut self, pass: &mut PassContext<'_>) {
         let Some(old) = self.generations.pop_front() else { return };
         if !self.hand_over(&old, 0) {
-            pass.finish(self.id);
+            self.joined_files.change_file(self.id, &old, self.generations.front(), pass);
         }
         self.retire(old, pass);
+    }
+
+    /// Forgets files that were left, once their lines were emitted.
+    pub(super) fn forget_emitted(&mut self, pass: &PassContext<'_>) {
+        self.joined_files.forget_emitted(self.id, self.generations.front(), pass);
     }
 
     /// Leaves the current generation, which was deleted while it was closed. Returns the number of its unread bytes (0
@@ -479,6 +494,7 @@ impl Rotation {
     pub(super) fn lose_current(&mut self, unsure: bool, pass: &mut PassContext<'_>) -> Option<u64> {
         let current = self.generations.front()?;
         let unread = current.reader.unread();
+        let unsure = unsure || current.notified_writes > 0;
         let read = current.reader.read_point().fingerprint();
         let atomic = current.replaced_atomically;
         self.leave_current(pass);
@@ -503,6 +519,10 @@ impl Rotation {
     /// # Errors
     /// If the file at the path cannot be opened or read.
     pub(super) fn resume(&mut self, pass: &mut PassContext<'_>) -> io::Result<ResumeResult> {
+        let resumed_at = *self.resumed_at.get_or_insert(pass.now.instant);
+        for loaded in self.generations.iter_mut().filter(|loaded| loaded.saved.is_some()) {
+            loaded.added_at = Some(resumed_at);
+        }
         let Some(current) = self.generations.front_mut() else { return Ok(ResumeResult::Done) };
         let Some(saved) = current.saved.clone() else { return Ok(ResumeResult::Done) };
         let since = *current.sought_since.get_or_insert_with(Instant::now);
@@ -516,7 +536,8 @@ impl Rotation {
             SearchOutcome::Unclear => return Ok(ResumeResult::Deferred),
         };
         let result = if let Some((reader, point, at_path)) = found {
-            self.resume_in(*reader, point, at_path, pass);
+            let replaced_at = (!at_path).then_some(resumed_at);
+            self.resume_in(*reader, point, replaced_at, pass);
             ResumeResult::Done
         } else {
             self.generations.pop_front();
@@ -524,44 +545,37 @@ impl Rotation {
             ResumeResult::Lost { offset: saved.at() }
         };
         if let Some(path) = rewritten {
-            self.add_rewritten(&path, saved.identity(), pass);
+            self.checkpoint_changed |= self.generations.add_rewritten(&path, saved.identity(), self.id, pass);
         }
         Ok(result)
     }
 
-    /// Adds the new content of the checkpoint's file, which was truncated and then rotated away: it comes after the old
-    /// content.
-    fn add_rewritten(&mut self, path: &Path, identity: Identity, pass: &mut PassContext<'_>) {
-        let opened = FileReader::open(path, pass.open_limit).ok();
-        let is_ours =
-            |reader: &FileReader| reader.identity() == identity && !pass.claims.is_claimed_by_other(identity, self.id);
-        if let Some(reader) = opened.filter(is_ours) {
-            pass.claims.claim(identity, self.id);
-            let at = self.generations.len().min(1);
-            let generation = Generation { replaced_at: Some(pass.now.instant), ..Generation::new(reader) };
-            self.generations.insert(at, generation);
-            self.checkpoint_changed = true;
-        }
-    }
-
-    /// Continues at `point` of the file that was found, which is `at_path` or was rotated away.
-    fn resume_in(&mut self, reader: FileReader, point: ReadPoint, at_path: bool, pass: &mut PassContext<'_>) {
+    /// Continues at `point` of the file that was found, which was rotated away before `replaced_at`, or is at the path.
+    fn resume_in(
+        &mut self,
+        reader: FileReader,
+        point: ReadPoint,
+        replaced_at: Option<Instant>,
+        pass: &mut PassContext<'_>,
+    ) {
+        self.note_opened(&reader);
         let Some(current) = self.generations.front_mut() else { return };
         pass.claims.release(current.reader.identity(), self.id, None);
         pass.claims.claim(reader.identity(), self.id);
-        self.location.update(&reader);
+        // All files of the checkpoint were rotated before the restart. Only its last write says how long one is silent.
+        current.grew_at = replaced_at.and(reader.last_write(pass.now));
         current.reader.continue_in(reader, point);
         let positions = current.saved.as_ref().map_or_else(Vec::new, |saved| saved.stream_positions().to_vec());
         current.reader.set_stream_positions(positions);
         (current.saved, current.sought_since, current.changed) = (None, None, true);
-        current.replaced_at = (!at_path).then_some(pass.now.instant);
+        current.replaced_at = replaced_at;
         self.checkpoint_changed = true;
     }
 
     /// The checkpoint of the current generation and those after it. `None` if its file was not found yet, or was
     /// changed meanwhile: then the next read detects the change.
     pub(super) fn checkpoint(&self, pass: &PassContext<'_>) -> Option<Checkpoint> {
-        let (first, later) = self.generations.checkpoint(self.id, pass)?;
+        let (first, later) = self.generations.checkpoint(self.id, self.joined_files.checkpoints(), pass)?;
         Some(self.complete(first).with_later_generations(later))
     }
 
@@ -575,6 +589,7 @@ impl Rotation {
             .complete(checkpoint)
             .with_link_target(self.location.target())
             .with_gone_fingerprints(self.gone.iter())
+            .with_left_files(self.generations.old_files.left())
     }
 
     /// The checkpoint to keep of a path that is not followed any more, and whether the log has other files.
@@ -584,7 +599,7 @@ impl Rotation {
             since = saved.time();
             self.gone.remember(saved.fingerprint());
         }
-        self.generations.old_files.check_left(self.location.siblings_path(), self.id, true, &mut self.losses, pass);
+        self.generations.old_files.check_left(&self.location, self.id, true, &mut self.losses, pass);
         let siblings = pass.index.rotated(&self.location, None).unwrap_or_default();
         (self.gone_checkpoint(since), !siblings.files.is_empty())
     }

@@ -6,12 +6,12 @@
 
 use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::generation::{Generation, MAX_DELETED_FILE_TIME, MAX_OLD_FILE_TIME, OLD_FILE_POLL_INTERVAL};
+use super::location::LogLocation;
 use super::siblings::SearchResult;
 use crate::source::file::fingerprint::Identity;
 use crate::source::file::pass::PassContext;
@@ -22,6 +22,11 @@ const MAX_OLD_FILES: usize = 4;
 
 /// The time between two checks of the files that were left.
 const LEFT_FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The number of a FIFO in the line pipeline that the path `id` does not name any more: behind those of the old files.
+pub(in crate::source::file) fn left_fifo_number(id: usize) -> usize {
+    id + (MAX_OLD_FILES + 1) * OLD_FILE_NUMBERS
+}
 
 /// The numbers of old files in the line pipeline are those of their paths, plus multiples of this number.
 pub(in crate::source::file) const OLD_FILE_NUMBERS: usize = 1 << 28;
@@ -50,8 +55,10 @@ struct LeftFile {
     reader: FileReader,
     /// The size up to which the file was read or reported as lost.
     size: u64,
-    check_at: Instant,
-    expires_at: Instant,
+    /// `None`: at once.
+    check_at: Option<Instant>,
+    /// `None` if a checkpoint recorded the file, until it is checked for the first time.
+    expires_at: Option<Instant>,
 }
 
 /// The old files of one path.
@@ -88,7 +95,7 @@ impl OldFiles {
     /// The time of the next read or check.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let read = (!self.written.is_empty()).then_some(now + OLD_FILE_POLL_INTERVAL);
-        read.into_iter().chain(self.left.iter().map(|left| left.check_at)).min()
+        read.into_iter().chain(self.left.iter().map(|left| left.check_at.unwrap_or(now))).min()
     }
 
     /// Adds a file that is still written to, with the unfinished line of its path `id`. Returns the oldest one if there
@@ -114,9 +121,20 @@ impl OldFiles {
         if pass.open_limit.are_scarce(false) {
             reader.park();
         }
-        let size = reader.read_point().offset();
-        let expires_at = replaced_at.unwrap_or(now) + MAX_OLD_FILE_TIME;
-        self.left.push_back(LeftFile { reader, size, check_at: now + LEFT_FILE_CHECK_INTERVAL, expires_at });
+        let size = reader.end_of_text();
+        let expires_at = Some(replaced_at.unwrap_or(now) + MAX_OLD_FILE_TIME);
+        self.left.push_back(LeftFile { reader, size, check_at: Some(now + LEFT_FILE_CHECK_INTERVAL), expires_at });
+    }
+
+    /// The files that were left, each with the size up to which it was read or reported.
+    pub(super) fn left(&self) -> impl Iterator<Item = (Identity, u64)> {
+        self.left.iter().map(|left| (left.reader.identity(), left.size))
+    }
+
+    /// Continues to check a file that was left before a restart: what was written to it meanwhile is a loss.
+    pub(super) fn load_left(&mut self, (identity, size): (Identity, u64)) {
+        let reader = FileReader::parked(identity, size);
+        self.left.push_back(LeftFile { reader, size, check_at: None, expires_at: None });
     }
 
     /// Takes back an old file, whose name is the path again.
@@ -133,23 +151,23 @@ impl OldFiles {
         Some(generation)
     }
 
-    /// Reads a chunk of each old file that is still written to, and checks those that were left. `path` has the number
-    /// `id`.
-    pub(super) fn read(&mut self, path: &Path, id: usize, pass: &mut PassContext<'_>) -> OldFilesRead {
+    /// Reads a chunk of each old file that is still written to, and checks those that were left. They belong to the log
+    /// at `location`, whose path has the number `id`.
+    pub(super) fn read(&mut self, location: &LogLocation, id: usize, pass: &mut PassContext<'_>) -> OldFilesRead {
         let mut result = OldFilesRead::default();
         for at in (0..self.written.len()).rev() {
             if self.written[at].read(&mut result, pass) {
                 result.done.extend(self.take_written(at, pass));
             }
         }
-        self.check_left(path, id, false, &mut result.losses, pass);
+        self.check_left(location, id, false, &mut result.losses, pass);
         result
     }
 
     /// Reports what was written to files that were left, if their check is due or it is the `last` one.
     pub(super) fn check_left(
         &mut self,
-        path: &Path,
+        location: &LogLocation,
         id: usize,
         last: bool,
         losses: &mut Vec<OldFileLoss>,
@@ -159,13 +177,16 @@ impl OldFiles {
         let mut at = 0;
         self.left.retain_mut(|left| {
             at += 1;
-            let is_last = last || at <= too_many || pass.now.instant >= left.expires_at;
-            if !is_last && pass.now.instant < left.check_at {
+            let now = pass.now.instant;
+            let is_last = last || at <= too_many || now >= *left.expires_at.get_or_insert(now + MAX_OLD_FILE_TIME);
+            if !is_last && left.check_at.is_some_and(|check_at| now < check_at) {
                 return true;
             }
-            left.check_at = pass.now.instant + LEFT_FILE_CHECK_INTERVAL;
+            left.check_at = Some(now + LEFT_FILE_CHECK_INTERVAL);
             // Another path of the stream may read the file under its new name.
-            !pass.claims.is_claimed_by_other(left.reader.identity(), id) && left.check(path, losses, pass) && !is_last
+            !pass.claims.is_claimed_by_other(left.reader.identity(), id)
+                && left.check(location, losses, pass)
+                && !is_last
         });
     }
 }
@@ -177,7 +198,7 @@ impl WrittenFile {
         let now = pass.now.instant;
         let line_start = pass.pipeline.at_line_start(*number);
         let mut lose = |missed, bytes, reason| result.losses.push(OldFileLoss { missed, bytes, reason });
-        match generation.reader.read(ReadOptions { line_start, is_utf16: pass.settings.is_utf16 }) {
+        match generation.reader.read(ReadOptions { line_start, is_utf16: pass.pipeline.is_utf16(*number) }) {
             Ok(FileRead::Bytes { bytes, more }) => {
                 pass.pipeline.push(*number, &bytes, pass.now, pass.batch);
                 result.bytes += bytes.len();
@@ -227,13 +248,13 @@ pub(super) const DELETED_FILE_LOSS: &str =
 
 impl LeftFile {
     /// Reports what was written to the file. Returns whether the file still exists.
-    fn check(&mut self, path: &Path, losses: &mut Vec<OldFileLoss>, pass: &mut PassContext<'_>) -> bool {
+    fn check(&mut self, location: &LogLocation, losses: &mut Vec<OldFileLoss>, pass: &mut PassContext<'_>) -> bool {
         if pass.open_limit.are_scarce(false) {
             self.reader.park();
         }
         let metadata = match self.reader.file() {
             Ok(file) => file.metadata().ok(),
-            Err(_) => match pass.index.find(path, self.reader.identity(), Instant::now()) {
+            Err(_) => match pass.index.find(location, self.reader.identity(), Instant::now()) {
                 SearchResult::Found(name) => std::fs::symlink_metadata(name).ok(),
                 SearchResult::Gone => None,
                 SearchResult::Unclear => return true,

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::location::LogLocation;
 use crate::source::file::fingerprint::{Identity, statx_nanos, unix_nanos};
 use crate::source::file::open_file::FileOpener;
+use crate::source::file::target::is_missing;
 
 /// Directory listings, each taken at one moment of a pass over a stream: 2,000 files that rotate at once need one
 /// listing.
@@ -74,10 +75,25 @@ impl DirectoryListing {
     }
 }
 
-/// The modification time of a directory, if it is old enough that another change would alter it.
-pub(crate) fn stamp(directory: &Path) -> Option<u64> {
-    let changed = unix_nanos(fs::metadata(directory).ok()?.modified().ok()?);
+/// The modification time of a directory, if it is old enough that another change would alter it; 0 if there is no such
+/// directory.
+fn stamp(directory: &Path) -> Option<u64> {
+    let metadata = match fs::metadata(directory) {
+        Err(error) if is_missing(&error) => return Some(0),
+        metadata => metadata.ok()?,
+    };
+    let changed = unix_nanos(metadata.modified().ok()?);
     (unix_nanos(SystemTime::now()) > changed + FILE_CLOCK_TICK_NANOS).then_some(changed)
+}
+
+/// The [`stamp`] of all directories in which the siblings at a location are.
+pub(crate) fn stamp_of(location: &LogLocation) -> Option<u64> {
+    location.listed_directories().try_fold(0, |all, (directory, _)| Some(combine(all, stamp(directory)?)))
+}
+
+/// One stamp for several directories.
+fn combine(stamps: u64, next: u64) -> u64 {
+    stamps.wrapping_mul(31).wrapping_add(next)
 }
 
 /// A file that a rotation left next to another one.
@@ -201,9 +217,20 @@ impl DirectoryIndex {
         self.again = 0;
     }
 
-    /// Finds the current name of a file next to `path`. `since` is the time at which the search began.
-    pub(crate) fn find(&mut self, path: &Path, identity: Identity, since: Instant) -> SearchResult {
-        let Some(directory) = path.parent() else { return SearchResult::Gone };
+    /// Finds the current name of a file of a log. `since` is the time at which the search began.
+    pub(crate) fn find(&mut self, location: &LogLocation, identity: Identity, since: Instant) -> SearchResult {
+        let mut result = SearchResult::Gone;
+        for directory in location.searched_directories() {
+            match self.find_in(directory, identity, since) {
+                SearchResult::Found(path) => return SearchResult::Found(path),
+                SearchResult::Unclear => result = SearchResult::Unclear,
+                SearchResult::Gone => {}
+            }
+        }
+        result
+    }
+
+    fn find_in(&mut self, directory: &Path, identity: Identity, since: Instant) -> SearchResult {
         let mut fresh = None;
         loop {
             let Some(listing) = self.listing(directory, fresh) else { return SearchResult::Unclear };
@@ -225,23 +252,27 @@ impl DirectoryIndex {
     /// The files of a log whose names a rotation gives, as they were after `since`; `None` if this pass cannot
     /// determine them.
     pub(crate) fn rotated(&mut self, location: &LogLocation, since: Option<Instant>) -> Option<Siblings> {
-        let path = location.siblings_path();
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Some(Siblings::default()) };
+        let Some(name) = location.siblings_path().file_name() else { return Some(Siblings::default()) };
         let stem = Path::new(name).file_stem().unwrap_or(name);
-        let listing = self.listing(directory, since)?;
-        let from = (Bound::Excluded(stem), Bound::Unbounded);
-        let same_stem = listing.names.range::<OsStr, _>(from).map(|(other, _)| other);
-        let same_stem = same_stem.take_while(|other| other.as_bytes().starts_with(stem.as_bytes()));
-        let rotated: Vec<OsString> = same_stem.filter(|other| is_rotated(name, other)).cloned().collect();
-        let listed = listing.stamp;
-        // The directory is opened once, since a different directory may be at the path by now.
-        let opened = if rotated.is_empty() { None } else { self.opener.directory(directory).ok() };
-        let found = opened.iter().flat_map(|opened| {
-            rotated.iter().filter_map(move |other| Sibling::of(opened, other, directory.join(other)))
-        });
-        let found = found.filter(|sibling| location.takes_owner(sibling.owner)).collect();
-        // Names may have moved from one file to another since the listing.
-        let calm = listed.filter(|listed| stamp(directory) == Some(*listed));
+        let (mut found, mut calm) = (Vec::new(), Some(0));
+        for (directory, has_own_name) in location.listed_directories() {
+            let listing = self.listing(directory, since)?;
+            let same_stem = listing.names.range::<OsStr, _>((Bound::Included(stem), Bound::Unbounded));
+            let same_stem =
+                same_stem.map(|(other, _)| other).take_while(|other| other.as_bytes().starts_with(stem.as_bytes()));
+            let is_ours = |other: &&OsString| is_rotated(name, other) || (has_own_name && other.as_os_str() == name);
+            let rotated: Vec<OsString> = same_stem.filter(is_ours).cloned().collect();
+            let listed = listing.stamp;
+            // The directory is opened once, since a different directory may be at the path by now.
+            let opened = if rotated.is_empty() { None } else { self.opener.directory(directory).ok() };
+            found.extend(opened.iter().flat_map(|opened| {
+                rotated.iter().filter_map(move |other| Sibling::of(opened, other, directory.join(other)))
+            }));
+            // Names may have moved from one file to another since the listing.
+            let listed = listed.filter(|listed| stamp(directory) == Some(*listed));
+            calm = calm.zip(listed).map(|(all, listed)| combine(all, listed));
+        }
+        found.retain(|sibling| location.takes_owner(sibling.owner));
         Some(Siblings::new(found, calm))
     }
 
@@ -353,7 +384,8 @@ mod tests {
     }
 
     fn names(index: &mut DirectoryIndex, directory: &TestDirectory) -> Vec<String> {
-        let mut siblings = index.rotated(&LogLocation::new(directory.path("log")), Some(Instant::now())).unwrap();
+        let mut siblings =
+            index.rotated(&LogLocation::new(directory.path("log"), [].into()), Some(Instant::now())).unwrap();
         siblings.order(None);
         siblings.files.iter().map(|it| it.path.extension().unwrap().to_str().unwrap().to_owned()).collect()
     }
@@ -379,11 +411,11 @@ mod tests {
     fn a_file_is_found_under_its_new_name_until_it_is_gone() {
         let directory = TestDirectory::new();
         let identity = Identity::from(&fs::metadata(directory.write("log.3", "3")).unwrap());
-        let mut index = DirectoryIndex::default();
+        let (mut index, location) = (DirectoryIndex::default(), LogLocation::new(directory.path("log"), [].into()));
         let find = |index: &mut DirectoryIndex| {
             let since = Instant::now();
             loop {
-                match index.find(&directory.path("log"), identity, since) {
+                match index.find(&location, identity, since) {
                     SearchResult::Unclear => index.clear(),
                     sought => return sought,
                 }
@@ -402,7 +434,7 @@ mod tests {
         for n in 0..=LARGE_DIRECTORY_NAMES {
             directory.write(&format!("other{n}"), "");
         }
-        let path = LogLocation::new(directory.path("log"));
+        let path = LogLocation::new(directory.path("log"), [].into());
         let again = (0..20).filter(|_| index.rotated(&path, Some(Instant::now())).is_some()).count();
         assert_eq!(again, 1 + usize::try_from(MAX_RELISTS_PER_PASS).unwrap());
         index.clear();

@@ -21,6 +21,7 @@ pub(super) struct TailerHarness {
     spec: Stream,
     source: FileSourceConfig,
     files: Option<Tailer>,
+    mailbox: Arc<Mailbox>,
     checkpoints: Checkpoints,
     now: Instant,
     losses: usize,
@@ -40,6 +41,7 @@ impl TailerHarness {
             spec,
             source,
             files: None,
+            mailbox: Arc::default(),
             checkpoints: Checkpoints::new(),
             now: Instant::now(),
             losses: 0,
@@ -49,10 +51,9 @@ impl TailerHarness {
     }
 
     pub(super) fn one_pass(&mut self) -> (Vec<String>, NextPass) {
-        let Self { spec, source, files, checkpoints, now, .. } = self;
-        let files = files.get_or_insert_with(|| {
-            Tailer::new(spec, source, checkpoints, Watcher::new(), Arc::new(Mailbox::default()))
-        });
+        let Self { spec, source, files, mailbox, checkpoints, now, .. } = self;
+        let files =
+            files.get_or_insert_with(|| Tailer::new(spec, source, checkpoints, Watcher::new(), mailbox.clone()));
         let mut batch = Batch::new();
         let next = files.run_pass(ClockReading { instant: *now, time: SystemTime::now().into() }, &mut batch);
         for change in batch.checkpoint_changes() {
@@ -93,9 +94,56 @@ impl TailerHarness {
         self.run_until_idle()
     }
 
+    /// Forgets the changes that were notified so far.
+    fn forget_changes(&mut self) {
+        self.wait_for_changes(0);
+        self.mailbox.take();
+    }
+
+    /// Waits until a write to this many paths was notified.
+    fn wait_for_changes(&mut self, count: usize) {
+        let marker = self.directory.write("marker.log", "");
+        fs::remove_file(&marker).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let seen = self.mailbox.peek();
+            let written = seen.paths.iter().filter(|(path, _)| path.as_os_str() != marker.as_os_str()).count();
+            if seen.paths.contains_key(&marker) && written >= count {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{seen:?}");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
     /// Returns whether the stream reads this file.
     pub(super) fn has_open(&self, file: &fs::Metadata) -> bool {
         self.files.as_ref().is_some_and(|files| files.reads(file))
+    }
+
+    /// Adds directories of rotated files.
+    pub(super) fn with_rotated(mut self, directories: &[&str]) -> Self {
+        self.source.rotated = directories.iter().map(|directory| self.directory.path(directory)).collect();
+        self.spec.source = SourceKind::File(self.source.clone());
+        self
+    }
+
+    /// Changes the configuration of the stream.
+    pub(super) fn with_spec(mut self, change: impl FnOnce(&mut Stream)) -> Self {
+        change(&mut self.spec);
+        self
+    }
+
+    /// Makes `name` a symlink to `target`, in place of what it was.
+    pub(super) fn switch(&self, name: &str, target: &str) {
+        std::os::unix::fs::symlink(target, self.directory.path("new")).unwrap();
+        self.rename("new", name);
+    }
+
+    /// Creates a file behind a tick of the file system's clock, so that it is newer than those before it.
+    pub(super) fn create_later(&self, name: &str, text: &str) {
+        std::thread::park_timeout(Duration::from_millis(12));
+        self.directory.write(name, text);
     }
 
     /// Drops the source in its current state; the next pass starts a new one from the recorded checkpoints.
@@ -392,6 +440,92 @@ fn the_old_target_of_a_symlink_that_was_switched_during_a_restart_is_read_first(
 }
 
 #[test]
+fn all_files_of_the_old_target_of_a_symlink_are_read_before_the_new_one() {
+    // The link, its targets, and the name of the target once it is rotated.
+    for (link, old, new, rotated) in [
+        ("link", "a/0.log", "a/1.log", "a/0.log.20261128"),
+        ("link", "a/0.log", "b/0.log", "a/0.log.1"),
+        ("lin[k]", "a/0.log", "b/1.log", "a/0-20261128.log"),
+        ("directory/log", "a", "b", "a/log.1"),
+        ("directo*/log", "a", "b", "a/log.1"),
+        ("directory/inner/log", "a", "b", "a/inner/log.1"),
+    ] {
+        for restart in [false, true] {
+            let name = link.split('/').next().unwrap().replace("lin[k]", "link").replace('*', "ry");
+            let inner = link.strip_prefix(link.split('/').next().unwrap()).unwrap();
+            let (mut harness, path) =
+                (TailerHarness::new(&[link], ReadFrom::Beginning), |target: &str| format!("{target}{inner}"));
+            for directory in ["a", "b", "a/inner", "b/inner"] {
+                fs::create_dir(harness.directory.path(directory)).unwrap();
+            }
+            harness.directory.write(&path(old), &long(0));
+            harness.switch(&name, old);
+            let mut all = harness.run_until_idle();
+            if restart {
+                harness.restart();
+            }
+            harness.directory.append(&path(old), &long(1));
+            harness.rename(&path(old), rotated);
+            harness.create_later(&path(old), &long(2));
+            harness.create_later(&path(new), &long(3));
+            harness.switch(&name, new);
+            for _ in 0..4 {
+                all.extend(harness.after(6000));
+            }
+            harness.directory.append(&path(new), &long(4));
+            all.extend(harness.after(6000));
+            let what = format!("{link} from {old} to {new}, restart: {restart}");
+            assert_eq!(numbers(&all), [0, 1, 2, 3, 4], "{what}");
+            assert_eq!(harness.loss_texts, [""; 0], "{what}");
+        }
+    }
+}
+
+#[test]
+fn files_in_the_directories_of_rotated_files_are_found() {
+    for name in ["log", "lo[g]"] {
+        for (restart, rotated) in
+            [(false, "old/log.1"), (true, "old/log.1"), (true, "old/log-20261128"), (true, "older/log")]
+        {
+            let mut harness =
+                TailerHarness::new(&[name], ReadFrom::Beginning).with_rotated(&["old", "older", "missing"]);
+            for directory in ["old", "older"] {
+                fs::create_dir(harness.directory.path(directory)).unwrap();
+            }
+            harness.directory.write("log", &long(0));
+            let mut all = harness.run_until_idle();
+            if restart {
+                harness.restart();
+            }
+            harness.directory.append("log", &long(1));
+            harness.rename("log", "old/log.2");
+            harness.create_later("log", &long(2));
+            harness.rename("log", rotated);
+            harness.create_later("log", &long(3));
+            for _ in 0..4 {
+                all.extend(harness.after(6000));
+            }
+            assert_eq!(numbers(&all), [0, 1, 2, 3], "{name}, {rotated}, restart: {restart}");
+            assert_eq!(harness.loss_texts, [""; 0], "{name}, {rotated}, restart: {restart}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_moved_to_an_unknown_directory_during_a_restart_is_a_loss() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    fs::create_dir(harness.directory.path("old")).unwrap();
+    harness.directory.write("log", &long(0));
+    harness.run_until_idle();
+    harness.restart();
+    harness.directory.append("log", &long(1));
+    harness.rename("log", "old/log.1");
+    harness.directory.write("log", &long(2));
+    let all = [harness.run_until_idle(), harness.run_after_rotate_wait()].concat();
+    assert_eq!((numbers(&all), harness.losses), (vec![2], 1));
+}
+
+#[test]
 fn what_was_truncated_and_then_rotated_during_a_restart_is_read_behind_its_copy() {
     for look_between in [false, true] {
         let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
@@ -567,6 +701,40 @@ fn what_was_deleted_while_it_was_closed_is_a_loss() {
 }
 
 #[test]
+fn a_quiet_file_that_is_replaced_while_it_is_closed_is_no_loss() {
+    let replace: [fn(&TailerHarness, &str); 3] = [
+        |harness, name| {
+            harness.directory.write("new", "new\n");
+            harness.rename("new", name);
+        },
+        |harness, name| {
+            fs::remove_file(harness.directory.path(name)).unwrap();
+            harness.directory.write(name, "new\n");
+        },
+        |harness, name| {
+            harness.rename(name, "gone");
+            fs::remove_file(harness.directory.path("gone")).unwrap();
+            harness.directory.write(name, "new\n");
+        },
+    ];
+    for (at, replace) in replace.iter().enumerate() {
+        let mut harness = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
+        for n in 0..200 {
+            harness.directory.write(&format!("{n:03}.log"), "old\n");
+        }
+        assert_eq!(harness.run_until_idle().len(), 200);
+        harness.forget_changes();
+        for n in 190..200 {
+            replace(&harness, &format!("{n}.log"));
+        }
+        harness.wait_for_changes(10);
+        let all = [harness.run_until_idle(), harness.run_after_rotate_wait()].concat();
+        assert_eq!(all, ["new"; 10], "{at}");
+        assert_eq!(harness.loss_texts, [""; 0], "{at}");
+    }
+}
+
+#[test]
 fn a_file_that_comes_and_goes_quickly_is_read_once_it_was_seen() {
     let mut harness = TailerHarness::new(&["*.log"], ReadFrom::End);
     harness.run_until_idle();
@@ -593,6 +761,118 @@ fn an_io_error_is_reported_and_the_file_continues_where_it_was() {
     harness.now += Duration::from_secs(6);
     assert_eq!(harness.run_until_idle(), ["half"]);
     assert_eq!((&harness.state["state"], harness.losses), (&"following".into(), 0));
+}
+
+/// Text in UTF-16, with a byte order mark.
+fn utf16(text: &str, big: bool) -> Vec<u8> {
+    text.encode_utf16().flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+}
+
+#[test]
+fn a_byte_order_mark_decides_over_appends_restarts_and_rotations() {
+    use std::io::Write;
+    for (encoding, big, from) in [
+        ("utf-8", false, ReadFrom::Beginning),
+        ("utf-8", true, ReadFrom::End),
+        ("utf-16le", true, ReadFrom::Beginning),
+        ("utf-16be", false, ReadFrom::End),
+        ("utf-16", true, ReadFrom::End),
+        ("latin1", false, ReadFrom::Beginning),
+    ] {
+        let mut harness =
+            TailerHarness::new(&["log"], from).with_spec(|spec| spec.encoding = encoding.parse().unwrap());
+        let append = |harness: &TailerHarness, text: &str| {
+            let path = harness.directory.path("log");
+            let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+            file.write_all(&utf16(text, big)).unwrap();
+        };
+        append(&harness, "\u{FEFF}Ċä\r\ntw");
+        let mut all = harness.run_until_idle();
+        append(&harness, "o\r\n");
+        all.extend(harness.after(100));
+        harness.restart();
+        append(&harness, "three\r\n");
+        all.extend(harness.after(100));
+        harness.rename("log", "log.1");
+        append(&harness, "\u{FEFF}four\r\n");
+        all.extend([harness.after(6000), harness.after(6000)].concat());
+        // A file without a mark is what the configuration says.
+        harness.rename("log", "log.2");
+        if encoding == "utf-8" {
+            harness.directory.write("log", "five\n");
+            all.extend([harness.after(6000), harness.after(6000)].concat());
+        } else {
+            all.push("five".to_owned());
+        }
+        assert_eq!(all, ["Ċä", "two", "three", "four", "five"], "{encoding}, big: {big}, {from:?}");
+        assert_eq!(harness.loss_texts, [""; 0], "{encoding}");
+    }
+}
+
+#[test]
+fn an_event_of_several_lines_continues_in_the_next_file() {
+    let joined = || crate::config::MultilineConfig {
+        begins: true,
+        expression: "^[0-9]".parse().unwrap(),
+        timeout: Duration::from_secs(1),
+    };
+    for (name, restart) in [("log", 0), ("log", 1), ("log", 2), ("lo[g]", 0), ("lo[g]", 1), ("lo[g]", 2)] {
+        let mut harness =
+            TailerHarness::new(&[name], ReadFrom::Beginning).with_spec(|spec| spec.multiline = Some(joined()));
+        harness.directory.write("log", "1 zero\n2 boom\n at a\n");
+        let mut all = harness.run_until_idle();
+        harness.rename("log", "log.1");
+        harness.create_later("log", " at b\n");
+        for step in 0..8 {
+            all.extend(harness.after(900));
+            if step == 3 && restart == 1 {
+                harness.restart();
+            }
+        }
+        if restart == 2 {
+            harness.restart();
+        }
+        harness.directory.append("log", " at c\n3 next\n");
+        for _ in 0..10 {
+            all.extend(harness.after(800));
+        }
+        assert!(all.len() >= 3, "{all:?}");
+        let events = all.join("|");
+        // Without a further line within the timeout, the event ends; its lines in both files are one event in any case.
+        assert!(events.starts_with("1 zero|2 boom\n at a\n at b"), "{name}, restart {restart}: {events}");
+        let lines: Vec<_> = events.split(['|', '\n']).collect();
+        assert_eq!(lines, ["1 zero", "2 boom", " at a", " at b", " at c", "3 next"], "{name}, restart {restart}");
+        assert_eq!(harness.loss_texts, [""; 0]);
+    }
+}
+
+#[test]
+fn a_file_that_is_filled_in_later_is_read_line_by_line() {
+    use std::os::unix::fs::FileExt;
+    for restart in [false, true] {
+        let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+        let file = fs::File::create(harness.directory.path("log")).unwrap();
+        file.set_len(1 << 20).unwrap();
+        let (mut at, mut all) = (0, harness.run_until_idle());
+        for n in 0..50u32 {
+            let line = long(n);
+            let (first, second) = line.split_at(n as usize % line.len());
+            file.write_all_at(first.as_bytes(), at).unwrap();
+            all.extend(harness.after(1000));
+            file.write_all_at(second.as_bytes(), at + first.len() as u64).unwrap();
+            all.extend(harness.after(1000));
+            at += line.len() as u64;
+            if restart && n == 20 {
+                harness.restart();
+            }
+        }
+        file.set_len(at).unwrap();
+        harness.rename("log", "log.1");
+        harness.directory.write("log", &long(50));
+        all.extend([harness.after(6000), harness.after(6000)].concat());
+        assert!(numbers(&all).into_iter().eq(0..=50), "restart: {restart}: {all:?}");
+        assert_eq!(harness.loss_texts, [""; 0], "restart: {restart}");
+    }
 }
 
 #[test]

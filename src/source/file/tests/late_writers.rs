@@ -199,3 +199,122 @@ fn a_file_that_is_renamed_back_while_both_are_read_is_continued() {
     assert_eq!(all, ["0", "1", "2", "3", "4", "5", "6", "7", "8"]);
     assert_eq!(harness.loss_texts, [""; 0]);
 }
+
+/// A log with `count` rotations, and the writers of all its files; the last one is that of the live file.
+fn rotated_quickly(harness: &TailerHarness, count: usize) -> Vec<File> {
+    let open = || OpenOptions::new().append(true).open(harness.directory.path("log")).unwrap();
+    let mut writers = vec![open()];
+    for n in 1..=count {
+        harness.rename("log", &format!("log.2026{n:04}"));
+        harness.create_later("log", &format!("file {n}\n"));
+        writers.push(open());
+    }
+    writers
+}
+
+#[test]
+fn of_several_rotations_at_once_each_file_is_read_until_its_writer_is_silent() {
+    for restart in [false, true] {
+        let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+        harness.directory.write("log", "file 0\n");
+        let mut all = harness.run_until_idle();
+        if restart {
+            harness.restart();
+        }
+        let writers = rotated_quickly(&harness, 4);
+        // The middle files are written to, and the first one is silent.
+        for n in 0..30 {
+            for (file, writer) in writers.iter().enumerate().skip(1) {
+                write(writer, &format!("{file} {n}\n"));
+            }
+            all.extend(harness.after(1000));
+        }
+        for _ in 0..6 {
+            all.extend(harness.after(6000));
+        }
+        for file in 1..=4 {
+            let lines: Vec<_> = all.iter().filter_map(|line| line.strip_prefix(&format!("{file} "))).collect();
+            let expected: Vec<_> = (0..30).map(|n| n.to_string()).collect();
+            assert_eq!(lines, expected, "file {file}, restart: {restart}");
+        }
+        assert_eq!(harness.loss_texts, [""; 0], "restart: {restart}");
+        assert_eq!(all.len(), 5 + 4 * 30, "restart: {restart}");
+    }
+}
+
+#[test]
+fn a_hundred_rotations_during_a_stop_are_waited_for_once() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    harness.directory.write("log", "file 0\n");
+    let mut all = harness.run_until_idle();
+    harness.restart();
+    let writers = rotated_quickly(&harness, 30);
+    for n in 0..7 {
+        write(&writers[30], &format!("{n}\n"));
+        all.extend(harness.after(1000));
+    }
+    let expected: Vec<_> = (0..=30).map(|n| format!("file {n}")).chain((0..7).map(|n| n.to_string())).collect();
+    assert_eq!((all, &harness.loss_texts[..]), (expected, &[][..]));
+}
+
+#[test]
+fn after_a_restart_old_files_with_active_writers_delay_the_live_file_once() {
+    let (mut harness, first) = rotated("log");
+    let mut writers = vec![first];
+    let mut all = Vec::new();
+    for n in 0..4 {
+        harness.directory.write("log", &format!("file {n}\n"));
+        for _ in 0..8 {
+            for writer in &writers {
+                write(writer, "x\n");
+            }
+            all.extend(harness.after(1000));
+        }
+        writers.push(OpenOptions::new().append(true).open(harness.directory.path("log")).unwrap());
+        if n < 3 {
+            harness.rename("log", &format!("log.{}", n + 2));
+        }
+    }
+    harness.restart();
+    all.clear();
+    let mut came_after = None;
+    for second in 0..30 {
+        for (n, writer) in writers.iter().enumerate() {
+            write(writer, &format!("{n} {second}\n"));
+        }
+        all.extend(harness.after(1000));
+        if came_after.is_none() && all.contains(&"4 0".to_owned()) {
+            came_after = Some(second);
+        }
+    }
+    assert!(came_after.is_some_and(|after| after <= 6), "{came_after:?}: {all:?}");
+    for n in 0..5 {
+        let lines = all.iter().filter(|line| line.starts_with(&format!("{n} "))).count();
+        assert_eq!(lines, 30, "file {n}");
+    }
+    assert_eq!(harness.loss_texts, [""; 0]);
+}
+
+#[test]
+fn bytes_written_to_a_file_that_was_left_before_a_restart_are_a_loss() {
+    for (name, text, rename) in [("log", "12345\n", false), ("lo[g]", "1\n", true), ("log", "", true)] {
+        let (mut harness, writer) = rotated(name);
+        harness.directory.write("log", "new\n");
+        assert_eq!([harness.after(6000), harness.after(10)].concat(), ["new"]);
+        harness.restart();
+        write(&writer, text);
+        if rename {
+            harness.rename("log.1", "log.2");
+        }
+        assert_eq!([harness.after(1000), harness.after(6000)].concat(), [""; 0]);
+        let expected = if text.is_empty() { Vec::new() } else { vec![format!("\"bytes\":{},", text.len())] };
+        assert_eq!(harness.loss_texts.len(), expected.len(), "{name}: {:?}", harness.loss_texts);
+        for (loss, expected) in harness.loss_texts.iter().zip(&expected) {
+            assert!(loss.contains(expected) && loss.contains("after it was left"), "{loss}");
+        }
+        harness.loss_texts.clear();
+        harness.restart();
+        assert_eq!([harness.after(1000), harness.after(6000)].concat(), [""; 0]);
+        assert_eq!(harness.loss_texts, [""; 0], "{name}: each byte is reported once");
+    }
+}

@@ -288,6 +288,45 @@ async fn a_fifo_is_read_from_writer_to_writer() {
 }
 
 #[tokio::test]
+async fn a_fifo_is_read_to_its_end_when_its_name_is_gone() {
+    use std::io::Write;
+    for (name, replacement) in [("fifo", None), ("fif[o]", None), ("fifo", Some("a file")), ("fif[o]", Some("a file"))]
+    {
+        let directory = TestDirectory::new();
+        let fifo = directory.path("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let source = FileSourceConfig {
+            files: vec![crate::config::FileSelector::written(directory.path(name))],
+            ..FileSourceConfig::new(directory.path(name))
+        };
+        let mut harness = SourceHarness::start(spec(SourceKind::File(source)), SourceOptions::default());
+        harness.state("following").await;
+        let path = fifo.clone();
+        let mut writer = spawn_blocking(move || fs::File::create(path)).await.unwrap().unwrap();
+        writer.write_all(b"one\nhal").unwrap();
+        assert_eq!(harness.line().await, "one");
+        fs::remove_file(&fifo).unwrap();
+        if let Some(text) = replacement {
+            directory.write("fifo", &format!("{text}\n"));
+            assert_eq!(harness.line().await, text);
+        } else {
+            harness.state("waiting").await;
+        }
+        writer.write_all(b"f\nlast\nend").unwrap();
+        drop(writer);
+        assert_eq!(harness.lines(3).await, ["half", "last", "end..."], "{name}");
+        if replacement.is_none() {
+            // A line that is written just before the name is removed.
+            rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+            let path = fifo.clone();
+            let write = move || fs::write(&path, "quick\n").and_then(|()| fs::remove_file(&path));
+            spawn_blocking(write).await.unwrap().unwrap();
+            assert_eq!(harness.line().await, "quick", "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_an_idle_file_is_notified_at_once() {
     let directory = TestDirectory::new();
     let mut harness = SourceHarness::file(&directory.write("log", "0\n"), Beginning);

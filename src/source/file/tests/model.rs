@@ -91,6 +91,18 @@ struct ModelCounts {
     steps: BTreeMap<&'static str, u32>,
 }
 
+/// The way in which the path leads to the file, and the directory of rotated files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ModelLayout {
+    Plain,
+    /// Rotated files are moved to another directory.
+    OldDirectory,
+    /// The path is a symlink; the rotated files are next to its target.
+    Symlink,
+    /// The directory of the path is a symlink.
+    SymlinkOnTheWay,
+}
+
 /// The numbering of rotated files.
 #[derive(Debug, Clone, Copy)]
 enum RotationScheme {
@@ -119,6 +131,7 @@ struct RotationModel {
     /// The newest file of which lines arrived that could have come in order.
     newest: usize,
     /// The numbering of rotated files, and their number.
+    layout: ModelLayout,
     scheme: RotationScheme,
     rotated: usize,
     /// The number of those since the directory was last created.
@@ -132,14 +145,30 @@ impl RotationModel {
         let directory = TestDirectory::new();
         fs::create_dir(directory.path("d")).unwrap();
         let (mut path, mut pattern) = (directory.path("d/log"), directory.path("*/lo[g]"));
-        if seed % 3 == 2 {
-            // The rotated files are next to the target of a symlink.
-            fs::create_dir(directory.path("l")).unwrap();
-            (path, pattern) = (directory.path("l/log"), directory.path("l/lo[g]"));
-            std::os::unix::fs::symlink("../d/log", &path).unwrap();
+        let mut rotated = Vec::new();
+        let layout =
+            [ModelLayout::Plain, ModelLayout::OldDirectory, ModelLayout::Symlink, ModelLayout::SymlinkOnTheWay]
+                [usize::try_from(seed % 4).unwrap()];
+        match layout {
+            ModelLayout::Plain => {}
+            ModelLayout::OldDirectory => {
+                fs::create_dir(directory.path("old")).unwrap();
+                rotated.push(directory.path("old"));
+            }
+            ModelLayout::Symlink => {
+                fs::create_dir(directory.path("l")).unwrap();
+                (path, pattern) = (directory.path("l/log"), directory.path("l/lo[g]"));
+                std::os::unix::fs::symlink("../d/log", &path).unwrap();
+            }
+            ModelLayout::SymlinkOnTheWay => {
+                (path, pattern) = (directory.path("l/log"), directory.path("l/lo[g]"));
+                std::os::unix::fs::symlink("d", directory.path("l")).unwrap();
+            }
         }
-        let named = if seed.is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(pattern) };
-        let source = FileSourceConfig { files: vec![named], from: ReadFrom::Beginning, ..FileSourceConfig::new(path) };
+        let named =
+            if (seed + seed / 4).is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(pattern) };
+        let source =
+            FileSourceConfig { files: vec![named], from: ReadFrom::Beginning, rotated, ..FileSourceConfig::new(path) };
         let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
         let watcher = Watcher::new();
         Self {
@@ -157,8 +186,9 @@ impl RotationModel {
             unfinished_line: None,
             last_of: HashMap::new(),
             newest: 0,
+            layout,
             scheme: [RotationScheme::Down, RotationScheme::Up, RotationScheme::Dated]
-                [usize::try_from(seed / 2 % 3).unwrap()],
+                [usize::try_from(seed % 3).unwrap()],
             rotated: 0,
             rotated_here: 0,
             counts: ModelCounts::default(),
@@ -168,6 +198,12 @@ impl RotationModel {
 
     fn path(&self) -> PathBuf {
         self.directory.path("d/log")
+    }
+
+    /// The path of a rotated file with this suffix.
+    fn rotated_path(&self, suffix: &str) -> PathBuf {
+        let directory = if self.layout == ModelLayout::OldDirectory { "old" } else { "d" };
+        self.directory.path(&format!("{directory}/log{suffix}"))
     }
 
     fn step(&mut self) {
@@ -285,8 +321,8 @@ impl RotationModel {
         self.rotated_here += 1;
         let rotated = |number: usize| match self.scheme {
             RotationScheme::Down => None,
-            RotationScheme::Up => Some(self.directory.path(&format!("d/log.{number}"))),
-            RotationScheme::Dated => Some(self.directory.path(&format!("d/log-{}", 20_260_101 + number))),
+            RotationScheme::Up => Some(self.rotated_path(&format!(".{number}"))),
+            RotationScheme::Dated => Some(self.rotated_path(&format!("-{}", 20_260_101 + number))),
         };
         if let Some(name) = rotated(self.rotated) {
             let oldest =
@@ -299,7 +335,7 @@ impl RotationModel {
             }
             return name;
         }
-        let name = |number: usize| self.directory.path(&format!("d/log.{number}"));
+        let name = |number: usize| self.rotated_path(&format!(".{number}"));
         let names: Vec<_> = (0..=MODEL_KEPT_ROTATIONS).map(name).collect();
         if let Some(oldest) = self.at_name(&names[MODEL_KEPT_ROTATIONS]) {
             self.forget_file(oldest);
@@ -463,14 +499,17 @@ impl RotationModel {
         self.maybe_run_before();
         self.current = None;
         for at in 0..self.created.len() {
-            if self.created[at].name.is_some() {
+            let name = self.created[at].name.as_deref().and_then(Path::parent);
+            if name == Some(&self.directory.path("d")) {
                 self.forget_file(at);
             }
         }
         let away = self.directory.path(&format!(".away{}", self.log.len()));
         fs::rename(self.directory.path("d"), away).unwrap();
         fs::create_dir(self.directory.path("d")).unwrap();
-        self.rotated_here = 0;
+        if self.layout != ModelLayout::OldDirectory {
+            self.rotated_here = 0;
+        }
     }
 
     fn chmod(&mut self) {

@@ -67,12 +67,41 @@ pub(crate) struct Mailbox {
 }
 
 /// The changes since the last call of [`Mailbox::take`].
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct PathChanges {
     /// Everything must be examined.
     pub(crate) all: bool,
-    /// The changed paths; `true` if the file was written to.
-    pub(crate) paths: HashMap<PathBuf, bool>,
+    pub(crate) paths: HashMap<PathBuf, PathChange>,
+}
+
+/// The changes of one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PathChange {
+    /// The file that had the name at first was written to.
+    pub(crate) written: bool,
+    /// The name was given to another file, or to none: further writes are to that.
+    pub(crate) renamed: bool,
+}
+
+/// The kind of one change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ChangeKind {
+    Written,
+    Renamed,
+    Other,
+}
+
+impl From<EventKind> for ChangeKind {
+    fn from(kind: EventKind) -> Self {
+        match kind {
+            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => Self::Written,
+            EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => Self::Renamed,
+            EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Other)
+            | EventKind::Access(_)
+            | EventKind::Any
+            | EventKind::Other => Self::Other,
+        }
+    }
 }
 
 impl Mailbox {
@@ -86,12 +115,20 @@ impl Mailbox {
         std::mem::take(&mut lock(&self.changes))
     }
 
-    fn post(&self, path: PathBuf, written: bool) {
+    /// The changes since the last call of [`take`](Self::take).
+    #[cfg(test)]
+    pub(crate) fn peek(&self) -> PathChanges {
+        lock(&self.changes).clone()
+    }
+
+    fn post(&self, path: PathBuf, kind: ChangeKind) {
         let mut changes = lock(&self.changes);
         if changes.paths.len() >= MAX_PENDING_CHANGES {
             *changes = PathChanges { all: true, paths: HashMap::new() };
         } else if !changes.all {
-            *changes.paths.entry(path).or_default() |= written;
+            let change = changes.paths.entry(path).or_default();
+            change.written |= kind == ChangeKind::Written && !change.renamed;
+            change.renamed |= kind == ChangeKind::Renamed;
         }
         drop(changes);
         self.notify.notify_one();
@@ -280,7 +317,7 @@ fn dispatch(directories: &mut WatchedDirectories, event: notify::Result<Event>) 
         // The event queue of the system overflowed.
         Ok(event) if event.need_rescan() => all(directories),
         Ok(event) => {
-            let written = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any));
+            let kind = ChangeKind::from(event.kind);
             for path in &event.paths {
                 let itself = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
                 if let Some(directory) = directories.get_mut(path) {
@@ -291,7 +328,7 @@ fn dispatch(directories: &mut WatchedDirectories, event: notify::Result<Event>) 
                 let Some(directory) = directories.get(parent) else { continue };
                 let named = directory.names.get(name).into_iter().flatten();
                 for listener in named.chain(&directory.all) {
-                    listener.mailbox.post(listener.directory.join(name), written);
+                    listener.mailbox.post(listener.directory.join(name), kind);
                 }
             }
         }
@@ -439,7 +476,7 @@ mod tests {
     fn more_paths_than_are_remembered_are_everything() {
         let mailbox = Mailbox::default();
         for n in 0..=MAX_PENDING_CHANGES {
-            mailbox.post(PathBuf::from(n.to_string()), true);
+            mailbox.post(PathBuf::from(n.to_string()), ChangeKind::Written);
         }
         let changes = mailbox.take();
         assert!(changes.all && changes.paths.is_empty());
