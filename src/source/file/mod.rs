@@ -20,7 +20,8 @@
 //! [`Rotation`](rotation::Rotation) knows the *generations* of the log that are still to be read. The path's file is
 //! the newest; a file that was rotated away stays a generation until it was read to its end and has been silent for
 //! `rotate_wait`. The line that is unfinished at the end of a generation is emitted when the generation is left, unless
-//! the next one is a copy that continues it.
+//! the next one is a copy that continues it. Lines that `multiline` joins wait for those of the next generation; until they
+//! are emitted, the checkpoint begins with the generation in which they began.
 //!
 //! **Late writers.** A writer may keep a file open after its rotation. Without a successor, the renamed file stays the
 //! current generation, whatever time passes (if a pattern found it, for ten minutes of silence, since a file that was
@@ -28,7 +29,8 @@
 //! the old file is left, or, if it was not silent, becomes one of the [old files](rotation::old_files): these are read
 //! in addition to the current generation, each with an unfinished line of its own, and their checkpoints precede that
 //! of the current generation. After a restart they are read first. The size of a renamed file that was left is checked
-//! for ten minutes: what was written to it later is a loss of known size. A deleted file is closed after a minute at
+//! for ten minutes, also over a restart: what was written to it later is a loss of known size. The silence of a file is
+//! the time for which its size did not change, also while it waits for those before it. A deleted file is closed after a minute at
 //! the latest, since it takes disk space that nobody sees.
 //!
 //! **Identity.** While a file is open, device and inode identify it. Across a close or a restart they do not, since
@@ -41,11 +43,15 @@
 //! (the birth time of the newest file that was read) says which of them are new. A listing may still miss names that
 //! change while it runs; it is repeated in the next pass until the directory's time stamp stood still. Behind a symlink,
 //! the directory of the target is listed for the target's name, as it was when the file was last
-//! [opened](rotation::location::LogLocation): a symlink that was not followed shows nothing of what it leads to.
+//! [opened](rotation::location::LogLocation): a symlink that was not followed shows nothing of what it leads to. When the
+//! path leads elsewhere, the files at the old place, including the one with its own name, come before the new one.
 //!
 //! **Checkpoints.** The offset of a file travels in the same batch as its lines, so that history never holds one
 //! without the other. After a restart, the file is searched for at its path, then by its inode, then among its siblings
 //! by content.
+//!
+//! **NUL bytes.** At the end of a file they may be filled in, without a notification and without a change of the size (a
+//! file that is preallocated or mapped into memory). They are read, or skipped as a hole, once something follows them.
 //!
 //! **Rejected alternatives.** Acting on the kind of an inotify event: events are merged, overflow, and name a path that
 //! leads to something else by now; here they only cause a pass. One task for each file: ten thousand files mean ten

@@ -31,7 +31,7 @@ enum DiscoveryProgress {
     /// The directory may contain more siblings.
     #[default]
     Open,
-    /// All siblings are generations, as long as the directory has this [`stamp`].
+    /// All siblings are generations, as long as the directories have this [stamp](stamp_of).
     Settled(u64),
     /// There was no room for all siblings.
     Overflowed,

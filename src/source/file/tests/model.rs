@@ -47,8 +47,6 @@ enum ModelReading {
     Followed,
     /// The file may have been left: what is written to it is read, or reported as a loss.
     MaybeLeft,
-    /// The file may have been left before a restart: what is written to it may be lost in silence.
-    MaybeForgotten,
 }
 
 impl ModelFile {
@@ -485,11 +483,7 @@ impl RotationModel {
                 self.run_until_idle();
             }
             let is_reported = self.counts.losses > losses || self.lines[at].times_received > 0;
-            assert!(
-                is_reported || self.created[old].reading == ModelReading::MaybeForgotten,
-                "{id} is lost in silence: {:#?}",
-                self.tail()
-            );
+            assert!(is_reported, "{id} is lost in silence: {:#?}", self.tail());
             self.counts.reported_late += u64::from(self.counts.losses > losses);
         }
     }
@@ -540,9 +534,11 @@ impl RotationModel {
         let next = files.run_pass(now, &mut batch);
         let wait = self.source.rotate_wait;
         let newest = self.created.len().saturating_sub(1);
-        for created in &mut self.created[..newest] {
+        // A file without a successor is silent as well, but is not left.
+        let replaced = if self.current.is_some() { newest } else { self.created.len() };
+        for (at, created) in self.created.iter_mut().take(replaced).enumerate() {
             let silent_since = *created.silent_since.get_or_insert(self.now);
-            if created.reading == ModelReading::Followed && self.now >= silent_since + wait {
+            if at < newest && created.reading == ModelReading::Followed && self.now >= silent_since + wait {
                 created.reading = ModelReading::MaybeLeft;
             }
         }
@@ -638,9 +634,6 @@ impl RotationModel {
                 self.allow_loss(at);
             }
             self.created[at].held = false;
-            if self.created[at].reading == ModelReading::MaybeLeft {
-                self.created[at].reading = ModelReading::MaybeForgotten;
-            }
         }
     }
 
