@@ -215,6 +215,14 @@ impl<'a> HeadSearch<'a> {
         if !is_of_message(token) || matches!(after.first(), Some(b'[' | b'(')) || ends_column(after) {
             return HeadStep::Pass(length, PreviousToken::Name);
         }
+        // A name with its number, such as `worker 3`.
+        let next = after.trim_ascii_start();
+        if self.before == PreviousToken::Start && next.first().is_some_and(u8::is_ascii_digit) {
+            let length = token_length(next);
+            if is_number(&next[..length]) {
+                return HeadStep::Pass(rest.len() - next.len() + length, PreviousToken::Number);
+            }
+        }
         // A host or a logger after the time; the second such word is one of a message.
         let may_be_name = self.is_timed && matches!(self.before, PreviousToken::Number | PreviousToken::Bracket);
         if may_be_name { HeadStep::Pass(length, PreviousToken::Word) } else { HeadStep::Done(None) }

@@ -110,6 +110,8 @@ fn the_system() {
 #[test]
 fn logging_libraries() {
     check(&[
+        ("worker 3 ERROR: cannot connect", Some(Error)),
+        ("line 1234 error: the first", Some(Error)),
         ("2026-11-28 16:00:00,123 ERROR [main] com.example.App - disk full", Some(Error)),
         ("2026-11-28 16:00:00,123 [main] WARN  com.example.App - low", Some(Warning)),
         ("16:00:00.123 [http-nio-8080-exec-1] INFO  c.e.App -- no error", Some(Info)),
@@ -341,6 +343,9 @@ fn words_of_messages_keys_and_paths_are_no_levels() {
         ("'error: x'", None),
         ("\u{e9}info", None),
         ("\x1b[", None),
+        ("line 12", None),
+        ("line 12 of the errors", None),
+        ("retry 3 after an error: x", None),
         // A place without a message.
         ("a.c:12:5:", None),
         ("src/main.c:12:", None),

@@ -34,6 +34,8 @@ pub(in crate::source::file) struct GenerationList {
     pub(super) old_files: OldFiles,
     /// The time since when the path names something that is not followed and that came after the newest generation.
     pub(super) superseded_at: Option<Instant>,
+    /// The time when the replaced files were examined last.
+    examined_at: Option<Instant>,
 }
 
 impl Deref for GenerationList {
@@ -106,8 +108,11 @@ impl GenerationList {
         }
     }
 
-    /// Examines which of the replaced files grew.
+    /// Examines which of the replaced files grew, once at each time.
     pub(super) fn note_growth(&mut self, now: Instant) {
+        if self.examined_at.replace(now) == Some(now) {
+            return;
+        }
         self.files.iter_mut().filter(|file| file.replaced_at.is_some()).for_each(|file| file.note_growth(now));
     }
 

@@ -77,8 +77,6 @@ pub(super) struct Rotation {
     joined_files: JoinedFiles,
     /// The time of the first search for the files of a checkpoint.
     resumed_at: Option<Instant>,
-    /// The time when the replaced files were examined last.
-    examined_at: Option<Instant>,
 }
 
 impl Rotation {
@@ -100,7 +98,6 @@ impl Rotation {
             checkpoint_changed: false,
             joined_files: JoinedFiles::default(),
             resumed_at: None,
-            examined_at: None,
         }
     }
 
@@ -178,9 +175,7 @@ impl Rotation {
 
     /// Examines which of the replaced files grew, once in each pass.
     pub(super) fn note_growth(&mut self, now: Instant) {
-        if self.examined_at.replace(now) != Some(now) {
-            self.generations.note_growth(now);
-        }
+        self.generations.note_growth(now);
     }
 
     /// Returns whether work is left for the next pass, and clears the flag.
@@ -202,8 +197,6 @@ impl Rotation {
     pub(super) fn mark_checkpoint(&mut self, changed: bool) {
         self.checkpoint_changed |= changed;
     }
-
-    // The target of the path, as each pass finds it.
 
     /// Records that the path names this file; `false` if it is not one of the generations.
     pub(super) fn note_named(&mut self, metadata: &Metadata, pass: &mut PassContext<'_>) -> bool {
