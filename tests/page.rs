@@ -149,7 +149,7 @@ fn an_element_works_on_allowed_pages_only() {
     let daemon = daemon(
         dir,
         &format!(
-            "access: {{ keys: keys }}\norigins: [\"http://127.0.0.1:{port}\"]\nstreams:\n  app: {{ file: app.log, from: start }}\n  job: {{ command: [sh, -c, {JOB:?}] }}"
+            "access: {{ keys: keys }}\norigins: [\"http://127.0.0.1:{port}\"]\nstreams:\n  app: {{ file: app.log, from: start }}\n  job: {{ command: [sh, -c, {JOB:?}] }}\n  bad: {{ command: [sh, -c, 'echo x; exit 3'], restart: never }}"
         ),
     );
     play("element.cjs", &daemon, &port.to_string());

@@ -157,7 +157,7 @@ class RtlogdStream extends HTMLElement {
       if (event.kind === "end") {
         const [text, good] = told(event);
         this.say(text, good === null ? "" : good ? "good" : "bad");
-      } else if (event.kind === "state") this.say("", event.state === "denied" ? "bad" : "live");
+      } else if (event.kind === "state" && !event.last) this.say("", event.state === "denied" ? "bad" : "live");
       this.coming.push(row);
       // Of a page that nobody sees no frame is drawn.
       if (this.coming.length > 2 * ROWS) this.coming.splice(0, ROWS);

@@ -18,6 +18,7 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   const files = {
     '/': html(element(`id="all" src="${base}streams/app"`) + element(`id="some" src="${base}streams/app" filter="line [123]$" tail="2" height="200" theme="dark"`) + element(`id="job" src="${base}streams/job" progress-only`)),
     '/many': html(Array.from({ length: 20 }, (_, at) => element(`src="${base}streams/${at % 2 ? 'app' : 'job'}" filter="${at % 2 ? `line ${at}$` : ''}" tail="${at + 1}"`)).join('')),
+    '/failed': html(element(`id="bad" src="${base}streams/bad"`)),
     '/theirs.css': [{ 'content-type': 'text/css' }, 'body, span, div { color: red; font-family: serif }'],
     '/token-url': html(element(`src="${base}streams/app" token-url="/token"`)),
     '/token': () => [{ 'content-type': 'text/plain' }, `${tokens.shift()}\n`],
@@ -50,6 +51,13 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   await page.$eval('#some', (one) => one.setAttribute('filter', 'live'));
   await inside(page, () => document.querySelector('#some').shadowRoot.querySelector('mark')?.textContent === 'live');
   assert.equal(sockets.length, 1, 'one connection for three elements');
+
+  // A build that failed and is not started again says so, although its source is only stopped.
+  await page.goto(`${theirs.url}failed`);
+  await inside(page, () => {
+    const card = document.querySelector('#bad').shadowRoot?.querySelector('.card');
+    return card?.dataset.is === 'bad' && /failed with exit code 3/.test(card.textContent);
+  });
 
   // Twenty elements share one connection.
   sockets.length = 0;
@@ -86,7 +94,7 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
       return String(error);
     }
   }, { address: `${base}streams`, bearer });
-  assert.equal(await read(), 2);
+  assert.equal(await read(), 3);
   assert.deepEqual(complaints, [], 'on pages that are allowed');
   // A page that is not allowed gets nothing, and the element says so.
   const stranger = await site(files);
