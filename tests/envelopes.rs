@@ -19,8 +19,20 @@ fn readers_see_what_the_program_wrote() {
     let docker = |text: &str, stream: &str| {
         serde_json::json!({ "log": text, "stream": stream, "time": LOGGED }).to_string() + "\n"
     };
-    dir.write("cri.log", cri("stdout", "P", "10%\r") + &cri("stderr", "F", "ERROR: no") + &cri("stdout", "F", "100%"));
-    dir.write("docker.log", docker("10%\r", "stdout") + &docker("ERROR: no\n", "stderr") + &docker("100%\n", "stdout"));
+    dir.write(
+        "cri.log",
+        cri("stdout", "P", "10%\r")
+            + &cri("stderr", "F", "ERROR: no")
+            + &cri("stdout", "F", "100%")
+            + &cri("stdout", "F", ""),
+    );
+    dir.write(
+        "docker.log",
+        docker("10%\r", "stdout")
+            + &docker("ERROR: no\n", "stderr")
+            + &docker("100%\n", "stdout")
+            + &docker("\n", "stdout"),
+    );
     let daemon = dir.start(
         "streams: { cri: { file: cri.log, from: start, format: cri }, \
          docker: { file: docker.log, from: start, format: docker }, many: { file: '*i.log', from: start, format: cri } }",
@@ -28,8 +40,9 @@ fn readers_see_what_the_program_wrote() {
     for (name, prefix) in
         [("cri", String::new()), ("docker", String::new()), ("many", daemon_path(&daemon, "cri.log:"))]
     {
-        let events: Vec<Value> = daemon.follow(name).query("data=json").take(2).iter().map(Message::json).collect();
-        for (event, (origin, text)) in events.iter().zip([("stderr", "ERROR: no"), ("stdout", "100%")]) {
+        let events: Vec<Value> = daemon.follow(name).query("data=json").take(3).iter().map(Message::json).collect();
+        for (event, (origin, text)) in events.iter().zip([("stderr", "ERROR: no"), ("stdout", "100%"), ("stdout", "")])
+        {
             let seen = (&event["origin"], &event["text"], &event["logged"]);
             let origin = Value::from(format!("{prefix}{origin}"));
             assert_eq!(seen, (&origin, &Value::from(text), &Value::from("2026-11-23T05:11:12.123456Z")), "{name}");

@@ -325,9 +325,13 @@ fn what_a_command_leaves_behind_is_asked_to_end_and_then_killed() {
     let polite = "(trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.1; done) & read x <go";
     let stubborn = "(trap '' TERM; echo ready; exec sleep 1000) & read x <go";
     let escaped = "setsid sh -c \"trap '' TERM; echo ready; while :; do sleep 0.1; done\" & read x <go";
-    for (script, lines, killed) in
-        [(polite, &["ready", "asked"][..], ""), (stubborn, &["ready"], "sleep ("), (escaped, &["ready"], "sh (")]
-    {
+    let bare = "env -i sh -c \"trap '' TERM; echo ready; while :; do sleep 0.1; done\" & read x <go";
+    for (script, lines, killed) in [
+        (polite, &["ready", "asked"][..], ""),
+        (stubborn, &["ready"], "sleep ("),
+        (escaped, &["ready"], "sh ("),
+        (bare, &["ready"], "sh ("),
+    ] {
         let dir = TestDir::new();
         dir.fifo("go");
         let keys = "directory: ., restart: never, stop: { grace: 1s }";

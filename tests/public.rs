@@ -64,6 +64,25 @@ fn everybody_may_read_a_public_stream_and_do_nothing_else() {
 }
 
 #[test]
+fn strangers_neither_start_a_command_nor_attach_to_its_terminal() {
+    let yaml = "streams:
+  job: { command: [echo, ran], start: demand, restart: never, public: true }
+  shell: { command: [cat], pty: true, public: true }
+";
+    let daemon = Daemon::start(yaml);
+    for _ in 0..2 {
+        assert_eq!(status(&daemon, "GET", "/streams/job?follow=false"), 200);
+    }
+    let mut channel = Channel::open_with(daemon.address(), "/control", &STRANGER);
+    channel.subscribe(&json!({ "stream": "job", "tail": "all" }));
+    let (_, detail) = channel.refused("process.attach", &json!({ "stream": "shell" }));
+    assert!(detail.contains("needs a token"), "{detail}");
+    // The first run is the one that this reader of the machine starts.
+    let seen = daemon.follow("job").query("tail=all").until("a run", |message| message.event == "end");
+    assert_eq!(seen.last().unwrap().json()["run"], 1);
+}
+
+#[test]
 fn without_a_public_stream_strangers_are_asked_for_a_token_everywhere() {
     let daemon = Daemon::start("streams: { other: { push: true }, closed: { push: true, private: true } }");
     for path in ["/streams/other", "/streams/nothing", "/control", "/streams"] {

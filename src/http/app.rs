@@ -109,9 +109,27 @@ impl App {
         Ok(self.restrict_to(caller, entry))
     }
 
+    /// Checks that the caller may read the stream for another reason than that everybody may.
+    ///
+    /// # Errors
+    /// If the stream is public, and the caller could not read it otherwise.
+    pub(super) fn check_beyond_public(&self, caller: &Caller, entry: &CatalogEntry) -> Result<(), AccessDenied> {
+        let target = access_target(entry);
+        match target.visibility {
+            Visibility::Public => {
+                self.access.check(caller, Right::Read, AccessTarget { visibility: Visibility::Local, ..target })
+            }
+            Visibility::Local | Visibility::Private => Ok(()),
+        }
+    }
+
     /// The stream as this caller may read it: for a caller who may not read private streams, the log ends when the
-    /// stream becomes private. Every reader receives its log from here.
-    fn restrict_to(&self, caller: &Caller, entry: CatalogEntry) -> CatalogEntry {
+    /// stream becomes private, and one who may read it only since everybody may starts no source. Every reader receives
+    /// its log from here.
+    fn restrict_to(&self, caller: &Caller, mut entry: CatalogEntry) -> CatalogEntry {
+        if self.check_beyond_public(caller, &entry).is_err() {
+            entry.log = entry.log.without_demand();
+        }
         let private = AccessTarget { visibility: Visibility::Private, ..access_target(&entry) };
         match self.access.check(caller, Right::Read, private) {
             Ok(()) => entry,

@@ -76,9 +76,12 @@ impl CommandSender<'_> {
         }))
     }
 
-    /// Attaches to the terminal of a process.
+    /// Attaches to the terminal of a process. What everybody may read are the lines of a public stream, not its terminal.
     pub(super) fn attach(self, stream: &StreamName) -> Result<CommandFuture<Attachment>, CallError> {
         self.check(stream, Right::Read)?;
+        if let Some(entry) = self.app.catalog.get(stream) {
+            self.app.check_beyond_public(self.caller, &entry)?;
+        }
         let (router, stream) = (self.app.commands.clone(), stream.clone());
         Ok(queued(async move { router.attach(&stream).await }))
     }

@@ -154,6 +154,9 @@ impl LinePipeline {
             }
             if done < length {
                 state.end_skip();
+            }
+            // An empty text would end what is known of the envelope before its line is complete.
+            if !text.is_empty() {
                 state.push(text, now, progress, batch);
             }
             if newline {

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+
 /// The longest file, in bytes: Linux passes no more than this to a program by default.
 const MAX_ENVIRONMENT_FILE_SIZE: u64 = 2 << 20;
 
@@ -13,8 +15,13 @@ const MAX_ENVIRONMENT_FILE_SIZE: u64 = 2 << 20;
 /// # Errors
 /// If the file cannot be read, or has a line that is not a variable.
 pub(super) fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
+    // A FIFO or a terminal would be waited for.
+    let file = File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
     let mut text = String::new();
-    File::open(path)?.take(MAX_ENVIRONMENT_FILE_SIZE + 1).read_to_string(&mut text)?;
+    file.take(MAX_ENVIRONMENT_FILE_SIZE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_ENVIRONMENT_FILE_SIZE {
         return Err(io::Error::other(format!("the file is longer than {MAX_ENVIRONMENT_FILE_SIZE} bytes")));
     }
@@ -86,6 +93,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("env");
         assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let fifo = home.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(read(&fifo).unwrap_err().to_string(), "it is not a regular file");
+        assert_eq!(read(home.path()).unwrap_err().to_string(), "it is not a regular file");
         std::fs::write(&path, "A=1\nnonsense\n").unwrap();
         assert_eq!(read(&path).unwrap_err().to_string(), "line 2 is not NAME=value");
         std::fs::write(&path, "A=1\n".repeat(1 << 20)).unwrap();

@@ -11,6 +11,8 @@ pub(super) struct ProcStat {
     /// The process ended, and was not waited for yet.
     pub(super) zombie: bool,
     pub(super) parent: i32,
+    /// The process group; 0 for threads of the kernel.
+    pub(super) group: i32,
     /// The start time in clock ticks since boot. Together with the id it identifies one process until the next boot.
     pub(super) started: u64,
 }
@@ -32,8 +34,9 @@ fn parse(stat: &str) -> Option<ProcStat> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
-    let started = fields.nth(17)?.parse().ok()?;
-    Some(ProcStat { zombie, parent, started })
+    let group = fields.next()?.parse().ok()?;
+    let started = fields.nth(16)?.parse().ok()?;
+    Some(ProcStat { zombie, parent, group, started })
 }
 
 /// Returns whether a process was started with this variable, written `NAME=value`; `false` if its memory may not be
@@ -73,7 +76,7 @@ mod tests {
         let rest = "42 7 7 0 -1 4194560 92 0 0 0 0 0 0 0 20 0 1 0 26540 2494464 183";
         for (name, state, zombie) in [("sh", "S", false), ("a) Z (b", "R", false), ("x y", "Z", true)] {
             let stat = parse(&format!("7 ({name}) {state} {rest}")).unwrap();
-            assert_eq!(stat, ProcStat { zombie, parent: 42, started: 26540 });
+            assert_eq!(stat, ProcStat { zombie, parent: 42, group: 7, started: 26540 });
         }
         assert_eq!(parse("7 (sh) S 1"), None);
         assert_eq!(parse(""), None);

@@ -1,12 +1,13 @@
 //! One run of a process, from its start to the end of its output and of its descendants.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use log::{info, warn};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
@@ -261,7 +262,11 @@ impl ProcessRun {
 
     /// The processes of the run that are left, by name and id.
     fn names_of_left(&self) -> Vec<String> {
-        let left = self.record.alive().into_iter().take(MAX_KILLED_NAMES);
+        // Members of the group may have cleared their environment, and others have left the group.
+        let escaped = if self.ends_escaped { self.record.alive() } else { Vec::new() };
+        let left: BTreeSet<i32> =
+            self.group.members().into_iter().chain(escaped).map(|pid| pid.as_raw_nonzero().get()).collect();
+        let left = left.into_iter().filter_map(Pid::from_raw).take(MAX_KILLED_NAMES);
         left.map(|pid| format!("{} ({})", procfs::name(pid), pid.as_raw_nonzero())).collect()
     }
 

@@ -2,6 +2,8 @@
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
+use super::procfs;
+
 /// The first process of a run, and its group if it has one.
 #[derive(Debug)]
 pub(super) struct ProcessGroup {
@@ -25,6 +27,13 @@ impl ProcessGroup {
     /// Returns whether a process of the group is left.
     pub(super) fn is_alive(&self) -> bool {
         if self.leads_group { test_kill_process_group(self.pid).is_ok() } else { !self.leader_reaped }
+    }
+
+    /// The processes of the group that have not ended.
+    pub(super) fn members(&self) -> Vec<Pid> {
+        let group = self.pid.as_raw_nonzero().get();
+        let is_member = |pid: &Pid| procfs::stat(*pid).is_some_and(|stat| stat.group == group && !stat.zombie);
+        if self.leads_group { procfs::others().filter(is_member).collect() } else { Vec::new() }
     }
 
     /// Sends `signal` to the leader alone.
