@@ -106,7 +106,7 @@ fn a_stream_is_public_only_as_long_as_it_says_so_and_is_not_private() {
     assert_eq!(status(&daemon, "GET", "/streams/a/state"), 401);
     reload("public: true");
     assert_eq!(status(&daemon, "GET", "/streams/a/state"), 200);
-    assert_eq!(daemon.state("a")["source"]["pid"], pid, "the process goes on: {}", daemon.state("a"));
+    assert_eq!(daemon.state("a")["source"]["pid"], pid, "the process still runs: {}", daemon.state("a"));
     let reader = Response::get(daemon.address(), "/streams/a", &STRANGER);
     reload("public: false");
     assert_eq!(status(&daemon, "GET", "/streams/a/state"), 401);

@@ -109,7 +109,7 @@ impl App {
         Ok(self.restrict_to(caller, entry))
     }
 
-    /// Checks that the caller may read the stream for another reason than that everybody may.
+    /// Checks that the caller has a right of its own to read the stream, besides `public`.
     ///
     /// # Errors
     /// If the stream is public, and the caller could not read it otherwise.
@@ -124,8 +124,8 @@ impl App {
     }
 
     /// The stream as this caller may read it: for a caller who may not read private streams, the log ends when the
-    /// stream becomes private, and one who may read it only since everybody may starts no source. Every reader receives
-    /// its log from here.
+    /// stream becomes private. A caller without a right of its own on a public stream starts no source. Every reader
+    /// receives its log from here.
     fn restrict_to(&self, caller: &Caller, mut entry: CatalogEntry) -> CatalogEntry {
         if self.check_beyond_public(caller, &entry).is_err() {
             entry.log = entry.log.without_demand();

@@ -39,7 +39,7 @@ pub(super) struct Demands {
     pub(super) methods: AllowedMethods,
     /// The right that the caller needs on some stream; `None` for all callers.
     pub(super) right: Option<Right>,
-    /// `true` if callers who may only read public streams are served.
+    /// `true` if the route also serves callers whose only right is to read public streams.
     pub(super) admits_public: bool,
     pub(super) body: ExpectedBody,
 }

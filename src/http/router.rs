@@ -61,7 +61,7 @@ impl Route {
         Self { path, handler: Handler::Call(Demands { methods, right, admits_public: false, body }, handler) }
     }
 
-    /// The same route, also for callers who may only read public streams. The handler decides which streams are meant.
+    /// The same route, also for callers whose only right is to read public streams. The handler checks the stream.
     pub(super) const fn also_public(self) -> Self {
         match self.handler {
             Handler::Call(demands, handler) => {
