@@ -4,15 +4,22 @@
 //! If the systemd service serves the configuration, the checks use the rights of the service: root becomes the user of the
 //! service before the first check, with the same groups, and the settings of the unit are taken into account. Otherwise,
 //! they use the rights of the calling user.
+//!
+//! This file has the checks, `machine` the facts about this machine that they ask for, and `unit` the settings of the
+//! service.
+
+mod machine;
+mod unit;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use nix::unistd::{self, Gid, Group, Uid, User};
 use rustix::fs::Access;
@@ -26,18 +33,14 @@ use crate::event::with_causes;
 use crate::listen::{TlsError, TlsServer};
 use crate::source;
 
-/// The time that a program on the wanted port has to identify itself as an rtlogd.
-const PORT_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+use machine::{check_access, find_program, find_user, free_space, has_group, is_rtlogd, remote_file_system};
+use unit::{serves, unit_settings};
 
 /// The inotify watches that a followed file needs: one for the file, one for its directory.
 const INOTIFY_WATCHES_PER_FILE: u64 = 2;
 
 /// The file descriptors that a stream needs in addition to connections: files, histories, pipes of commands.
 const DESCRIPTORS_PER_STREAM_ESTIMATE: u64 = 8;
-
-/// Network file systems, whose changes on other machines inotify does not report (`statfs(2)`).
-const REMOTE_FILE_SYSTEMS: [(u64, &str); 5] =
-    [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p"), (0x6573_5546, "FUSE")];
 
 /// A problem, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,52 +104,6 @@ pub(crate) fn missing(config: &Config) -> Vec<String> {
         }
     }
     notes
-}
-
-/// The id of a user that is given by name or number. A number need not belong to a user.
-fn find_user(user: &str) -> Option<Uid> {
-    let number = user.parse().ok().map(Uid::from_raw);
-    User::from_name(user).ok().flatten().map(|found| found.uid).or(number)
-}
-
-fn has_group(group: &str) -> bool {
-    group.parse::<u32>().is_ok() || matches!(Group::from_name(group), Ok(Some(_)))
-}
-
-/// The path of the program of a command, if the calling user may run it.
-fn find_program(process: &ProcessSourceConfig) -> Option<PathBuf> {
-    let program = Path::new(process.argv.first()?);
-    let may_run = |path: &PathBuf| path.is_file() && check_access(path, Access::EXEC_OK).is_ok();
-    if program.components().count() > 1 {
-        let base = process.directory.as_deref().unwrap_or(Path::new(""));
-        return Some(base.join(program)).filter(may_run);
-    }
-    let path = process.environment.get("PATH").map_or_else(|| std::env::var_os("PATH"), |path| Some(path.into()))?;
-    std::env::split_paths(&path).map(|directory| directory.join(program)).find(may_run)
-}
-
-/// The properties of the service that the checks need.
-const UNIT_PROPERTIES: &str = "--property=LoadState,ExecStart,ProtectHome,PrivateTmp,LimitNOFILE,User,Group,\
-                               SupplementaryGroups,CapabilityBoundingSet,AmbientCapabilities";
-
-/// The settings of the systemd service by name; empty without one.
-fn unit_settings() -> BTreeMap<String, String> {
-    let output = Command::new("systemctl").args(["show", UNIT_PROPERTIES, "rtlogd.service"]).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    parse_settings(&text)
-}
-
-fn parse_settings(text: &str) -> BTreeMap<String, String> {
-    let pairs = text.lines().filter_map(|line| line.split_once('='));
-    let unit: BTreeMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    if unit.get("LoadState").is_some_and(|state| state == "loaded") { unit } else { BTreeMap::new() }
-}
-
-/// Returns whether the service serves this configuration.
-fn serves(unit: &BTreeMap<String, String>, config: &Config) -> bool {
-    let command = unit.get("ExecStart").map_or("", String::as_str);
-    let mut words = command.split([' ', ';']).skip_while(|word| *word != "--config").skip(1);
-    words.next().is_some_and(|path| config.files.first().is_some_and(|file| file == Path::new(path)))
 }
 
 struct Doctor {
@@ -519,205 +476,6 @@ fn literal_prefix(pattern: &Path) -> PathBuf {
     pattern.components().take_while(plain).collect()
 }
 
-fn check_access(path: &Path, access: Access) -> io::Result<()> {
-    Ok(rustix::fs::access(path, access)?)
-}
-
-/// The free bytes on the file system where `path` is or will be.
-fn free_space(path: &Path) -> Option<u64> {
-    let there = path.ancestors().find(|path| path.exists())?;
-    let disk = rustix::fs::statvfs(there).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-/// The kind of file system, if it is a network file system.
-fn remote_file_system(path: &Path) -> Option<&'static str> {
-    let there = path.ancestors().find(|path| path.exists())?;
-    let kind = rustix::fs::statfs(there).ok()?.f_type;
-    // The kernel's number is signed on some machines; only these 32 bits are significant.
-    let kind = u64::try_from(kind).ok()? & 0xffff_ffff;
-    REMOTE_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
-}
-
-/// Returns whether an rtlogd listens on the address.
-fn is_rtlogd(address: SocketAddr) -> bool {
-    let probe = || -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&address, PORT_PROBE_TIMEOUT)?;
-        stream.set_read_timeout(Some(PORT_PROBE_TIMEOUT))?;
-        stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.take(4096).read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    probe().is_ok_and(|answer| answer.ends_with("alive\n"))
-}
-
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or("it printed nothing")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{AccessConfig, Stream, TlsConfig};
-
-    #[test]
-    fn only_the_configuration_of_the_service_is_judged_as_the_service() {
-        let unit = |command: &str| parse_settings(&format!("LoadState=loaded\nExecStart={command}"));
-        let config = Config { files: vec!["/etc/rtlogd/rtlogd.yaml".into()], ..Config::default() };
-        let shipped =
-            "{ path=/usr/bin/rtlogd ; argv[]=/usr/bin/rtlogd serve --config /etc/rtlogd/rtlogd.yaml ; pid=0 }";
-        assert!(serves(&unit(shipped), &config));
-        assert!(!serves(&unit(shipped), &Config::default()));
-        assert!(!serves(&unit(&shipped.replace("rtlogd.yaml", "other.yaml")), &config));
-        assert!(!serves(&BTreeMap::new(), &config));
-    }
-
-    #[test]
-    fn certificates_and_keys_that_are_missing_are_found() {
-        let home = tempfile::tempdir().unwrap();
-        let path = |name: &str| home.path().join(name);
-        let problems = |config: Config| {
-            let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
-            doctor.check_tls(&config);
-            doctor.check_keys(&config);
-            doctor.findings
-        };
-        assert_eq!(problems(Config::default()), []);
-        let tls = TlsConfig { certificate: path("cert.pem"), key: path("key.pem"), client_ca: None };
-        let found = problems(Config { tls: Some(tls.clone()), ..Config::default() });
-        assert!(found.len() == 1 && found[0].problem.contains("No such file"), "{found:?}");
-        std::fs::write(path("key.pem"), "x").unwrap();
-        std::fs::set_permissions(path("key.pem"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-        let found = problems(Config { tls: Some(tls), ..Config::default() });
-        assert_eq!(found[0].fix, format!("chmod o-rwx {}", path("key.pem").display()));
-        std::fs::create_dir(path("keys")).unwrap();
-        std::fs::set_permissions(path("keys"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        let [missing, empty] = ["nowhere", "keys"].map(|name| path(name).display().to_string());
-        for (name, proxies, expected) in [
-            ("nowhere", &[][..], format!("the directory of keys {missing} does not exist")),
-            ("keys", &[], String::new()),
-            (
-                "keys",
-                &["10.0.0.5"],
-                format!("other machines need a token, but the directory {empty} has no key to sign one"),
-            ),
-        ] {
-            let access = AccessConfig { keys: Some(path(name)), ..AccessConfig::default() };
-            let trusted_proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
-            let found = problems(Config { trusted_proxies, access, ..Config::default() });
-            let found = found.into_iter().map(|finding| finding.problem).collect::<String>();
-            assert_eq!(found, expected, "{name}");
-        }
-    }
-
-    fn problems_of(config: &Config, unit: &str) -> Vec<String> {
-        let mut doctor = Doctor { unit: parse_settings(unit), findings: Vec::new() };
-        for stream in &config.streams {
-            match &stream.source {
-                SourceKind::File(file) => doctor.check_files(stream.name.as_str(), file, config),
-                SourceKind::Process(process) => doctor.check_command(stream.name.as_str(), process),
-                SourceKind::Journal(_) | SourceKind::Push => {}
-            }
-        }
-        doctor.findings.into_iter().map(|finding| finding.problem).collect()
-    }
-
-    fn config_of(source: SourceKind) -> Config {
-        Config { streams: vec![Stream::new("s".parse().unwrap(), source)], ..Config::default() }
-    }
-
-    #[test]
-    fn a_file_that_the_unit_hides_is_found() {
-        let config = config_of(SourceKind::File(FileSourceConfig::new("/home/me/a.log".into())));
-        let found = problems_of(&config, "LoadState=loaded\nProtectHome=yes\nPrivateTmp=yes");
-        assert_eq!(found, ["stream s: ProtectHome= of the service hides /home/me/a.log"]);
-        assert!(problems_of(&config, "LoadState=loaded\nProtectHome=read-only").is_empty());
-        assert!(problems_of(&config, "LoadState=not-found\nProtectHome=yes").is_empty());
-        let files = vec![FileSelector::Path("/var/log/a".into()), FileSelector::Pattern("/home/*/a.log".into())];
-        let config = config_of(SourceKind::File(FileSourceConfig { files, ..FileSourceConfig::new(PathBuf::new()) }));
-        let found = problems_of(&config, "LoadState=loaded\nProtectHome=yes");
-        assert_eq!(found, ["stream s: ProtectHome= of the service hides /home"]);
-    }
-
-    #[test]
-    fn a_user_without_the_right_to_become_it_is_found() {
-        let as_user = |user: &str| {
-            let command = ProcessSourceConfig::new(vec!["/bin/sh".into()]);
-            config_of(SourceKind::Process(ProcessSourceConfig { user: Some(user.into()), ..command }))
-        };
-        assert_eq!(problems_of(&as_user("no-such-user"), ""), ["stream s: there is no user no-such-user"]);
-        let found = ["stream s: the service may not run a command as the user nobody"];
-        let unit = |settings: &str| format!("LoadState=loaded\n{settings}");
-        assert_eq!(problems_of(&as_user("nobody"), &unit("User=rtlogd\nCapabilityBoundingSet=")), found);
-        assert_eq!(problems_of(&as_user("nobody"), &unit("User=root\nCapabilityBoundingSet=cap_kill")), found);
-        for allowed in [
-            "User=nobody",
-            "User=root\nCapabilityBoundingSet=cap_setgid cap_setuid",
-            "User=rtlogd\nAmbientCapabilities=cap_setgid cap_setuid",
-        ] {
-            assert!(problems_of(&as_user("nobody"), &unit(allowed)).is_empty(), "{allowed}");
-        }
-    }
-
-    #[test]
-    fn a_program_that_is_not_there_is_found() {
-        let command = |program: &str| config_of(SourceKind::Process(ProcessSourceConfig::new(vec![program.into()])));
-        assert!(problems_of(&command("sh"), "").is_empty());
-        assert!(problems_of(&command("/bin/sh"), "").is_empty());
-        assert!(
-            problems_of(&command("no-such-program"), "")[0]
-                .starts_with("stream s: there is no program no-such-program")
-        );
-        assert_eq!(problems_of(&command("/no/such"), "").len(), 1);
-    }
-
-    #[test]
-    fn a_missing_program_is_searched_by_its_file_name() {
-        for (program, expected) in [
-            ("no-such", "apt-file search bin/no-such finds its package; or write the full path of the program"),
-            ("/opt/no/such", "apt-file search bin/such finds its package; or correct the path"),
-        ] {
-            let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
-            doctor.check_command("s", &ProcessSourceConfig::new(vec![program.into()]));
-            assert_eq!(doctor.findings[0].fix, expected);
-        }
-    }
-
-    #[test]
-    fn a_proxy_that_is_not_known_is_found() {
-        let found = |config: &Config| {
-            let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
-            doctor.check_proxies(config);
-            doctor.findings.into_iter().map(|finding| finding.problem).collect::<Vec<_>>()
-        };
-        let trusting = |proxy: &str| Config {
-            trusted_proxies: vec![proxy.parse().unwrap()],
-            base_path: "/logs".into(),
-            ..Config::default()
-        };
-        for known in ["127.0.0.1", "unix:nobody", "unix:4711"] {
-            assert!(found(&trusting(known)).is_empty(), "{known}");
-        }
-        let unknown = found(&trusting("unix:no-such-user"));
-        assert_eq!(unknown, ["`trusted_proxies` names the user no-such-user, which this system does not have"]);
-        let hidden = Config { base_path: "/logs".into(), ..Config::default() };
-        assert_eq!(
-            found(&hidden),
-            ["`base_path` suggests a proxy in front of rtlogd, but `trusted_proxies` names none"]
-        );
-        assert!(found(&Config::default()).is_empty());
-    }
-
-    #[test]
-    fn a_port_of_another_program_is_found() {
-        let other = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = other.local_addr().unwrap();
-        let accepted = std::thread::spawn(move || drop(other.accept()));
-        let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
-        doctor.check_port(address);
-        accepted.join().unwrap();
-        assert_eq!(doctor.findings[0].problem, format!("another program listens on {address}"));
-        assert!(doctor.findings[0].fix.starts_with(&format!("ss -ltnp 'sport = :{}'", address.port())));
-    }
 }

@@ -1,0 +1,149 @@
+//! The problems that the checks find, and the fixes that they name.
+
+use super::unit::parse_settings;
+use super::*;
+use crate::config::{AccessConfig, Stream, TlsConfig};
+
+#[test]
+fn certificates_and_keys_that_are_missing_are_found() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name);
+    let problems = |config: Config| {
+        let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
+        doctor.check_tls(&config);
+        doctor.check_keys(&config);
+        doctor.findings
+    };
+    assert_eq!(problems(Config::default()), []);
+    let tls = TlsConfig { certificate: path("cert.pem"), key: path("key.pem"), client_ca: None };
+    let found = problems(Config { tls: Some(tls.clone()), ..Config::default() });
+    assert!(found.len() == 1 && found[0].problem.contains("No such file"), "{found:?}");
+    std::fs::write(path("key.pem"), "x").unwrap();
+    std::fs::set_permissions(path("key.pem"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let found = problems(Config { tls: Some(tls), ..Config::default() });
+    assert_eq!(found[0].fix, format!("chmod o-rwx {}", path("key.pem").display()));
+    std::fs::create_dir(path("keys")).unwrap();
+    std::fs::set_permissions(path("keys"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let [missing, empty] = ["nowhere", "keys"].map(|name| path(name).display().to_string());
+    for (name, proxies, expected) in [
+        ("nowhere", &[][..], format!("the directory of keys {missing} does not exist")),
+        ("keys", &[], String::new()),
+        (
+            "keys",
+            &["10.0.0.5"],
+            format!("other machines need a token, but the directory {empty} has no key to sign one"),
+        ),
+    ] {
+        let access = AccessConfig { keys: Some(path(name)), ..AccessConfig::default() };
+        let trusted_proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
+        let found = problems(Config { trusted_proxies, access, ..Config::default() });
+        let found = found.into_iter().map(|finding| finding.problem).collect::<String>();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+fn problems_of(config: &Config, unit: &str) -> Vec<String> {
+    let mut doctor = Doctor { unit: parse_settings(unit), findings: Vec::new() };
+    for stream in &config.streams {
+        match &stream.source {
+            SourceKind::File(file) => doctor.check_files(stream.name.as_str(), file, config),
+            SourceKind::Process(process) => doctor.check_command(stream.name.as_str(), process),
+            SourceKind::Journal(_) | SourceKind::Push => {}
+        }
+    }
+    doctor.findings.into_iter().map(|finding| finding.problem).collect()
+}
+
+fn config_of(source: SourceKind) -> Config {
+    Config { streams: vec![Stream::new("s".parse().unwrap(), source)], ..Config::default() }
+}
+
+#[test]
+fn a_file_that_the_unit_hides_is_found() {
+    let config = config_of(SourceKind::File(FileSourceConfig::new("/home/me/a.log".into())));
+    let found = problems_of(&config, "LoadState=loaded\nProtectHome=yes\nPrivateTmp=yes");
+    assert_eq!(found, ["stream s: ProtectHome= of the service hides /home/me/a.log"]);
+    assert!(problems_of(&config, "LoadState=loaded\nProtectHome=read-only").is_empty());
+    assert!(problems_of(&config, "LoadState=not-found\nProtectHome=yes").is_empty());
+    let files = vec![FileSelector::Path("/var/log/a".into()), FileSelector::Pattern("/home/*/a.log".into())];
+    let config = config_of(SourceKind::File(FileSourceConfig { files, ..FileSourceConfig::new(PathBuf::new()) }));
+    let found = problems_of(&config, "LoadState=loaded\nProtectHome=yes");
+    assert_eq!(found, ["stream s: ProtectHome= of the service hides /home"]);
+}
+
+#[test]
+fn a_user_without_the_right_to_become_it_is_found() {
+    let as_user = |user: &str| {
+        let command = ProcessSourceConfig::new(vec!["/bin/sh".into()]);
+        config_of(SourceKind::Process(ProcessSourceConfig { user: Some(user.into()), ..command }))
+    };
+    assert_eq!(problems_of(&as_user("no-such-user"), ""), ["stream s: there is no user no-such-user"]);
+    let found = ["stream s: the service may not run a command as the user nobody"];
+    let unit = |settings: &str| format!("LoadState=loaded\n{settings}");
+    assert_eq!(problems_of(&as_user("nobody"), &unit("User=rtlogd\nCapabilityBoundingSet=")), found);
+    assert_eq!(problems_of(&as_user("nobody"), &unit("User=root\nCapabilityBoundingSet=cap_kill")), found);
+    for allowed in [
+        "User=nobody",
+        "User=root\nCapabilityBoundingSet=cap_setgid cap_setuid",
+        "User=rtlogd\nAmbientCapabilities=cap_setgid cap_setuid",
+    ] {
+        assert!(problems_of(&as_user("nobody"), &unit(allowed)).is_empty(), "{allowed}");
+    }
+}
+
+#[test]
+fn a_program_that_is_not_there_is_found() {
+    let command = |program: &str| config_of(SourceKind::Process(ProcessSourceConfig::new(vec![program.into()])));
+    assert!(problems_of(&command("sh"), "").is_empty());
+    assert!(problems_of(&command("/bin/sh"), "").is_empty());
+    assert!(
+        problems_of(&command("no-such-program"), "")[0].starts_with("stream s: there is no program no-such-program")
+    );
+    assert_eq!(problems_of(&command("/no/such"), "").len(), 1);
+}
+
+#[test]
+fn a_missing_program_is_searched_by_its_file_name() {
+    for (program, expected) in [
+        ("no-such", "apt-file search bin/no-such finds its package; or write the full path of the program"),
+        ("/opt/no/such", "apt-file search bin/such finds its package; or correct the path"),
+    ] {
+        let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
+        doctor.check_command("s", &ProcessSourceConfig::new(vec![program.into()]));
+        assert_eq!(doctor.findings[0].fix, expected);
+    }
+}
+
+#[test]
+fn a_proxy_that_is_not_known_is_found() {
+    let found = |config: &Config| {
+        let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
+        doctor.check_proxies(config);
+        doctor.findings.into_iter().map(|finding| finding.problem).collect::<Vec<_>>()
+    };
+    let trusting = |proxy: &str| Config {
+        trusted_proxies: vec![proxy.parse().unwrap()],
+        base_path: "/logs".into(),
+        ..Config::default()
+    };
+    for known in ["127.0.0.1", "unix:nobody", "unix:4711"] {
+        assert!(found(&trusting(known)).is_empty(), "{known}");
+    }
+    let unknown = found(&trusting("unix:no-such-user"));
+    assert_eq!(unknown, ["`trusted_proxies` names the user no-such-user, which this system does not have"]);
+    let hidden = Config { base_path: "/logs".into(), ..Config::default() };
+    assert_eq!(found(&hidden), ["`base_path` suggests a proxy in front of rtlogd, but `trusted_proxies` names none"]);
+    assert!(found(&Config::default()).is_empty());
+}
+
+#[test]
+fn a_port_of_another_program_is_found() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap();
+    let accepted = std::thread::spawn(move || drop(other.accept()));
+    let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
+    doctor.check_port(address);
+    accepted.join().unwrap();
+    assert_eq!(doctor.findings[0].problem, format!("another program listens on {address}"));
+    assert!(doctor.findings[0].fix.starts_with(&format!("ss -ltnp 'sport = :{}'", address.port())));
+}
