@@ -16,10 +16,10 @@ use crate::access::Caller;
 use crate::config::{Limits, Right, SignalName};
 use crate::control::{Attachment, CommandReply, LifecycleCommand, ProcessCommand, RawOutput, RunCommand};
 use crate::event::{Position, StreamName};
-use crate::stream::{CursorEnd, CursorItem, CursorStart, View};
+use crate::stream::{CursorEnd, CursorItem, CursorStart, Filter, View};
 use crate::wire::Encoding;
 use crate::wire::message::{
-    Call, FilterParameters, InputParameters, MethodResponse, RpcError, RpcErrorCode, StartParameters,
+    Call, FilterParameters, InputParameters, MethodResponse, OneOrManyStrings, RpcError, RpcErrorCode, StartParameters,
     SubscribeParameters, TailLines,
 };
 
@@ -193,14 +193,8 @@ impl ControlSession {
         }
         let share = self.app.reader_quotas.take(self.caller.credential(), 1, &self.limits);
         let share = share.map_err(|problem| RpcError::new(RpcErrorCode::TooMany, problem.detail()))?;
-        let text = FilterText {
-            grep: parameters.grep.all(),
-            exclude: parameters.exclude.all(),
-            origin: parameters.origin.all(),
-            conditions: parameters.conditions.all(),
-            level: parameters.level.as_deref(),
-        };
-        let filter = grammar::filter(&text, self.limits.filter_size)?;
+        let SubscribeParameters { grep, exclude, origin, conditions, level, .. } = &parameters;
+        let filter = self.parse_filter([grep, exclude, origin, conditions], level.as_deref())?;
         let run = grammar::is_current_run(parameters.run.as_deref())?;
         let named =
             start(&StartParameters { after: parameters.after, since: parameters.since, tail: parameters.tail })?;
@@ -223,6 +217,13 @@ impl ControlSession {
         Ok(MethodResponse::Subscribed { subscription: number, position })
     }
 
+    /// The filter of the texts of `grep`, `exclude`, `origin` and `where`, in this order, and of a level.
+    fn parse_filter(&self, texts: [&OneOrManyStrings; 4], level: Option<&str>) -> Result<Filter, RpcError> {
+        let [grep, exclude, origin, conditions] = texts.map(OneOrManyStrings::all);
+        let text = FilterText { grep, exclude, origin, conditions, level };
+        Ok(grammar::filter(&text, self.limits.filter_size)?)
+    }
+
     fn unsubscribe(&mut self, number: u64) -> MethodResult {
         // The reader ends when its control is dropped.
         match self.subscriptions.remove(&number) {
@@ -232,14 +233,8 @@ impl ControlSession {
     }
 
     fn filter(&mut self, parameters: FilterParameters) -> MethodResult {
-        let text = FilterText {
-            grep: parameters.grep.all(),
-            exclude: parameters.exclude.all(),
-            origin: parameters.origin.all(),
-            conditions: parameters.conditions.all(),
-            level: parameters.level.as_deref(),
-        };
-        let filter = grammar::filter(&text, self.limits.filter_size)?;
+        let FilterParameters { grep, exclude, origin, conditions, level, .. } = &parameters;
+        let filter = self.parse_filter([grep, exclude, origin, conditions], level.as_deref())?;
         let from = parameters.from.map_or(Ok(None), |from| start(&from))?;
         self.steer(parameters.subscription, parameters.session, |reader| reader.filter(filter.clone(), from))
     }
