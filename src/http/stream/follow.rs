@@ -367,11 +367,10 @@ impl MultiStreamReader {
         let PendingFrames { at, frames, sent, position } = self.pending.take()?;
         let mut begin = sent.checked_sub(1).map_or(0, |last| frames.ends[last].0);
         let mut out = Vec::with_capacity(MULTI_STREAM_CHUNK_SIZE + MAX_CONNECTION_ID_SIZE);
+        let [before, after] = self.parts_of_id(at);
         for (number, (end, id)) in frames.ends.iter().enumerate().skip(sent) {
             self.positions[at].1 = *id;
-            out.extend_from_slice(b"id: ");
-            write!(out, "{}", ConnectionId(&self.positions)).expect("a Vec takes all that is written to it");
-            out.push(b'\n');
+            writeln!(out, "id: {before}{id}{after}").expect("a Vec takes all that is written to it");
             out.extend_from_slice(&frames.bytes[begin..*end]);
             begin = *end;
             if out.len() >= MULTI_STREAM_CHUNK_SIZE && number + 1 < frames.ends.len() {
@@ -384,6 +383,18 @@ impl MultiStreamReader {
         self.positions[at].1 = position;
         out.shrink_to_fit();
         (!out.is_empty()).then_some(out)
+    }
+
+    /// The parts of the connection's id before and after the position in one stream. The frames of that stream change
+    /// nothing else, so each chunk formats these once.
+    fn parts_of_id(&self, at: usize) -> [String; 2] {
+        let (before, after) = (&self.positions[..at], &self.positions[at + 1..]);
+        let comma = |others: &[_]| if others.is_empty() { "" } else { "," };
+        let name = &self.positions[at].0;
+        [
+            format!("{}{}{name}:", ConnectionId(before), comma(before)),
+            format!("{}{}", comma(after), ConnectionId(after)),
+        ]
     }
 }
 
@@ -460,6 +471,23 @@ mod tests {
         let mut streams: Vec<_> = text.lines().filter_map(|line| line.split('"').nth(7)).collect();
         streams.sort_unstable();
         assert_eq!(streams, ["a", "a", "b"], "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_frame_of_several_streams_has_the_positions_in_all() {
+        let names = ["a", "b", "c"];
+        for at in 0..names.len() {
+            let mut server = TestServer::new(&names.map(|name| (name, "file")));
+            server.write(names[at], &["one", "two"]).await;
+            let query = "stream=a&stream=b&stream=c&tail=all&follow=false";
+            let (_, body) = read(follow_several(&server.get(query)).await).await;
+            let ids: Vec<_> = body.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+            let expected = [(1, ""), (2, ""), (2, "!")].map(|(last, end)| {
+                let id = |name| format!("{name}:{}", id(if name == names[at] { last } else { 0 }));
+                names.map(id).join(",") + end
+            });
+            assert_eq!(ids, expected, "{}", names[at]);
+        }
     }
 
     #[tokio::test(start_paused = true)]
