@@ -61,6 +61,8 @@ pub struct Cursor {
     view: Arc<View>,
     /// The number of the view among those of the log.
     view_index: usize,
+    /// The time from which the view may cut again, as the last slot said; `None` before one.
+    next_cut_at: Option<Instant>,
     /// The sequence number that the cursor started at; always <= `next`.
     start: u64,
     /// The sequence number of the next event; never decreases.
@@ -133,6 +135,7 @@ impl Cursor {
             log,
             view,
             view_index: at,
+            next_cut_at: None,
             start: 0,
             next: 0,
             shown: 0,
@@ -259,7 +262,7 @@ impl Cursor {
             views.leave(self.view_index);
             views.join(view)
         };
-        (self.view_index, self.view) = (at, view);
+        (self.view_index, self.view, self.next_cut_at) = (at, view, None);
         // The new filter decides whether the open line is shown.
         self.open_line_version = 0;
     }
@@ -284,6 +287,9 @@ impl Cursor {
         }
         if self.is_at_bound() {
             return CursorStep::Ended;
+        }
+        if let Some(tick) = self.next_cut_at.filter(|&tick| now < tick) {
+            return CursorStep::WaitUntil(tick);
         }
         let shareable_to = if self.bounds.lines.is_none() { self.bounds.seq } else { 0 };
         let slot = self.log.shared.views().next_slot(self.view_index, self.next, shareable_to, now);
@@ -328,6 +334,7 @@ impl Cursor {
     }
 
     fn take_slot(&mut self, slot: &Slot) -> CursorStep {
+        self.next_cut_at = slot.next_cut_at;
         let view = self.view.clone();
         let (encoded, made) = slot.encode(&view, self.log.encoded_log());
         if made {

@@ -140,6 +140,9 @@ impl View {
 pub(super) struct Slot {
     pub(super) from: u64,
     pub(super) to: u64,
+    /// The time from which the slot after this one may be cut, if this slot ended at the end of the log. A reader that
+    /// took the slot waits until then without asking the views.
+    pub(super) next_cut_at: Option<Instant>,
     /// The events to encode; empty once they are encoded, since the memory of segments that were read from disk is not
     /// counted anywhere.
     slices: Mutex<Vec<Slice>>,
@@ -150,7 +153,8 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(from: u64, to: u64, slices: Vec<Slice>) -> Self {
-        Self { from, to, slices: Mutex::new(slices), encoded: OnceLock::new(), counted: AtomicBool::new(false) }
+        let slices = Mutex::new(slices);
+        Self { from, to, next_cut_at: None, slices, encoded: OnceLock::new(), counted: AtomicBool::new(false) }
     }
 
     /// The encoded events, and whether this call encoded them. Blocks while another reader encodes them.
@@ -266,7 +270,7 @@ impl Views {
 
     /// Enters a slot and returns it, or the one that another reader has entered meanwhile. With `end`, the slot ends at
     /// the end of the log, which sets the time of the next cut.
-    pub(crate) fn enter_slot(&mut self, at: usize, slot: Slot, end: bool, now: Instant) -> Arc<Slot> {
+    pub(crate) fn enter_slot(&mut self, at: usize, mut slot: Slot, end: bool, now: Instant) -> Arc<Slot> {
         let shared = self.shared(at);
         if let Some(known) = shared.slots.iter().rev().find(|known| known.from == slot.from) {
             return known.clone();
@@ -276,6 +280,7 @@ impl Views {
             shared.next_cut_at =
                 Some(now + CUT_INTERVAL_PER_READER.saturating_mul(readers).clamp(MIN_CUT_INTERVAL, MAX_CUT_INTERVAL));
             shared.last_end = slot.to;
+            slot.next_cut_at = shared.next_cut_at;
         }
         let slot = Arc::new(slot);
         shared.slots.push_back(slot.clone());
