@@ -185,46 +185,49 @@ impl Redactor {
         let whole = [self.tail.as_slice(), text].concat();
         let end = whole.iter().rposition(u8::is_ascii_whitespace).map_or(0, |at| at + 1);
         let shown = &whole[..end];
-        // A copy is searched, so that nothing is counted twice, and no key begins before its line is finished.
-        let found = self.clone().find(shown);
+        // Nothing is counted here, and no key begins before its line is finished: the state after it is not kept.
+        let (found, _) = self.search(shown, &mut Vec::new());
         replace_secrets(shown, &found)
     }
 
-    /// The secrets of a line: in order, and not overlapping.
+    /// The secrets of the next line. Keeps the state after it.
     fn find(&mut self, line: &[u8]) -> Vec<SecretSpan> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let (found, after) = self.search(line, &mut scratch);
+        (self.scratch, self.carry) = (scratch, after);
+        found
+    }
+
+    /// The secrets of a line, in order and not overlapping, and the state after it.
+    fn search(&self, line: &[u8], scratch: &mut Vec<u8>) -> (Vec<SecretSpan>, Carry) {
         let hides = decoded::has_invisible(line);
-        if !hides
-            && self.carry == Carry::Nothing
-            && self.user_patterns.is_empty()
-            && !stems::may_have(line, &mut self.scratch)
-        {
-            return Vec::new();
+        if !hides && self.carry == Carry::Nothing && self.user_patterns.is_empty() && !stems::may_have(line, scratch) {
+            return (Vec::new(), Carry::Nothing);
         }
         let mut found = Vec::new();
         let (view, strings) =
             if hides { DecodedText::of(line).visible_text() } else { (DecodedText::of(line), Vec::new()) };
-        let after = self.scan(&view, self.carry, &mut found);
+        let after = self.scan(&view, self.carry, scratch, &mut found);
         for string in strings {
-            self.scan(&string, Carry::Nothing, &mut found);
+            self.scan(&string, Carry::Nothing, scratch, &mut found);
         }
         if hides {
             // An escape may have consumed the first letter of a name.
-            self.scan(&DecodedText::of(line), Carry::Nothing, &mut found);
+            self.scan(&DecodedText::of(line), Carry::Nothing, scratch, &mut found);
         }
-        self.carry = after;
-        merge_overlapping(found)
+        (merge_overlapping(found), after)
     }
 
     /// Adds the secrets of a reading of the line, and of the same text with its escapes undone. `carry` is the state
     /// before it; returns the state after it.
-    fn scan(&mut self, view: &DecodedText<'_>, carry: Carry, found: &mut Vec<SecretSpan>) -> Carry {
+    fn scan(&self, view: &DecodedText<'_>, carry: Carry, scratch: &mut Vec<u8>, found: &mut Vec<SecretSpan>) -> Carry {
         let text = &view.text[..];
         for pattern in self.user_patterns.iter() {
             let secrets =
                 pattern.captures_iter(text).filter_map(|captures| captures.name("secret").or(captures.get(0)));
             add_secrets(view, secrets.map(|secret| SecretSpan::new(secret.start(), secret.end())), found);
         }
-        if carry == Carry::Nothing && !stems::may_have(text, &mut self.scratch) {
+        if carry == Carry::Nothing && !stems::may_have(text, scratch) {
             return Carry::Nothing;
         }
         let (secrets, mut after) = match carry {
