@@ -44,8 +44,8 @@ fn read(path: &Path) -> (Config, ErrorReport, Vec<Document>) {
     files.extend(conf_d_files(path, &mut report));
     for path in files {
         // A file that cannot be read is treated as an empty one, so that the mistakes of the others are reported, too.
-        let text = text(&path).unwrap_or_else(|(place, why)| {
-            report.file(&path, place, why);
+        let text = text(&path).unwrap_or_else(|(location, why)| {
+            report.file(&path, location, why);
             String::new()
         });
         documents.push(Document { path, text });
@@ -62,7 +62,7 @@ pub(super) fn build(documents: &[Document], report: &mut ErrorReport) -> Config 
         match yaml::parse(&document.text) {
             Ok(tree) if matches!(tree.value, YamlValue::Null) => {}
             Ok(tree) => whole = join(whole, deserializer::read(index, &tree, report).unwrap_or_default()),
-            Err((place, why)) => report.file(&document.path, Some(place), why),
+            Err((location, why)) => report.file(&document.path, Some(location), why),
         }
     }
     let directory =
@@ -160,8 +160,8 @@ fn text(path: &Path) -> Result<String, (Option<(usize, usize)>, String)> {
         let valid = error.utf8_error().valid_up_to();
         let before = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default()).into_owned();
         let last = before.rsplit('\n').next().unwrap_or_default();
-        let place = (before.matches('\n').count() + 1, last.chars().count() + 1);
-        (Some(place), "is not UTF-8 from here (save it as UTF-8)".into())
+        let location = (before.matches('\n').count() + 1, last.chars().count() + 1);
+        (Some(location), "is not UTF-8 from here (save it as UTF-8)".into())
     })
 }
 

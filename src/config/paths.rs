@@ -21,7 +21,8 @@ pub fn from_paths(paths: &[PathBuf]) -> Result<Config, ConfigErrors> {
     let mut seen = HashSet::new();
     let mut files = Vec::new();
     for path in paths {
-        let wrong = |text: &str| ConfigErrors::from(ConfigError { file: path.clone(), place: None, text: text.into() });
+        let wrong =
+            |text: &str| ConfigErrors::from(ConfigError { file: path.clone(), location: None, text: text.into() });
         let absolute =
             std::path::absolute(path).map_err(|error| wrong(&format!("cannot be used as a path: {error}")))?;
         if path.is_dir() {

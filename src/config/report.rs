@@ -35,7 +35,7 @@ pub struct ConfigError {
     /// The file, named as the caller named it.
     pub file: PathBuf,
     /// The line and column, counted from 1 (columns in characters); `None` if the mistake concerns the file as a whole.
-    pub place: Option<(usize, usize)>,
+    pub location: Option<(usize, usize)>,
     /// The description, with the expected form in parentheses.
     pub text: String,
 }
@@ -75,7 +75,7 @@ impl fmt::Display for ConfigError {
     /// `FILE:LINE:COLUMN: what is wrong`, or `FILE: what is wrong`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", one_line(&self.file.display().to_string()))?;
-        if let Some((line, column)) = self.place {
+        if let Some((line, column)) = self.location {
             write!(f, "{line}:{column}:")?;
         }
         write!(f, " {}", one_line(&self.text))
@@ -142,8 +142,8 @@ impl ErrorReport {
     }
 
     /// Reports that a file cannot be used.
-    pub(super) fn file(&mut self, path: &Path, place: Option<(usize, usize)>, text: impl Into<String>) {
-        self.files.push(ConfigError { file: path.to_owned(), place, text: text.into() });
+    pub(super) fn file(&mut self, path: &Path, location: Option<(usize, usize)>, text: impl Into<String>) {
+        self.files.push(ConfigError { file: path.to_owned(), location, text: text.into() });
     }
 
     /// `Ok` without a mistake; otherwise all mistakes, with lines looked up in `documents`.
@@ -151,10 +151,12 @@ impl ErrorReport {
         self.pending.sort_by_key(|note| note.at);
         let all = self.pending.len() + self.files.len();
         let room = MAX_REPORTED_ERRORS.saturating_sub(self.files.len());
-        let spot =
-            |place: NodeLocation| documents.get(place.file).map(|document| yaml::find(&document.text, place.node));
-        let path =
-            |place: NodeLocation| documents.get(place.file).map_or(PathBuf::new(), |document| document.path.clone());
+        let spot = |location: NodeLocation| {
+            documents.get(location.file).map(|document| yaml::find(&document.text, location.node))
+        };
+        let path = |location: NodeLocation| {
+            documents.get(location.file).map_or(PathBuf::new(), |document| document.path.clone())
+        };
         let mut mistakes: Vec<ConfigError> = self.files.into_iter().take(MAX_REPORTED_ERRORS).collect();
         let mut listed = HashSet::new();
         for note in self.pending.into_iter().take(room) {
@@ -172,12 +174,12 @@ impl ErrorReport {
                 }
             };
             let text = note.text + &detail;
-            mistakes.push(ConfigError { file: path(note.at), place: spot(note.at), text: one_line(&text) });
+            mistakes.push(ConfigError { file: path(note.at), location: spot(note.at), text: one_line(&text) });
         }
         let omitted = all - mistakes.len();
         // Sorted again by line: an alias has its value elsewhere, and a mistake in that value is reported for each use.
         let order = |path: &Path| documents.iter().position(|document| document.path == path);
-        mistakes.sort_by_cached_key(|mistake| (order(&mistake.file), mistake.file.clone(), mistake.place));
+        mistakes.sort_by_cached_key(|mistake| (order(&mistake.file), mistake.file.clone(), mistake.location));
         mistakes.dedup();
         if mistakes.is_empty() { Ok(()) } else { Err(ConfigErrors { mistakes, omitted }) }
     }

@@ -17,7 +17,7 @@ pub(super) struct CheckContext<'r> {
 
 /// A value that was written and is valid for its type, with its location.
 pub(super) fn written<T>(field: Setting<T>) -> Option<(NodeLocation, T)> {
-    field.and_then(|at| Some((at.place, at.value?)))
+    field.and_then(|at| Some((at.location, at.value?)))
 }
 
 /// A value that was written and is valid for its type.
@@ -65,21 +65,21 @@ impl<'r> CheckContext<'r> {
     }
 
     /// The path, resolved against the directory of the file that contains it.
-    pub(super) fn resolve_path(&mut self, place: NodeLocation, path: &str) -> Option<PathBuf> {
+    pub(super) fn resolve_path(&mut self, location: NodeLocation, path: &str) -> Option<PathBuf> {
         if path.is_empty() {
-            self.wrong(place, "empty path");
+            self.wrong(location, "empty path");
             return None;
         }
         if path.contains('\0') {
-            self.wrong(place, "a path cannot hold a NUL");
+            self.wrong(location, "a path cannot hold a NUL");
             return None;
         }
-        let absolute = self.directories.get(place.file)?.join(path);
+        let absolute = self.directories.get(location.file)?.join(path);
         if let Some(written) = shell_expansion(path)
             && !absolute.exists()
         {
             self.wrong(
-                place,
+                location,
                 format!("`{written}` is not replaced in a path, as a shell would do (write the path out, such as /home/me/app.log)"),
             );
             return None;
@@ -96,12 +96,12 @@ impl<'r> CheckContext<'r> {
         most: T,
     ) -> T {
         match written(field) {
-            Some((place, value)) if value < least => {
-                self.wrong(place, format!("{value} is too small (at least {least})"));
+            Some((location, value)) if value < least => {
+                self.wrong(location, format!("{value} is too small (at least {least})"));
                 default
             }
-            Some((place, value)) if value > most => {
-                self.wrong(place, format!("{value} is too large (at most {most})"));
+            Some((location, value)) if value > most => {
+                self.wrong(location, format!("{value} is too large (at most {most})"));
                 default
             }
             Some((_, value)) => value,

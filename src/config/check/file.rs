@@ -23,15 +23,15 @@ pub(super) fn check_files(
 ) -> Option<FileSourceConfig> {
     let written = file.value?.0;
     if written.is_empty() {
-        context.wrong(file.place, "the list is empty (write a path or a pattern, or several)");
+        context.wrong(file.location, "the list is empty (write a path or a pattern, or several)");
     }
     let mut files = Vec::new();
-    for Located { place, value } in written {
-        let Some(path) = value.and_then(|path| context.resolve_path(place, &path)) else { continue };
+    for Located { location, value } in written {
+        let Some(path) = value.and_then(|path| context.resolve_path(location, &path)) else { continue };
         let path = FileSelector::written(path);
         match &path {
-            FileSelector::Pattern(pattern) => check_pattern(context, place, pattern),
-            FileSelector::Path(path) => check_is_no_directory(context, place, path),
+            FileSelector::Pattern(pattern) => check_pattern(context, location, pattern),
+            FileSelector::Path(path) => check_is_no_directory(context, location, path),
         }
         if !files.contains(&path) {
             files.push(path);
@@ -45,24 +45,24 @@ pub(super) fn check_files(
     Some(FileSourceConfig { files, exclude, from, rotate_wait, rotated, follow_symlinks })
 }
 
-fn check_is_no_directory(context: &mut CheckContext<'_>, place: NodeLocation, path: &Path) {
+fn check_is_no_directory(context: &mut CheckContext<'_>, location: NodeLocation, path: &Path) {
     if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir() {
         let directory = path.display().to_string();
         let directory = directory.trim_end_matches('/');
         context.tolerable(
-            place,
+            location,
             format!("{directory}/ is a directory (write {directory}/*.log for some of its files, or {directory}/** for all files below it)"),
         );
     }
 }
 
-fn check_pattern(context: &mut CheckContext<'_>, place: NodeLocation, pattern: &Path) {
+fn check_pattern(context: &mut CheckContext<'_>, location: NodeLocation, pattern: &Path) {
     for part in pattern.components() {
         let part = part.as_os_str().to_string_lossy();
         if part.contains("**") && part != "**" {
-            context.wrong(place, format!("`**` stands for whole directories (not within a name: {part:?})"));
+            context.wrong(location, format!("`**` stands for whole directories (not within a name: {part:?})"));
         } else if let Err(error) = GlobBuilder::new(&part).literal_separator(true).build() {
-            context.wrong(place, format!("not a pattern: {} in {part:?}", error.kind()));
+            context.wrong(location, format!("not a pattern: {} in {part:?}", error.kind()));
         }
     }
 }
@@ -72,24 +72,24 @@ fn check_exclude(
     field: Setting<OneOrMany<String>>,
     files: &[FileSelector],
 ) -> Vec<String> {
-    let Some((place, list)) = written(field) else { return Vec::new() };
+    let Some((location, list)) = written(field) else { return Vec::new() };
     if !files.is_empty() && files.iter().all(|file| matches!(file, FileSelector::Path(_))) {
-        context.wrong(place, "`exclude` applies to patterns such as /var/log/*.log; this stream names its files");
+        context.wrong(location, "`exclude` applies to patterns such as /var/log/*.log; this stream names its files");
     }
     let mut exclude = Vec::new();
-    for Located { place, value } in list.0 {
+    for Located { location, value } in list.0 {
         let Some(pattern) = value else { continue };
         // A pattern with a slash is matched against whole paths, and is resolved like any other path.
         let pattern = if pattern.contains('/') {
-            context.resolve_path(place, &pattern).map(|path| path.to_string_lossy().into_owned())
+            context.resolve_path(location, &pattern).map(|path| path.to_string_lossy().into_owned())
         } else {
             Some(pattern)
         };
         let Some(pattern) = pattern else { continue };
         match GlobBuilder::new(&pattern).literal_separator(true).build() {
             Ok(_) if !pattern.is_empty() => exclude.push(pattern),
-            Ok(_) => context.wrong(place, "empty pattern"),
-            Err(error) => context.wrong(place, format!("not a pattern: {} in {pattern:?}", error.kind())),
+            Ok(_) => context.wrong(location, "empty pattern"),
+            Err(error) => context.wrong(location, format!("not a pattern: {} in {pattern:?}", error.kind())),
         }
     }
     exclude
@@ -99,16 +99,16 @@ fn check_exclude(
 const MAX_ROTATED_DIRECTORIES: usize = 16;
 
 fn check_rotated(context: &mut CheckContext<'_>, field: Setting<OneOrMany<String>>) -> Vec<PathBuf> {
-    let Some((place, list)) = written(field) else { return Vec::new() };
+    let Some((location, list)) = written(field) else { return Vec::new() };
     if list.0.len() > MAX_ROTATED_DIRECTORIES {
-        context.wrong(place, format!("`rotated` has more than {MAX_ROTATED_DIRECTORIES} directories"));
+        context.wrong(location, format!("`rotated` has more than {MAX_ROTATED_DIRECTORIES} directories"));
     }
     let mut directories = Vec::new();
-    for Located { place, value } in list.0 {
+    for Located { location, value } in list.0 {
         let Some(written) = value else { continue };
-        let Some(directory) = context.resolve_path(place, &written) else { continue };
+        let Some(directory) = context.resolve_path(location, &written) else { continue };
         if matches!(FileSelector::written(directory.clone()), FileSelector::Pattern(_)) && !directory.exists() {
-            context.wrong(place, "`rotated` names directories, not patterns (write each directory)");
+            context.wrong(location, "`rotated` names directories, not patterns (write each directory)");
         } else if !directories.contains(&directory) {
             directories.push(directory);
         }
@@ -121,11 +121,11 @@ pub(super) fn check_multiline(
     context: &mut CheckContext<'_>,
     field: Setting<raw::MultilineConfig>,
 ) -> Option<MultilineConfig> {
-    let (place, raw) = written(field)?;
+    let (location, raw) = written(field)?;
     let timeout = context.duration_at_most(raw.timeout, DEFAULT_MULTILINE_TIMEOUT, MAX_FILE_WAIT);
     let (begins, expression) = match (raw.start, raw.r#continue) {
         (Some(start), Some(other)) => {
-            let second = start.place.max(other.place);
+            let second = start.location.max(other.location);
             context.wrong(second, "lines are joined by `start` or `continue`, not both");
             return None;
         }
@@ -133,17 +133,17 @@ pub(super) fn check_multiline(
         (None, Some(other)) => (false, other),
         (None, None) => {
             context.wrong(
-                place,
+                location,
                 "`multiline` must say which lines belong together (write `start: REGEX` or `continue: REGEX`)",
             );
             return None;
         }
     };
-    let place = expression.place;
+    let location = expression.location;
     match expression.value?.parse() {
         Ok(expression) => Some(MultilineConfig { begins, expression, timeout }),
         Err(error) => {
-            context.wrong(place, error);
+            context.wrong(location, error);
             None
         }
     }

@@ -22,19 +22,20 @@ pub(super) fn check_journal(
     let units = check_words(context, "unit", journal.unit, |_| true);
     let identifiers = check_words(context, "program", journal.identifier, |_| true);
     let matches = check_words(context, "field with its value, such as _UID=1000", journal.r#match, is_match);
-    if let Some((place, true)) = kernel
+    if let Some((location, true)) = kernel
         && !units.is_empty()
     {
-        context.wrong(place, "the kernel belongs to no unit (remove `unit`, or make two streams)");
+        context.wrong(location, "the kernel belongs to no unit (remove `unit`, or make two streams)");
     }
     let kernel = kernel.is_some_and(|(_, kernel)| kernel);
     let priority = value(journal.priority).map(|priority| priority.0);
-    let directory = written(journal.directory).and_then(|(place, path)| context.resolve_path(place, &path));
+    let directory = written(journal.directory).and_then(|(location, path)| context.resolve_path(location, &path));
     let namespace = written(journal.namespace);
-    if let (Some((place, _)), Some(_)) = (&namespace, &directory) {
-        context.wrong(*place, "a directory has one namespace (remove `namespace` or `directory`)");
+    if let (Some((location, _)), Some(_)) = (&namespace, &directory) {
+        context.wrong(*location, "a directory has one namespace (remove `namespace` or `directory`)");
     }
-    let namespace = namespace.and_then(|(place, name)| check_word(context, "namespace", place, name, is_namespace));
+    let namespace =
+        namespace.and_then(|(location, name)| check_word(context, "namespace", location, name, is_namespace));
     Some(JournalSourceConfig { units, identifiers, priority, kernel, matches, directory, namespace, from })
 }
 
@@ -45,23 +46,23 @@ fn check_words(
     field: Setting<OneOrMany<String>>,
     fits: fn(&str) -> bool,
 ) -> Vec<String> {
-    let Some((place, OneOrMany(list))) = written(field) else { return Vec::new() };
+    let Some((location, OneOrMany(list))) = written(field) else { return Vec::new() };
     if list.is_empty() {
-        context.wrong(place, format!("the list is empty (write at least one {what})"));
+        context.wrong(location, format!("the list is empty (write at least one {what})"));
     }
-    let word = |Located { place, value }: Located<String>| check_word(context, what, place, value?, fits);
+    let word = |Located { location, value }: Located<String>| check_word(context, what, location, value?, fits);
     list.into_iter().filter_map(word).collect()
 }
 
 fn check_word(
     context: &mut CheckContext<'_>,
     what: &str,
-    place: NodeLocation,
+    location: NodeLocation,
     word: String,
     fits: fn(&str) -> bool,
 ) -> Option<String> {
     if word.is_empty() || word.contains('\0') || !fits(&word) {
-        context.wrong(place, format!("not a {what}: {word:?}"));
+        context.wrong(location, format!("not a {what}: {word:?}"));
         return None;
     }
     Some(word)

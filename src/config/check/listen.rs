@@ -10,25 +10,25 @@ use super::context::CheckContext;
 
 pub(super) fn check_listen(
     context: &mut CheckContext<'_>,
-    place: NodeLocation,
+    location: NodeLocation,
     written: Vec<Located<ListenAddress>>,
     open: bool,
 ) -> Vec<ListenAddress> {
     if written.is_empty() {
-        context.wrong(place, "the list is empty (name an address, such as the default 127.0.0.1:7070)");
+        context.wrong(location, "the list is empty (name an address, such as the default 127.0.0.1:7070)");
     }
     let mut all: Vec<(ListenAddress, NodeLocation)> = Vec::new();
-    for Located { place, value } in written {
+    for Located { location, value } in written {
         let listen = match value {
             Some(ListenAddress::Unix(path)) => {
-                context.resolve_path(place, &path.to_string_lossy()).map(ListenAddress::Unix)
+                context.resolve_path(location, &path.to_string_lossy()).map(ListenAddress::Unix)
             }
             other => other,
         };
         let Some(listen) = listen else { continue };
         if !listen.is_local() && !open {
             context.wrong(
-                place,
+                location,
                 format!(
                     "{listen} can be reached from other machines, and needs `tls` and tokens (set `tls` and \
                     `access: {{ keys: ... }}`, or listen on 127.0.0.1 behind a proxy; `access: {{ insecure: true }}` lets \
@@ -38,13 +38,13 @@ pub(super) fn check_listen(
         }
         if matches!(&listen, ListenAddress::Unix(path) if path.as_os_str().len() > MAX_SOCKET_PATH) {
             context.wrong(
-                place,
+                location,
                 format!("{listen} is longer than the {MAX_SOCKET_PATH} bytes that the path of a Unix socket may have"),
             );
         }
         match all.iter().find(|(other, _)| *other == listen) {
-            Some((_, first)) => context.duplicate(&listen.to_string(), place, *first),
-            None => all.push((listen, place)),
+            Some((_, first)) => context.duplicate(&listen.to_string(), location, *first),
+            None => all.push((listen, location)),
         }
     }
     all.into_iter().map(|(listen, _)| listen).collect()
@@ -65,14 +65,14 @@ pub(super) fn check_host(context: &mut CheckContext<'_>, host: Located<String>) 
         return Some(name);
     }
     context.wrong(
-        host.place,
+        host.location,
         format!("not a host name: {name:?} (no scheme, port, path or pattern; such as ci.example.com)"),
     );
     None
 }
 
 /// The path with a slash at its start and none at its end, except for `/` itself.
-pub(super) fn check_base_path(context: &mut CheckContext<'_>, place: NodeLocation, path: &str) -> Option<String> {
+pub(super) fn check_base_path(context: &mut CheckContext<'_>, location: NodeLocation, path: &str) -> Option<String> {
     let plain = |segment: &str| {
         let letter = |c: u8| c.is_ascii_alphanumeric() || b"-._~".contains(&c);
         !matches!(segment, "" | "." | "..") && segment.bytes().all(letter)
@@ -85,7 +85,7 @@ pub(super) fn check_base_path(context: &mut CheckContext<'_>, place: NodeLocatio
         _ => {}
     }
     context.wrong(
-        place,
+        location,
         format!("not a base path: {path:?} (a slash, then names of A-Z, a-z, 0-9, - . _ ~, such as /logs)"),
     );
     None

@@ -54,10 +54,11 @@ fn check_config(context: &mut CheckContext<'_>, raw: raw::Config) -> Config {
     // An invalid `tls` is also only one mistake.
     let open = insecure || raw.tls.is_some() && !access.accepts_no_tokens();
     let tls = raw.tls.and_then(|tls| check_tls(context, tls));
-    let listen = written(raw.listen).map(|(place, listen)| check_listen(context, place, listen.0, open));
+    let listen = written(raw.listen).map(|(location, listen)| check_listen(context, location, listen.0, open));
     let memory = context.size(raw.memory, defaults.memory, MIN_STREAM_MEMORY, usize::MAX);
     let history = check_history(context, raw.history, HistoryLimits::default());
-    let state_directory = written(raw.state_directory).and_then(|(place, path)| context.resolve_path(place, &path));
+    let state_directory =
+        written(raw.state_directory).and_then(|(location, path)| context.resolve_path(location, &path));
     let hosts = value(raw.hosts).unwrap_or_default();
     let origins = value(raw.origins).unwrap_or_default();
     let proxies = value(raw.trusted_proxies).unwrap_or_default();
@@ -121,15 +122,15 @@ fn check_streams(context: &mut CheckContext<'_>, entries: Entries<raw::Stream>, 
     let mut streams = Vec::new();
     for (key, stream) in entries.0 {
         let Some(name) = key.value else { continue };
-        let before = *first.entry(name.clone()).or_insert(key.place);
-        if before.file != key.place.file {
+        let before = *first.entry(name.clone()).or_insert(key.location);
+        if before.file != key.location.file {
             // Duplicates within one file were reported when the map was read.
-            context.duplicate(&name, key.place, before);
+            context.duplicate(&name, key.location, before);
         }
         match name.parse::<StreamName>() {
-            Err(error) => context.wrong(key.place, error.to_string()),
+            Err(error) => context.wrong(key.location, error.to_string()),
             Ok(name) => {
-                streams.extend(stream.value.and_then(|raw| check_stream(context, name, key.place, raw, history)));
+                streams.extend(stream.value.and_then(|raw| check_stream(context, name, key.location, raw, history)));
             }
         }
     }
@@ -139,22 +140,22 @@ fn check_streams(context: &mut CheckContext<'_>, entries: Entries<raw::Stream>, 
 fn check_stream(
     context: &mut CheckContext<'_>,
     name: StreamName,
-    place: NodeLocation,
+    location: NodeLocation,
     mut raw: raw::Stream,
     history: HistoryLimits,
 ) -> Option<Stream> {
-    let source = check_source(context, &name, place, &mut raw);
+    let source = check_source(context, &name, location, &mut raw);
     let max_line = context.size(raw.max_line, MAX_LINE, MIN_MAX_LINE, MAX_LINE);
     let history = check_history(context, raw.history, history);
     let multiline = check_multiline(context, raw.multiline.take());
     let redact = check_redact(context, raw.redact.take());
     let public = check_public(context, raw.public.take(), raw.private.as_ref());
-    let format_place = raw.format.as_ref().map(|format| format.place);
+    let format_location = raw.format.as_ref().map(|format| format.location);
     let format: LineFormat = value(raw.format).unwrap_or_default();
     let encoding: TextEncoding = value(raw.encoding).unwrap_or_default();
     let source = source?;
-    if let Some(place) = format_place {
-        check_format(context, place, &source, format, encoding);
+    if let Some(location) = format_location {
+        check_format(context, location, &source, format, encoding);
     }
     let carriage_return = value(raw.carriage_return);
     Some(Stream {
@@ -177,9 +178,9 @@ fn check_stream(
 
 /// Checks that a stream is not both public and private.
 fn check_public(context: &mut CheckContext<'_>, public: Setting<bool>, private: Option<&Located<bool>>) -> bool {
-    let Some((place, true)) = written(public) else { return false };
+    let Some((location, true)) = written(public) else { return false };
     if private.is_some_and(|private| private.value == Some(true)) {
-        context.wrong(place, "a stream cannot be both `public` and `private` (remove one of them)");
+        context.wrong(location, "a stream cannot be both `public` and `private` (remove one of them)");
     }
     true
 }
@@ -187,7 +188,7 @@ fn check_public(context: &mut CheckContext<'_>, public: Setting<bool>, private: 
 /// Reports a format that does not fit the source or the encoding.
 fn check_format(
     context: &mut CheckContext<'_>,
-    place: NodeLocation,
+    location: NodeLocation,
     source: &SourceKind,
     format: LineFormat,
     encoding: TextEncoding,
@@ -199,7 +200,7 @@ fn check_format(
     };
     if matches!(source, SourceKind::Process(_)) {
         context.wrong(
-            place,
+            location,
             format!(
                 "`format: {name}` is for the log files of a container runtime; a command writes its own text (remove \
                  `format`, or follow the files with `file`)"
@@ -210,7 +211,7 @@ fn check_format(
     let is_utf16 = [encoding_rs::UTF_16LE, encoding_rs::UTF_16BE].contains(&encoding.0);
     if is_utf16 || (format == LineFormat::Docker && !is_utf8) {
         context.wrong(
-            place,
+            location,
             format!(
                 "`format: {name}` cannot have `encoding: {}` (remove `encoding`)",
                 encoding.0.name().to_lowercase()
@@ -229,8 +230,9 @@ fn check_redact(
         SwitchOrList::Switch(Switch::On) => Some(Vec::new()),
         SwitchOrList::Patterns(patterns) => {
             let patterns = patterns.into_iter().filter_map(|at| written(at.value?.pattern));
-            let read = patterns
-                .filter_map(|(place, text)| text.parse().map_err(|error: String| context.wrong(place, error)).ok());
+            let read = patterns.filter_map(|(location, text)| {
+                text.parse().map_err(|error: String| context.wrong(location, error)).ok()
+            });
             Some(read.collect())
         }
     }

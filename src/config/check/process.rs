@@ -24,7 +24,7 @@ pub(super) fn check_process(
     command: Located<raw::CommandLine>,
     raw: &mut raw::Stream,
 ) -> Option<ProcessSourceConfig> {
-    let directory = written(raw.directory.take()).and_then(|(place, path)| context.resolve_path(place, &path));
+    let directory = written(raw.directory.take()).and_then(|(location, path)| context.resolve_path(location, &path));
     let environment = raw.environment.take();
     check_variables(context, environment.as_ref());
     let environment_files = check_environment_files(context, raw.environment_file.take());
@@ -39,14 +39,14 @@ pub(super) fn check_process(
         grace: context.duration_at_least(stop.grace, defaults.grace, Duration::ZERO),
         only: value(stop.only).unwrap_or_default(),
     });
-    let user = written(raw.user.take()).and_then(|(place, name)| check_account(context, place, name, "user"));
-    let group = written(raw.group.take()).and_then(|(place, name)| check_account(context, place, name, "group"));
+    let user = written(raw.user.take()).and_then(|(location, name)| check_account(context, location, name, "user"));
+    let group = written(raw.group.take()).and_then(|(location, name)| check_account(context, location, name, "group"));
     let umask = Some(value(raw.umask.take()).map_or(DEFAULT_UMASK, |umask| umask.0));
     let pty = value(raw.pty.take()).and_then(|pty| pty.0);
     let input = value(raw.input.take()).unwrap_or_default();
     let start = value(raw.start.take()).unwrap_or_default();
     let shell = value(raw.shell.take()).unwrap_or_default();
-    let argv = check_argv(context, command.place, command.value?, shell)?;
+    let argv = check_argv(context, command.location, command.value?, shell)?;
     let environment = words(environment);
     Some(ProcessSourceConfig {
         argv,
@@ -65,15 +65,15 @@ pub(super) fn check_process(
 }
 
 /// Checks the name or the number of a user or a group.
-fn check_account(context: &mut CheckContext<'_>, place: NodeLocation, name: String, what: &str) -> Option<String> {
+fn check_account(context: &mut CheckContext<'_>, location: NodeLocation, name: String, what: &str) -> Option<String> {
     if let Some((user, group)) = name.split_once(':').filter(|_| what == "user") {
-        context.wrong(place, format!("not the name of a user (write `user: {user}` and `group: {group}`)"));
+        context.wrong(location, format!("not the name of a user (write `user: {user}` and `group: {group}`)"));
         return None;
     }
     let is_too_large =
         name.bytes().all(|byte| byte.is_ascii_digit()) && name.parse::<u32>().is_ok_and(|id| id == u32::MAX);
     if name.is_empty() || name.contains(['\0', ':', '/']) || is_too_large {
-        context.wrong(place, format!("not the name or number of a {what} (such as www-data or 33)"));
+        context.wrong(location, format!("not the name or number of a {what} (such as www-data or 33)"));
         return None;
     }
     Some(name)
@@ -81,45 +81,45 @@ fn check_account(context: &mut CheckContext<'_>, place: NodeLocation, name: Stri
 
 fn check_argv(
     context: &mut CheckContext<'_>,
-    place: NodeLocation,
+    location: NodeLocation,
     argv: raw::CommandLine,
     shell: bool,
 ) -> Option<Vec<OsString>> {
     let words = match argv {
-        raw::CommandLine::Line(line) if shell => return check_script(context, place, &line),
+        raw::CommandLine::Line(line) if shell => return check_script(context, location, &line),
         raw::CommandLine::Line(line) => {
-            context.wrong(place, raw::list_advice(&line));
+            context.wrong(location, raw::list_advice(&line));
             return None;
         }
         raw::CommandLine::Words(_) if shell => {
-            context.wrong(place, "with `shell: true` a command is one text (such as \"make && echo done\")");
+            context.wrong(location, "with `shell: true` a command is one text (such as \"make && echo done\")");
             return None;
         }
         raw::CommandLine::Words(words) => words,
     };
     match words.first() {
-        None => context.wrong(place, "empty command (name the program, such as [make, -j8])"),
-        Some(Located { place, value: Some(ScalarText(program)) }) if program.is_empty() => {
-            context.wrong(*place, "empty name of a program (such as make or /usr/bin/make)");
+        None => context.wrong(location, "empty command (name the program, such as [make, -j8])"),
+        Some(Located { location, value: Some(ScalarText(program)) }) if program.is_empty() => {
+            context.wrong(*location, "empty name of a program (such as make or /usr/bin/make)");
         }
         Some(_) => {}
     }
-    for Located { place, value } in &words {
+    for Located { location, value } in &words {
         if value.as_ref().is_some_and(|word| word.0.contains('\0')) {
-            context.wrong(*place, "a NUL cannot be passed to a program");
+            context.wrong(*location, "a NUL cannot be passed to a program");
         }
     }
     words.into_iter().map(|word| Some(word.value?.0.into())).collect()
 }
 
 /// The command that makes a shell run the script.
-fn check_script(context: &mut CheckContext<'_>, place: NodeLocation, line: &str) -> Option<Vec<OsString>> {
+fn check_script(context: &mut CheckContext<'_>, location: NodeLocation, line: &str) -> Option<Vec<OsString>> {
     if line.trim().is_empty() {
-        context.wrong(place, "empty command (write what the shell is to run)");
+        context.wrong(location, "empty command (write what the shell is to run)");
         return None;
     }
     if line.contains('\0') {
-        context.wrong(place, "a NUL cannot be passed to a program");
+        context.wrong(location, "a NUL cannot be passed to a program");
         return None;
     }
     Some(vec!["/bin/sh".into(), "-c".into(), line.into()])
@@ -127,11 +127,11 @@ fn check_script(context: &mut CheckContext<'_>, place: NodeLocation, line: &str)
 
 /// The paths of the files; whether they can be read is known when the command starts.
 fn check_environment_files(context: &mut CheckContext<'_>, field: Setting<OneOrMany<String>>) -> Vec<PathBuf> {
-    let Some((place, OneOrMany(list))) = written(field) else { return Vec::new() };
+    let Some((location, OneOrMany(list))) = written(field) else { return Vec::new() };
     if list.is_empty() {
-        context.wrong(place, "the list is empty (write at least one path)");
+        context.wrong(location, "the list is empty (write at least one path)");
     }
-    let paths = list.into_iter().filter_map(|Located { place, value }| context.resolve_path(place, &value?));
+    let paths = list.into_iter().filter_map(|Located { location, value }| context.resolve_path(location, &value?));
     paths.collect()
 }
 
@@ -139,19 +139,19 @@ fn check_variables(context: &mut CheckContext<'_>, variables: Option<&Located<En
     let Some(Entries(variables)) = variables.and_then(|at| at.value.as_ref()) else { return };
     for (name, value) in variables {
         if name.value.as_ref().is_some_and(|name| name.is_empty() || name.contains(['=', '\0'])) {
-            context.wrong(name.place, "not the name of a variable (not empty, without = and NUL)");
+            context.wrong(name.location, "not the name of a variable (not empty, without = and NUL)");
         }
         if value.value.as_ref().is_some_and(|value| value.0.contains('\0')) {
-            context.wrong(value.place, "a NUL cannot be passed to a program");
+            context.wrong(value.location, "a NUL cannot be passed to a program");
         }
     }
 }
 
 fn check_restart(context: &mut CheckContext<'_>, raw: raw::Restart) -> Restart {
     let defaults = Restart::default();
-    let backoff = written(raw.backoff).map(|(place, range)| {
+    let backoff = written(raw.backoff).map(|(location, range)| {
         if *range.0.start() < MIN_RESTART_BACKOFF {
-            context.wrong(place, format!("{range} begins too low (at least {})", DurationText(MIN_RESTART_BACKOFF)));
+            context.wrong(location, format!("{range} begins too low (at least {})", DurationText(MIN_RESTART_BACKOFF)));
         }
         range.0
     });

@@ -175,5 +175,5 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
 
 /// The location of a key that is written, whether or not its value is valid.
 fn location<T>(field: Option<&Located<T>>) -> Option<NodeLocation> {
-    field.map(|at| at.place)
+    field.map(|at| at.location)
 }

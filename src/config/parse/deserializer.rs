@@ -50,7 +50,7 @@ struct NodeDeserializer<'t> {
 }
 
 impl<'t> NodeDeserializer<'t> {
-    fn place(self) -> NodeLocation {
+    fn location(self) -> NodeLocation {
         NodeLocation { file: self.file, node: self.node.id }
     }
 
@@ -59,7 +59,7 @@ impl<'t> NodeDeserializer<'t> {
     }
 
     fn report_error(self, text: impl Into<String>) {
-        self.report.borrow_mut().wrong(self.place(), text);
+        self.report.borrow_mut().wrong(self.location(), text);
     }
 
     /// Reports that this key is not one of `known`. Returns the key that was probably meant.
@@ -68,7 +68,7 @@ impl<'t> NodeDeserializer<'t> {
         let meant = foreign_keys::translate(name, known).or_else(|| closest_word(name, known));
         match meant {
             Some(meant) => self.report_error(format!("{unknown} (did you mean `{meant}`?)")),
-            None => self.report.borrow_mut().add_unknown_key(self.place(), unknown, known),
+            None => self.report.borrow_mut().add_unknown_key(self.location(), unknown, known),
         }
         meant
     }
@@ -109,9 +109,9 @@ impl<'t> NodeDeserializer<'t> {
                 None => key.report_error(key.expected("text as a key").0),
                 Some("<<") => key.report_error("YAML merge keys (`<<`) are not supported (write the keys out)"),
                 Some(name) => {
-                    let before = *first.entry(name).or_insert(key.place());
-                    if before != key.place() {
-                        self.report.borrow_mut().add_duplicate(name, key.place(), before);
+                    let before = *first.entry(name).or_insert(key.location());
+                    if before != key.location() {
+                        self.report.borrow_mut().add_duplicate(name, key.location(), before);
                     }
                     kept.push((name, key, value));
                 }
@@ -309,10 +309,10 @@ impl<'de> SeqAccess<'de> for LocatedParts<'_> {
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, NodeReadError> {
         self.given += 1;
-        let place = self.source.place();
+        let location = self.source.location();
         match self.given {
-            1 => seed.deserialize(place.file.into_deserializer()).map(Some),
-            2 => seed.deserialize(place.node.into_deserializer()).map(Some),
+            1 => seed.deserialize(location.file.into_deserializer()).map(Some),
+            2 => seed.deserialize(location.node.into_deserializer()).map(Some),
             _ => Ok(seed.deserialize(self.source).map_err(|NodeReadError(text)| self.source.report_error(text)).ok()),
         }
     }

@@ -16,7 +16,7 @@ use crate::config::report::NodeLocation;
 /// A value and its location. An invalid value has been reported and is `None`.
 #[derive(Debug, Clone)]
 pub(crate) struct Located<T> {
-    pub(crate) place: NodeLocation,
+    pub(crate) location: NodeLocation,
     pub(crate) value: Option<T>,
 }
 
@@ -74,13 +74,13 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for WrapperVisitor<Located<T>> {
     type Value = Located<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value with its place")
+        f.write_str("a value with its location")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Located<T>, A::Error> {
-        let mut number = || parts.next_element()?.ok_or_else(|| A::Error::custom("a value without a place"));
-        let place = NodeLocation { file: number()?, node: number()? };
-        Ok(Located { place, value: parts.next_element()? })
+        let mut number = || parts.next_element()?.ok_or_else(|| A::Error::custom("a value without a location"));
+        let location = NodeLocation { file: number()?, node: number()? };
+        Ok(Located { location, value: parts.next_element()? })
     }
 }
 

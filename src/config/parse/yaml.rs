@@ -47,8 +47,8 @@ pub(super) type LineColumn = (usize, usize);
 /// The line and column, and the reason, if the text is not YAML, has more than one document, or too many or too deeply
 /// nested values.
 pub(crate) fn parse(text: &str) -> Result<YamlNode, (LineColumn, String)> {
-    if let Some(place) = find_excessive_depth(text) {
-        return Err((place, format!("invalid YAML: more than {MAX_YAML_SCAN_DEPTH} nested values")));
+    if let Some(location) = find_excessive_depth(text) {
+        return Err((location, format!("invalid YAML: more than {MAX_YAML_SCAN_DEPTH} nested values")));
     }
     let mut walk = TreeReader::default();
     let mut tree = walk.run(text).map_err(|error| explain(text, &error))?;
@@ -106,8 +106,8 @@ fn error_location(error: &serde_yaml::Error) -> LineColumn {
 /// The location of an error in `text`, and its message without that location.
 fn explain(text: &str, error: &serde_yaml::Error) -> (LineColumn, String) {
     let (line, column) = error_location(error);
-    if let Some(place) = find_tab(text, line) {
-        return (place, "invalid YAML: a tab cannot indent a line (use spaces)".into());
+    if let Some(location) = find_tab(text, line) {
+        return (location, "invalid YAML: a tab cannot indent a line (use spaces)".into());
     }
     let message = error.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
     ((line, column), format!("invalid YAML: {message}"))
@@ -314,14 +314,14 @@ mod tests {
             ("- [", 3003),
             ("? {", 3003),
         ] {
-            let (place, error) = parse(&piece.repeat(most / piece.len())).unwrap_err();
-            assert_eq!((place, error.contains("1000 nested values")), ((1, column), true), "{piece}: {error}");
+            let (location, error) = parse(&piece.repeat(most / piece.len())).unwrap_err();
+            assert_eq!((location, error.contains("1000 nested values")), ((1, column), true), "{piece}: {error}");
             let lines = format!("{piece}\n").repeat(most / (piece.len() + 1));
             assert!(parse(&lines).unwrap_err().1.contains("1000 nested values"), "{piece}");
         }
         for piece in ["- ", "? ", "? - "] {
-            let (place, error) = parse(&format!("a: 1\n{}", piece.repeat(most / piece.len()))).unwrap_err();
-            assert_eq!((place, error.contains("1000 nested values")), ((2, 1), true), "{piece}: {error}");
+            let (location, error) = parse(&format!("a: 1\n{}", piece.repeat(most / piece.len()))).unwrap_err();
+            assert_eq!((location, error.contains("1000 nested values")), ((2, 1), true), "{piece}: {error}");
         }
         // Many brackets that are never closed, but only as the text of patterns.
         let patterns = "- ^\\[ [0-9\n- 'it [\"'\n- x[\n".repeat(2000);
@@ -344,9 +344,9 @@ mod tests {
             (&deep, (1, 129), "recursion limit exceeded"),
             (&bomb, (1, 4), "c[9][8]: more than 100000 values"),
         ];
-        for (text, place, message) in table {
+        for (text, location, message) in table {
             let (found, error) = parse(text).unwrap_err();
-            assert_eq!((found, error), (place, format!("invalid YAML: {message}")), "{text:.100}");
+            assert_eq!((found, error), (location, format!("invalid YAML: {message}")), "{text:.100}");
         }
     }
 }

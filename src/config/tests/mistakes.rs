@@ -72,8 +72,8 @@ fn mistakes_in_what_is_for_all_have_a_place() {
     );
     let port =
         "1:9: \"7070\" has no address (use 127.0.0.1:7070 for this machine only, or 0.0.0.0:7070 for all networks)";
-    let host = |place: &str, name: &str| {
-        format!("{place}: not a host name: {name:?} (no scheme, port, path or pattern; such as ci.example.com)")
+    let host = |location: &str, name: &str| {
+        format!("{location}: not a host name: {name:?} (no scheme, port, path or pattern; such as ci.example.com)")
     };
     let hosts = [host("1:9", "a:80"), host("1:17", "*.b"), host("1:24", ""), host("1:28", "[10.0.0.1]")];
     let path = |path: &str| {
@@ -342,8 +342,9 @@ streams:
 #[test]
 fn words_of_other_tools_and_of_yaml_1_1_lead_to_the_right_ones() {
     let whole = |text: &str| format!("streams: {{ a: {text} }}");
-    let unknown =
-        |place: &str, theirs: &str, ours: &str| format!("{place}: unknown key `{theirs}` (did you mean `{ours}`?)");
+    let unknown = |location: &str, theirs: &str, ours: &str| {
+        format!("{location}: unknown key `{theirs}` (did you mean `{ours}`?)")
+    };
     let table: [(String, Vec<String>); 19] = [
         ("port: '127.0.0.1:7070'\n".into(), vec![unknown("1:1", "port", "listen")]),
         (
@@ -436,14 +437,14 @@ fn words_of_other_tools_and_of_yaml_1_1_lead_to_the_right_ones() {
 #[test]
 fn a_tab_that_indents_a_line_is_called_a_tab() {
     let tab = "invalid YAML: a tab cannot indent a line (use spaces)";
-    for (text, place) in [
+    for (text, location) in [
         ("streams:\n\ta: { file: /x }\n", "2:1"),
         ("streams:\n  a:\n  \tfile: /x\n", "3:3"),
         ("streams:\n  a:\n    file: /x\n\tb:\n", "4:1"),
         ("hosts:\n\t- a\n", "2:1"),
         ("memory: 1MiB\n\t\nhosts: [a]\n", "2:1"),
     ] {
-        assert_eq!(mistakes(text), [format!("{place}: {tab}")], "{text:?}");
+        assert_eq!(mistakes(text), [format!("{location}: {tab}")], "{text:?}");
     }
     for text in ["streams:\t{ a: {\tfile: /x } }\n", "memory:\t1MiB\t# a tab\nhosts: [a]\n"] {
         assert!(config(&[text]).is_ok(), "{text:?}");

@@ -152,7 +152,7 @@ proptest! {
         let text: String = text.into_iter().collect();
         if let Err(error) = config(&[&text]) {
             for mistake in error.iter() {
-                let (line, column) = mistake.place.unwrap();
+                let (line, column) = mistake.location.unwrap();
                 prop_assert!(line <= text.lines().count() + 1 && column > 0, "{}", mistake);
             }
         }

@@ -44,7 +44,7 @@ fn have_places(mistakes: &ConfigErrors, path: &Path, data: &[u8]) {
         assert!(!mistake.text.is_empty() && !mistake.text.chars().any(char::is_control), "{mistake:?}");
         // The message repeats the part in question, but not a whole file.
         assert!(mistake.text.len() < 4096, "{} bytes: {:.300}", mistake.text.len(), mistake.text);
-        if let Some((line, column)) = mistake.place {
+        if let Some((line, column)) = mistake.location {
             assert!((1..=lines.len() + 1).contains(&line), "{mistake}: of {} lines", lines.len());
             let longest = text.split('\n').map(|line| line.chars().count()).max().unwrap_or_default();
             assert!((1..=longest + 2).contains(&column), "{mistake}: no line is so long");
