@@ -108,7 +108,7 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             print("ok\n")
         }
         CliCommand::Reload { config } => reload(config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG_PATH))),
-        CliCommand::Doctor { config, file } => examine(&load(config.or(file).as_deref())?),
+        CliCommand::Doctor { config, file } => print_findings(&load(config.or(file).as_deref())?),
         CliCommand::Token(arguments) => token::token(arguments),
         CliCommand::Ls { at } => run_client(at, ClientCommand::List),
         CliCommand::Follow { at, tail, since, grep, exclude, conditions, run, json, names } => run_client(
@@ -228,8 +228,8 @@ fn reload(config: &Path) -> Result<ExitCode, CliFailure> {
 }
 
 /// Prints all problems with their fixes. Success if there are none.
-fn examine(config: &Config) -> Result<ExitCode, CliFailure> {
-    let findings = doctor::examine(config);
+fn print_findings(config: &Config) -> Result<ExitCode, CliFailure> {
+    let findings = doctor::find_problems(config);
     if findings.is_empty() {
         return print("no problems found\n");
     }

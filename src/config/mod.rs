@@ -394,7 +394,7 @@ pub enum StopTarget {
 impl Default for Stop {
     /// `TERM`, with ten seconds before `KILL`.
     fn default() -> Self {
-        Self { signal: SignalName::TERM, grace: Duration::from_secs(10), only: StopTarget::All }
+        Self { signal: SignalName::SIGTERM, grace: Duration::from_secs(10), only: StopTarget::All }
     }
 }
 

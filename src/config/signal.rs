@@ -35,7 +35,7 @@ pub struct BadSignalName(pub String);
 
 impl SignalName {
     /// The signal that asks a program to end.
-    pub const TERM: Self = Self { name: "TERM", number: Signal::TERM.as_raw() };
+    pub const SIGTERM: Self = Self { name: "TERM", number: Signal::TERM.as_raw() };
 
     /// The name without `SIG`.
     pub fn as_str(self) -> &'static str {

@@ -20,14 +20,14 @@ impl Flags {
     /// The text contains escape sequences, so its visible text is shorter.
     pub const HAS_ESCAPES: Self = Self(1 << 7);
     /// The line was compared with the lines of earlier runs.
-    pub const JUDGED: Self = Self(1 << 8);
-    /// The line is judged, and no earlier run that was compared has one of its shape.
-    pub const NEW: Self = Self(1 << 9);
+    pub const COMPARED: Self = Self(1 << 8);
+    /// The line was compared, and none of those lines has its shape.
+    pub const NEW_SHAPE: Self = Self(1 << 9);
     /// The text of the line was examined for its level when it was appended. Without this flag and without a level, a
     /// line may still declare one.
     pub const LEVEL_EXAMINED: Self = Self(1 << 10);
     /// All bits that have a meaning. An index entry in memory has no room for more than twelve.
-    const KNOWN: Self = Self((1 << 11) - 1);
+    const ALL: Self = Self((1 << 11) - 1);
 
     /// The flags of a line of this level.
     pub fn from_level(level: Level) -> Self {
@@ -46,7 +46,7 @@ impl Flags {
 
     /// The set that is recorded as these bits. Bits without a meaning are left out.
     pub(crate) fn from_bits(bits: u16) -> Self {
-        Self(bits & Self::KNOWN.0)
+        Self(bits & Self::ALL.0)
     }
 
     /// The flags as they were before the text was examined for its level.
@@ -83,8 +83,8 @@ mod tests {
             Flags::PARTIAL,
             Flags::RUN_START,
             Flags::HAS_ESCAPES,
-            Flags::JUDGED,
-            Flags::NEW,
+            Flags::COMPARED,
+            Flags::NEW_SHAPE,
             Flags::LEVEL_EXAMINED,
         ];
         for level in levels {

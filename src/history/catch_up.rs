@@ -174,7 +174,7 @@ impl Backlog {
 
     /// Waits for the result of the submitted write. `recorded_end` is the sequence number after the last recorded
     /// event: after a failure the transaction begins there again. May be dropped at any time.
-    pub(super) async fn written(&mut self, recorded_end: u64) -> BacklogWriteOutcome {
+    pub(super) async fn write_outcome(&mut self, recorded_end: u64) -> BacklogWriteOutcome {
         let Some(write) = &mut self.in_flight else { return std::future::pending().await };
         let result = (&mut write.done).await.unwrap_or_else(|_| Err(writer_gone()));
         let content = self.in_flight.take().map(|write| write.content);

@@ -575,7 +575,8 @@ mod tests {
         let mut batch = Batch::new();
         let times = (Time(1_763_874_672_123_456), Time(1_763_874_672_000_000));
         batch.logged_line(times.0, times.1, &Origin::stdout(), Flags::CONTINUED, b"one");
-        let flags = Flags::from_level(Level::Error).with(Flags::HAS_ESCAPES).with(Flags::JUDGED).with(Flags::NEW);
+        let flags =
+            Flags::from_level(Level::Error).with(Flags::HAS_ESCAPES).with(Flags::COMPARED).with(Flags::NEW_SHAPE);
         batch.line(Time(1_763_874_672_123_457), &Origin::stderr(), flags, b"t\xFFo");
         let mut segment = batch.take_segments(first(), 7).remove(0);
         // A flag that was added since says that the text was examined for a level.

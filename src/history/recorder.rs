@@ -302,7 +302,7 @@ impl Recorder {
             permit.send(WriteJob { stream_files: self.files.clone(), operation, done });
             return false;
         }
-        match backlog.written(self.end).await {
+        match backlog.write_outcome(self.end).await {
             BacklogWriteOutcome::Failed => return false,
             BacklogWriteOutcome::FileBegun => self.file_begun(),
             BacklogWriteOutcome::PartWritten => {}

@@ -54,7 +54,7 @@ use router::{CallFuture, Route, RoutedCall};
 use stream::poll;
 
 /// The entry of the route table in place of a right, for routes that all callers may use.
-const ANYBODY: Option<Right> = None;
+const NO_RIGHT: Option<Right> = None;
 
 /// Every route: the path, the right that it needs, the handler.
 const ROUTES: &[Route] = &[
@@ -92,14 +92,14 @@ const ROUTES: &[Route] = &[
     Route::get("/control", Some(Read), |call| Box::pin(now(control::open(call.request, call.upgrade)))).also_public(),
     #[cfg(debug_assertions)]
     Route::get("/echo", Some(Read), |call| Box::pin(now(control::echo::open(call.request, call.upgrade)))),
-    Route::post("/login", ANYBODY, ExpectedBody::Token, |call| {
+    Route::post("/login", NO_RIGHT, ExpectedBody::Token, |call| {
         Box::pin(async move { login::login(&call.request).await })
     }),
-    Route::post("/logout", ANYBODY, ExpectedBody::Nothing, |call| Box::pin(now(Ok(login::logout(&call.request))))),
+    Route::post("/logout", NO_RIGHT, ExpectedBody::Nothing, |call| Box::pin(now(Ok(login::logout(&call.request))))),
     Route::get("/metrics", Some(Read), |call| Box::pin(async move { metrics::metrics(&call.request).await })),
     Route::get("/openapi.json", Some(Read), |call| Box::pin(now(openapi::openapi(&call.request)))),
-    Route::get("/health/live", ANYBODY, |_| Box::pin(now(Ok(response::plain("alive\n"))))),
-    Route::get("/health/ready", ANYBODY, |call| Box::pin(now(health_ready(&call.request.app)))),
+    Route::get("/health/live", NO_RIGHT, |_| Box::pin(now(Ok(response::plain("alive\n"))))),
+    Route::get("/health/ready", NO_RIGHT, |call| Box::pin(now(health_ready(&call.request.app)))),
     Route::page("/", page::index),
     Route::page("/embed/NAME", page::embed),
     Route::page("/rtlogd.js", page::element),

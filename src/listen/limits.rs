@@ -12,7 +12,7 @@ const MAX_REFUSED_CONNECTIONS: usize = 64;
 
 /// Number of connections beyond the limit that are reserved for the owner, so that an administrator can connect when
 /// all others are in use.
-const OWNER_RESERVE: usize = 16;
+const RESERVED_OWNER_CONNECTIONS: usize = 16;
 
 /// The permits of connections.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl ConnectionLimiter {
     /// Takes a permit for a connection; `None` if the connection cannot even get an error response.
     pub(crate) fn take(&self, class: ConnectionClass, limits: &Limits) -> Option<ConnectionPermit> {
         let (address, extra) = match class {
-            ConnectionClass::Owner => (None, OWNER_RESERVE),
+            ConnectionClass::Owner => (None, RESERVED_OWNER_CONNECTIONS),
             ConnectionClass::Local => (None, 0),
             ConnectionClass::Address(address) => (Some(address), 0),
         };
@@ -79,7 +79,7 @@ mod tests {
         assert!(!served(&take(address(2))), "a fourth in all");
         let more = Limits { connections: 4, ..limits.clone() };
         assert!(served(&limiter.take(address(2), &more)), "once there may be more");
-        let owner: Vec<_> = (0..OWNER_RESERVE).map(|_| take(ConnectionClass::Owner)).collect();
+        let owner: Vec<_> = (0..RESERVED_OWNER_CONNECTIONS).map(|_| take(ConnectionClass::Owner)).collect();
         assert!(owner.iter().all(served), "the owner gets in");
         assert!(!served(&take(ConnectionClass::Owner)), "but not for ever");
         drop((owner, first));

@@ -15,7 +15,7 @@ use super::segment::Segment;
 
 /// The number of ranges and runs that are remembered after their events were dropped, so that a late reader learns how
 /// many events it missed; a few hundred bytes in all.
-const REMEMBERED_WITHOUT_EVENTS: usize = 64;
+const MAX_RANGES_WITHOUT_EVENTS: usize = 64;
 
 /// The most ranges that are remembered in any case: a few hundred kilobytes for a log with thousands of
 /// discontinuities.
@@ -27,7 +27,7 @@ pub(crate) struct Numbering {
     /// Never empty, with strictly ascending `seq`. The next event belongs to the last one, so its `seq` is <= `next`.
     #[serde(rename = "chapters")]
     ranges: VecDeque<NumberRange>,
-    /// In order, at most [`REMEMBERED_WITHOUT_EVENTS`]; only the last one can be without an end. All before `next`.
+    /// In order, at most [`MAX_RANGES_WITHOUT_EVENTS`]; only the last one can be without an end. All before `next`.
     runs: VecDeque<RunRange>,
     /// The sequence number of the next event; never decreases.
     next: u64,
@@ -167,16 +167,16 @@ impl Numbering {
                 (EventKind::Line | EventKind::State | EventKind::Loss, _) => {}
             }
         }
-        while self.runs.len() > REMEMBERED_WITHOUT_EVENTS {
+        while self.runs.len() > MAX_RANGES_WITHOUT_EVENTS {
             self.runs.pop_front();
         }
         self.next = segment.end();
     }
 
-    /// Forgets ranges of events before `kept`, except for the last [`REMEMBERED_WITHOUT_EVENTS`].
+    /// Forgets ranges of events before `kept`, except for the last [`MAX_RANGES_WITHOUT_EVENTS`].
     pub(crate) fn forget_before(&mut self, kept: u64) {
         while self.ranges.len() > MAX_NUMBER_RANGES
-            || (self.ranges.len() > REMEMBERED_WITHOUT_EVENTS && self.ranges[1].seq <= kept)
+            || (self.ranges.len() > MAX_RANGES_WITHOUT_EVENTS && self.ranges[1].seq <= kept)
         {
             self.ranges.pop_front();
         }
@@ -512,11 +512,11 @@ mod tests {
         assert_eq!((numbering.last_run_start(), numbering.first_run_end_from(9)), (Some(9), Some(9)));
         assert!(numbering.is_valid(1000));
 
-        for _ in 0..REMEMBERED_WITHOUT_EVENTS {
+        for _ in 0..MAX_RANGES_WITHOUT_EVENTS {
             add_run_start(&mut numbering);
             add_run_end(&mut numbering);
         }
-        assert_eq!(numbering.runs.len(), REMEMBERED_WITHOUT_EVENTS);
+        assert_eq!(numbering.runs.len(), MAX_RANGES_WITHOUT_EVENTS);
         assert_eq!(numbering.first_run_end_from(0), Some(11));
     }
 

@@ -204,7 +204,7 @@ impl Appender {
         }
         let mut batch = Batch::new();
         if let Some(state) = &self.state {
-            batch.state(SystemTime::now().into(), again(state));
+            batch.state(SystemTime::now().into(), state_to_repeat(state));
         }
         batch
     }
@@ -224,7 +224,7 @@ impl Appender {
 
 /// The state to repeat once the history is written again. A repeated `running` carries a note, so that no new run
 /// begins.
-fn again(state: &SourceState) -> SourceState {
+fn state_to_repeat(state: &SourceState) -> SourceState {
     match state.clone() {
         SourceState::Running { run, pid, note: None } => {
             SourceState::Running { run, pid, note: Some("recorded again".to_owned()) }

@@ -136,10 +136,10 @@ impl Encoding {
     }
 
     /// The current text of an unfinished line; no `line` if it was withdrawn.
-    pub fn open(self, line: Option<&OpenLine>, stream: Option<&str>) -> Option<String> {
+    pub fn open_line(self, line: Option<&OpenLine>, stream: Option<&str>) -> Option<String> {
         match self {
-            Self::Sse(_) => Some(sse::open(line, stream)),
-            Self::Ndjson => Some(ndjson::open(line, stream)),
+            Self::Sse(_) => Some(sse::open_line(line, stream)),
+            Self::Ndjson => Some(ndjson::open_line(line, stream)),
             Self::Text => None,
         }
     }
@@ -154,20 +154,20 @@ impl Encoding {
     }
 
     /// The reason why the reader receives no more events; with a `stream`, only that one of several streams ends.
-    pub fn denied(self, why: &str, stream: Option<&str>) -> String {
+    pub fn denied_notice(self, why: &str, stream: Option<&str>) -> String {
         match self {
-            Self::Sse(_) => sse::denied(why, stream),
-            Self::Ndjson => ndjson::denied(why, stream),
-            Self::Text => text::denied(why),
+            Self::Sse(_) => sse::denied_notice(why, stream),
+            Self::Ndjson => ndjson::denied_notice(why, stream),
+            Self::Text => text::denied_notice(why),
         }
     }
 
     /// The reason why this connection ends. A reader that connects again can continue.
-    pub fn closing(self, why: &str) -> String {
+    pub fn closing_notice(self, why: &str) -> String {
         match self {
-            Self::Sse(_) => sse::closing(why),
-            Self::Ndjson => ndjson::closing(why),
-            Self::Text => text::closing(why),
+            Self::Sse(_) => sse::closing_notice(why),
+            Self::Ndjson => ndjson::closing_notice(why),
+            Self::Text => text::closing_notice(why),
         }
     }
 }
@@ -333,7 +333,7 @@ mod tests {
         let id = Position { epoch: Epoch::persistent(1), number: 1 };
         let origin = Origin::stdout();
         let mut lines = Vec::new();
-        let flags = Flags::from_level(Level::Error).with(Flags::CONTINUED).with(Flags::PARTIAL).with(Flags::NEW);
+        let flags = Flags::from_level(Level::Error).with(Flags::CONTINUED).with(Flags::PARTIAL).with(Flags::NEW_SHAPE);
         for (kind, text) in samples() {
             let text = if kind == EventKind::Line { b"\xff" } else { text.as_bytes() };
             let event = Event { id, time: Time(0), origin: Some(&origin), kind, flags, logged: Some(Time(0)), text };
@@ -354,10 +354,10 @@ mod tests {
         };
         let others = [
             Some(Encoding::Ndjson.gap(&Gap { missed: None, resume: id }, &id, Some("build"))),
-            Encoding::Ndjson.open(Some(&line), None),
+            Encoding::Ndjson.open_line(Some(&line), None),
             Encoding::Ndjson.progress(&progress, None),
-            Some(Encoding::Ndjson.denied("why", None)),
-            Some(Encoding::Ndjson.closing("why")),
+            Some(Encoding::Ndjson.denied_notice("why", None)),
+            Some(Encoding::Ndjson.closing_notice("why")),
         ];
         let text = String::from_utf8(lines).unwrap() + &others.into_iter().flatten().collect::<String>();
         let mut found = BTreeSet::new();

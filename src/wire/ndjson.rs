@@ -73,7 +73,7 @@ fn push_line_fields(encoder: &Encoder<'_>, event: &Event<'_>, out: &mut Vec<u8>)
     if event.flags.has(Flags::PARTIAL) {
         out.extend_from_slice(b",\"partial\":true");
     }
-    if event.flags.has(Flags::NEW) {
+    if event.flags.has(Flags::NEW_SHAPE) {
         out.extend_from_slice(b",\"new\":true");
     }
     let declaration = encoder.format.and_then(|format| format.declaration(event));
@@ -125,7 +125,7 @@ pub fn gap(gap: &Gap, stream: Option<&str>) -> String {
 }
 
 /// The current text of an unfinished line, as a line; `None` if there is none.
-pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
+pub fn open_line(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     #[derive(Serialize)]
     struct NdjsonOpenLine<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,12 +146,12 @@ pub(super) struct DenialFields<'a> {
 }
 
 /// The reason why the reader receives no more events, as a line. With a `stream`, only that stream ends.
-pub fn denied(why: &str, stream: Option<&str>) -> String {
+pub fn denied_notice(why: &str, stream: Option<&str>) -> String {
     to_line(&StreamFields { stream, kind: Some("denied"), fields: &DenialFields { reason: why } })
 }
 
 /// The reason why this connection ends, as a line; a reader that connects again can continue.
-pub fn closing(why: &str) -> String {
+pub fn closing_notice(why: &str) -> String {
     to_line(&StreamFields { stream: None, kind: Some("over"), fields: &DenialFields { reason: why } })
 }
 
@@ -192,7 +192,7 @@ pub(super) mod tests {
             (EventKind::Line, Flags::NONE, b"[warn] x", r#""text":"[warn] x","level":"warning""#),
             (EventKind::Line, Flags::from_level(Level::Error), b"[warn] x", r#""text":"[warn] x","level":"error""#),
             (EventKind::Line, Flags::CONTINUED, b"x", r#""text":"x","continued":true"#),
-            (EventKind::Line, Flags::JUDGED.with(Flags::NEW), b"x", r#""text":"x","new":true"#),
+            (EventKind::Line, Flags::COMPARED.with(Flags::NEW_SHAPE), b"x", r#""text":"x","new":true"#),
             (EventKind::Loss, Flags::NONE, br#"{"missed":null}"#, r#""kind":"loss","missed":null"#),
         ];
         for (kind, flags, text, expected) in table {
@@ -280,10 +280,13 @@ pub(super) mod tests {
         let table = [
             (gap(&lost, None), format!(r#"{{"kind":"gap","missed":3,"resume":"{id}"}}"#)),
             (gap(&lost, Some("s")), format!(r#"{{"stream":"s","kind":"gap","missed":3,"resume":"{id}"}}"#)),
-            (open(Some(&line), Some("s")), r#"{"stream":"s","kind":"open","origin":"stdout","text":"50�"}"#.to_owned()),
-            (open(None, None), r#"{"kind":"open","text":""}"#.to_owned()),
-            (denied("why", Some("s")), r#"{"stream":"s","kind":"denied","why":"why"}"#.to_owned()),
-            (closing("why"), r#"{"kind":"over","why":"why"}"#.to_owned()),
+            (
+                open_line(Some(&line), Some("s")),
+                r#"{"stream":"s","kind":"open","origin":"stdout","text":"50�"}"#.to_owned(),
+            ),
+            (open_line(None, None), r#"{"kind":"open","text":""}"#.to_owned()),
+            (denied_notice("why", Some("s")), r#"{"stream":"s","kind":"denied","why":"why"}"#.to_owned()),
+            (closing_notice("why"), r#"{"kind":"over","why":"why"}"#.to_owned()),
             (
                 progress(&begun, None),
                 r#"{"kind":"progress","state":"indeterminate","started":"1970-01-01T00:00:00.000000Z","#.to_owned()

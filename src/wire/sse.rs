@@ -65,7 +65,7 @@ pub fn gap(gap: &Gap, id: &dyn Display, stream: Option<&str>) -> String {
 }
 
 /// The current text of an unfinished line; empty if it was withdrawn.
-pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
+pub fn open_line(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     #[derive(Serialize)]
     struct SseOpenLine<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,12 +86,12 @@ pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
 
 /// The reason why the reader receives no more events: its token is no longer valid, or the stream became private. With
 /// a `stream`, only that one of several streams ends.
-pub fn denied(why: &str, stream: Option<&str>) -> String {
+pub fn denied_notice(why: &str, stream: Option<&str>) -> String {
     named("denied", None, &ndjson::StreamFields { stream, kind: None, fields: &ndjson::DenialFields { reason: why } })
 }
 
 /// The reason why this connection ends. A client that connects again can continue, so only people need this text.
-pub fn closing(why: &str) -> String {
+pub fn closing_notice(why: &str) -> String {
     format!(": {why}\n\n")
 }
 
@@ -216,11 +216,11 @@ mod tests {
         let shown =
             "{\"stream\":\"s\",\"time\":\"1970-01-01T00:00:00.000000Z\",\"origin\":\"stdout\",\"text\":\"50 %\"}";
         let table = [
-            (open(Some(&line), Some("s")), format!("event: open\ndata: {shown}\n\n")),
-            (open(None, None), "event: open\ndata: {\"text\":\"\"}\n\n".to_owned()),
-            (denied("why", None), "event: denied\ndata: {\"why\":\"why\"}\n\n".to_owned()),
-            (denied("why", Some("s")), "event: denied\ndata: {\"stream\":\"s\",\"why\":\"why\"}\n\n".to_owned()),
-            (closing("why"), ": why\n\n".to_owned()),
+            (open_line(Some(&line), Some("s")), format!("event: open\ndata: {shown}\n\n")),
+            (open_line(None, None), "event: open\ndata: {\"text\":\"\"}\n\n".to_owned()),
+            (denied_notice("why", None), "event: denied\ndata: {\"why\":\"why\"}\n\n".to_owned()),
+            (denied_notice("why", Some("s")), "event: denied\ndata: {\"stream\":\"s\",\"why\":\"why\"}\n\n".to_owned()),
+            (closing_notice("why"), ": why\n\n".to_owned()),
             (
                 progress(&Progress::begun(time), Some("s")),
                 format!(

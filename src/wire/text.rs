@@ -57,12 +57,12 @@ pub fn gap(gap: &Gap) -> String {
 }
 
 /// The reason why the reader receives no more events, as a line.
-pub fn denied(why: &str) -> String {
+pub fn denied_notice(why: &str) -> String {
     dashed_line(why)
 }
 
 /// The reason why this connection ends, as a line; a reader that connects again can continue.
-pub fn closing(why: &str) -> String {
+pub fn closing_notice(why: &str) -> String {
     dashed_line(why)
 }
 
@@ -165,8 +165,8 @@ mod tests {
             (gap(&Gap { missed: Some(1), resume }), "1 event missed here"),
             (gap(&Gap { missed: Some(2), resume }), "2 events missed here"),
             (gap(&Gap { missed: None, resume }), "events missed here, their number is not known"),
-            (denied("the token has expired"), "the token has expired"),
-            (closing("the server stops"), "the server stops"),
+            (denied_notice("the token has expired"), "the token has expired"),
+            (closing_notice("the server stops"), "the server stops"),
         ];
         for (line, expected) in table {
             assert_eq!(line, format!("--- rtlogd: {expected} ---\n"));

@@ -50,7 +50,7 @@ pub(crate) struct Finding {
 }
 
 /// All problems of `config`.
-pub(crate) fn examine(config: &Config) -> Vec<Finding> {
+pub(crate) fn find_problems(config: &Config) -> Vec<Finding> {
     let unit = Some(unit_settings()).filter(|unit| serves(unit, config)).unwrap_or_default();
     let mut doctor = Doctor { unit, findings: Vec::new() };
     if let Err(error) = doctor.become_service() {

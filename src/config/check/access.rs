@@ -8,12 +8,13 @@ use crate::config::raw;
 use crate::config::report::NodeLocation;
 use crate::config::{AccessConfig, ClaimGrant, Grant, IssuerConfig, TlsConfig};
 
-use super::context::{CheckContext, value, written};
+use super::context::{CheckContext, value, with_location};
 
 pub(super) fn check_tls(context: &mut CheckContext<'_>, at: Located<raw::access::TlsConfig>) -> Option<TlsConfig> {
     let raw = at.value?;
-    let mut path =
-        |field: Setting<String>| written(field).and_then(|(location, path)| context.resolve_path(location, &path));
+    let mut path = |field: Setting<String>| {
+        with_location(field).and_then(|(location, path)| context.resolve_path(location, &path))
+    };
     let (certificate, key, client_ca) = (path(raw.certificate), path(raw.key), path(raw.client_ca));
     if certificate.is_none() || key.is_none() {
         context.wrong(at.location, "`tls` needs `certificate` and `key`, each a PEM file");
@@ -22,7 +23,7 @@ pub(super) fn check_tls(context: &mut CheckContext<'_>, at: Located<raw::access:
 }
 
 pub(super) fn check_access(context: &mut CheckContext<'_>, raw: raw::access::AccessConfig) -> AccessConfig {
-    let keys = written(raw.keys).and_then(|(location, path)| context.resolve_path(location, &path));
+    let keys = with_location(raw.keys).and_then(|(location, path)| context.resolve_path(location, &path));
     let issuers = value(raw.issuers).unwrap_or_default();
     AccessConfig { keys, issuers: issuers.into_iter().filter_map(|at| check_issuer(context, at)).collect() }
 }
@@ -31,7 +32,7 @@ fn check_issuer(context: &mut CheckContext<'_>, at: Located<raw::access::IssuerC
     let raw = at.value?;
     let issuer = required_text(context, &at.location, value(raw.issuer), "issuer", "the `iss` of its tokens");
     let audience = required_text(context, &at.location, value(raw.audience), "audience", "the `aud` of its tokens");
-    let keys = written(raw.keys).and_then(|(location, path)| context.resolve_path(location, &path));
+    let keys = with_location(raw.keys).and_then(|(location, path)| context.resolve_path(location, &path));
     let keys = match keys {
         None => required_text(context, &at.location, None, "keys", "the file with its public keys").map(PathBuf::from),
         keys => keys,

@@ -16,13 +16,13 @@ pub(super) struct CheckContext<'r> {
 }
 
 /// A value that was written and is valid for its type, with its location.
-pub(super) fn written<T>(field: Setting<T>) -> Option<(NodeLocation, T)> {
+pub(super) fn with_location<T>(field: Setting<T>) -> Option<(NodeLocation, T)> {
     field.and_then(|at| Some((at.location, at.value?)))
 }
 
 /// A value that was written and is valid for its type.
 pub(super) fn value<T>(field: Setting<T>) -> Option<T> {
-    written(field).map(|(_, value)| value)
+    with_location(field).map(|(_, value)| value)
 }
 
 /// The part of a path that a shell would replace: a home directory, a variable or a command.
@@ -95,7 +95,7 @@ impl<'r> CheckContext<'r> {
         least: T,
         most: T,
     ) -> T {
-        match written(field) {
+        match with_location(field) {
             Some((location, value)) if value < least => {
                 self.wrong(location, format!("{value} is too small (at least {least})"));
                 default

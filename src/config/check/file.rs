@@ -10,7 +10,7 @@ use crate::config::raw;
 use crate::config::report::NodeLocation;
 use crate::config::{DEFAULT_MULTILINE_TIMEOUT, DEFAULT_ROTATE_WAIT, FileSelector, FileSourceConfig, MultilineConfig};
 
-use super::context::{CheckContext, value, written};
+use super::context::{CheckContext, value, with_location};
 
 /// The longest `rotate_wait` and multiline `timeout`: waiting lines take memory, and an open file takes disk space.
 const MAX_FILE_WAIT: Duration = Duration::from_hours(1);
@@ -72,7 +72,7 @@ fn check_exclude(
     field: Setting<OneOrMany<String>>,
     files: &[FileSelector],
 ) -> Vec<String> {
-    let Some((location, list)) = written(field) else { return Vec::new() };
+    let Some((location, list)) = with_location(field) else { return Vec::new() };
     if !files.is_empty() && files.iter().all(|file| matches!(file, FileSelector::Path(_))) {
         context.wrong(location, "`exclude` applies to patterns such as /var/log/*.log; this stream names its files");
     }
@@ -99,7 +99,7 @@ fn check_exclude(
 const MAX_ROTATED_DIRECTORIES: usize = 16;
 
 fn check_rotated(context: &mut CheckContext<'_>, field: Setting<OneOrMany<String>>) -> Vec<PathBuf> {
-    let Some((location, list)) = written(field) else { return Vec::new() };
+    let Some((location, list)) = with_location(field) else { return Vec::new() };
     if list.0.len() > MAX_ROTATED_DIRECTORIES {
         context.wrong(location, format!("`rotated` has more than {MAX_ROTATED_DIRECTORIES} directories"));
     }
@@ -121,7 +121,7 @@ pub(super) fn check_multiline(
     context: &mut CheckContext<'_>,
     field: Setting<raw::MultilineConfig>,
 ) -> Option<MultilineConfig> {
-    let (location, raw) = written(field)?;
+    let (location, raw) = with_location(field)?;
     let timeout = context.duration_at_most(raw.timeout, DEFAULT_MULTILINE_TIMEOUT, MAX_FILE_WAIT);
     let (begins, expression) = match (raw.start, raw.r#continue) {
         (Some(start), Some(other)) => {

@@ -5,7 +5,7 @@ use crate::config::parse::located::{Located, OneOrMany, Setting};
 use crate::config::raw;
 use crate::config::report::NodeLocation;
 
-use super::context::{CheckContext, value, written};
+use super::context::{CheckContext, value, with_location};
 
 /// The longest name of a field in the journal, in bytes (systemd.journal-fields(7)).
 const MAX_JOURNAL_FIELD_LENGTH: usize = 64;
@@ -18,7 +18,7 @@ pub(super) fn check_journal(
 ) -> Option<JournalSourceConfig> {
     let from = value(raw.from.take()).unwrap_or_default();
     let journal = journal.value?;
-    let kernel = written(journal.kernel);
+    let kernel = with_location(journal.kernel);
     let units = check_words(context, "unit", journal.unit, |_| true);
     let identifiers = check_words(context, "program", journal.identifier, |_| true);
     let matches = check_words(context, "field with its value, such as _UID=1000", journal.r#match, is_match);
@@ -29,8 +29,8 @@ pub(super) fn check_journal(
     }
     let kernel = kernel.is_some_and(|(_, kernel)| kernel);
     let priority = value(journal.priority).map(|priority| priority.0);
-    let directory = written(journal.directory).and_then(|(location, path)| context.resolve_path(location, &path));
-    let namespace = written(journal.namespace);
+    let directory = with_location(journal.directory).and_then(|(location, path)| context.resolve_path(location, &path));
+    let namespace = with_location(journal.namespace);
     if let (Some((location, _)), Some(_)) = (&namespace, &directory) {
         context.wrong(*location, "a directory has one namespace (remove `namespace` or `directory`)");
     }
@@ -46,7 +46,7 @@ fn check_words(
     field: Setting<OneOrMany<String>>,
     fits: fn(&str) -> bool,
 ) -> Vec<String> {
-    let Some((location, OneOrMany(list))) = written(field) else { return Vec::new() };
+    let Some((location, OneOrMany(list))) = with_location(field) else { return Vec::new() };
     if list.is_empty() {
         context.wrong(location, format!("the list is empty (write at least one {what})"));
     }

@@ -30,7 +30,7 @@ use super::{
 };
 
 use access::{check_access, check_tls};
-use context::{CheckContext, value, written};
+use context::{CheckContext, value, with_location};
 use file::check_multiline;
 use listen::{check_base_path, check_host, check_listen};
 use source::check_source;
@@ -54,11 +54,11 @@ fn check_config(context: &mut CheckContext<'_>, raw: raw::Config) -> Config {
     // An invalid `tls` is also only one mistake.
     let open = insecure || raw.tls.is_some() && !access.accepts_no_tokens();
     let tls = raw.tls.and_then(|tls| check_tls(context, tls));
-    let listen = written(raw.listen).map(|(location, listen)| check_listen(context, location, listen.0, open));
+    let listen = with_location(raw.listen).map(|(location, listen)| check_listen(context, location, listen.0, open));
     let memory = context.size(raw.memory, defaults.memory, MIN_STREAM_MEMORY, usize::MAX);
     let history = check_history(context, raw.history, HistoryLimits::default());
     let state_directory =
-        written(raw.state_directory).and_then(|(location, path)| context.resolve_path(location, &path));
+        with_location(raw.state_directory).and_then(|(location, path)| context.resolve_path(location, &path));
     let hosts = value(raw.hosts).unwrap_or_default();
     let origins = value(raw.origins).unwrap_or_default();
     let proxies = value(raw.trusted_proxies).unwrap_or_default();
@@ -69,7 +69,7 @@ fn check_config(context: &mut CheckContext<'_>, raw: raw::Config) -> Config {
         hosts: hosts.into_iter().filter_map(|host| check_host(context, host)).collect(),
         origins: origins.into_iter().filter_map(|at| at.value).collect(),
         trusted_proxies: proxies.into_iter().filter_map(|at| at.value).collect(),
-        base_path: written(raw.base_path)
+        base_path: with_location(raw.base_path)
             .and_then(|(at, path)| check_base_path(context, at, &path))
             .unwrap_or(defaults.base_path),
         tls,
@@ -178,7 +178,7 @@ fn check_stream(
 
 /// Checks that a stream is not both public and private.
 fn check_public(context: &mut CheckContext<'_>, public: Setting<bool>, private: Option<&Located<bool>>) -> bool {
-    let Some((location, true)) = written(public) else { return false };
+    let Some((location, true)) = with_location(public) else { return false };
     if private.is_some_and(|private| private.value == Some(true)) {
         context.wrong(location, "a stream cannot be both `public` and `private` (remove one of them)");
     }
@@ -225,11 +225,11 @@ fn check_redact(
     context: &mut CheckContext<'_>,
     field: Setting<SwitchOrList<SecretPattern>>,
 ) -> Option<Vec<ConfigRegex>> {
-    match written(field)?.1 {
+    match with_location(field)?.1 {
         SwitchOrList::Switch(Switch::Off) => None,
         SwitchOrList::Switch(Switch::On) => Some(Vec::new()),
         SwitchOrList::Patterns(patterns) => {
-            let patterns = patterns.into_iter().filter_map(|at| written(at.value?.pattern));
+            let patterns = patterns.into_iter().filter_map(|at| with_location(at.value?.pattern));
             let read = patterns.filter_map(|(location, text)| {
                 text.parse().map_err(|error: String| context.wrong(location, error)).ok()
             });

@@ -10,7 +10,7 @@ use crate::config::report::NodeLocation;
 use crate::config::units::DurationText;
 use crate::config::{ProcessSourceConfig, Restart, Stop};
 
-use super::context::{CheckContext, value, written};
+use super::context::{CheckContext, value, with_location};
 use super::words;
 
 /// The shortest wait before a command is started again, so that a command that fails at once does not use up the CPU.
@@ -24,7 +24,8 @@ pub(super) fn check_process(
     command: Located<raw::CommandLine>,
     raw: &mut raw::Stream,
 ) -> Option<ProcessSourceConfig> {
-    let directory = written(raw.directory.take()).and_then(|(location, path)| context.resolve_path(location, &path));
+    let directory =
+        with_location(raw.directory.take()).and_then(|(location, path)| context.resolve_path(location, &path));
     let environment = raw.environment.take();
     check_variables(context, environment.as_ref());
     let environment_files = check_environment_files(context, raw.environment_file.take());
@@ -39,8 +40,10 @@ pub(super) fn check_process(
         grace: context.duration_at_least(stop.grace, defaults.grace, Duration::ZERO),
         only: value(stop.only).unwrap_or_default(),
     });
-    let user = written(raw.user.take()).and_then(|(location, name)| check_account(context, location, name, "user"));
-    let group = written(raw.group.take()).and_then(|(location, name)| check_account(context, location, name, "group"));
+    let user =
+        with_location(raw.user.take()).and_then(|(location, name)| check_account(context, location, name, "user"));
+    let group =
+        with_location(raw.group.take()).and_then(|(location, name)| check_account(context, location, name, "group"));
     let umask = Some(value(raw.umask.take()).map_or(DEFAULT_UMASK, |umask| umask.0));
     let pty = value(raw.pty.take()).and_then(|pty| pty.0);
     let input = value(raw.input.take()).unwrap_or_default();
@@ -127,7 +130,7 @@ fn check_script(context: &mut CheckContext<'_>, location: NodeLocation, line: &s
 
 /// The paths of the files; whether they can be read is known when the command starts.
 fn check_environment_files(context: &mut CheckContext<'_>, field: Setting<OneOrMany<String>>) -> Vec<PathBuf> {
-    let Some((location, OneOrMany(list))) = written(field) else { return Vec::new() };
+    let Some((location, OneOrMany(list))) = with_location(field) else { return Vec::new() };
     if list.is_empty() {
         context.wrong(location, "the list is empty (write at least one path)");
     }
@@ -149,7 +152,7 @@ fn check_variables(context: &mut CheckContext<'_>, variables: Option<&Located<En
 
 fn check_restart(context: &mut CheckContext<'_>, raw: raw::Restart) -> Restart {
     let defaults = Restart::default();
-    let backoff = written(raw.backoff).map(|(location, range)| {
+    let backoff = with_location(raw.backoff).map(|(location, range)| {
         if *range.0.start() < MIN_RESTART_BACKOFF {
             context.wrong(location, format!("{range} begins too low (at least {})", DurationText(MIN_RESTART_BACKOFF)));
         }

@@ -228,7 +228,9 @@ impl ControlChannel {
                 Ok(())
             }
             CursorItem::Gap(gap) => send(socket, Notification::gap(number, &gap).to_text()).await,
-            CursorItem::OpenLine(line) => send(socket, Notification::open(number, line.as_deref()).to_text()).await,
+            CursorItem::OpenLine(line) => {
+                send(socket, Notification::open_line(number, line.as_deref()).to_text()).await
+            }
             CursorItem::Progress(progress) => {
                 send(socket, Notification::Progress { subscription: number, progress: &progress }.to_text()).await
             }
@@ -282,7 +284,7 @@ impl ControlChannel {
             let holder = lease.map(|lease| LeaseHolder {
                 peer: lease.peer.to_string(),
                 yours: lease.by == self.session.number,
-                seconds: lease.left().as_secs_f64(),
+                seconds: lease.remaining().as_secs_f64(),
             });
             send(socket, Notification::Leased { stream: stream.as_str(), holder }.to_text()).await?;
         }

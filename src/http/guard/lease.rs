@@ -85,13 +85,13 @@ impl Leases {
 
 impl HeldLease {
     /// The remaining time of the lease.
-    pub(crate) fn left(&self) -> Duration {
+    pub(crate) fn remaining(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
 
     /// The message for a caller who wanted to type or to take the lease.
     pub(crate) fn refusal_text(&self) -> String {
-        let (peer, seconds) = (self.peer, self.left().as_secs_f64());
+        let (peer, seconds) = (self.peer, self.remaining().as_secs_f64());
         format!("{peer} holds the lease for {seconds:.0} s more; wait for process.leased, or until then")
     }
 }

@@ -111,8 +111,8 @@ impl LifetimeEnd {
     /// The last bytes of a response, which state the reason for its end.
     fn encode(&self, encoding: Encoding) -> Bytes {
         match self {
-            Self::TokenInvalid(why) => encoding.denied(&why.to_string(), None),
-            Self::MaxAge => encoding.closing(LIFETIME_OVER_TEXT),
+            Self::TokenInvalid(why) => encoding.denied_notice(&why.to_string(), None),
+            Self::MaxAge => encoding.closing_notice(LIFETIME_OVER_TEXT),
         }
         .into()
     }

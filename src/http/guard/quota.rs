@@ -16,7 +16,7 @@ pub(crate) const MAX_STREAMS_PER_CONNECTION: usize = 64;
 /// almost no cost of its own. With the default of 32768 readers, this is 2048: 40 pages that each follow 50 streams. A
 /// flood of such requests then needs hardly more memory than one whose requests are all refused; an eighth added 16
 /// MiB.
-const SHARED_REQUEST_PART: usize = 16;
+const SHARED_REQUEST_DIVISOR: usize = 16;
 
 /// Time after which a client may retry when a quota was exceeded; a reader may have left by then.
 const QUOTA_RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -110,7 +110,7 @@ fn total_limits(limits: &Limits) -> QuotaLimits {
 /// The limits on readers that share a request. One request of the largest size is always possible.
 fn shared_request_limits(limits: &Limits) -> QuotaLimits {
     QuotaLimits {
-        each: (limits.readers / SHARED_REQUEST_PART).max(MAX_STREAMS_PER_CONNECTION),
+        each: (limits.readers / SHARED_REQUEST_DIVISOR).max(MAX_STREAMS_PER_CONNECTION),
         all: (limits.readers / 2).max(MAX_STREAMS_PER_CONNECTION),
     }
 }

@@ -228,7 +228,7 @@ impl BodyStage {
         loop {
             let Some(item) = reader.cursor.next(Instant::now() + reader.keep_alive).await else {
                 if reader.cursor.is_denied() {
-                    return Some((reader.encoding.denied(TURNED_PRIVATE_TEXT, None).into(), Self::End));
+                    return Some((reader.encoding.denied_notice(TURNED_PRIVATE_TEXT, None).into(), Self::End));
                 }
                 if !reader.reports_satisfied || reader.cursor.is_paused() {
                     return None;
@@ -259,7 +259,7 @@ impl StreamReader {
 fn encode_notice(item: &CursorItem, encoding: Encoding, id: &dyn fmt::Display, stream: Option<&str>) -> Option<String> {
     match item {
         CursorItem::Gap(gap) => Some(encoding.gap(gap, id, stream)),
-        CursorItem::OpenLine(line) => encoding.open(line.as_deref(), stream),
+        CursorItem::OpenLine(line) => encoding.open_line(line.as_deref(), stream),
         CursorItem::Progress(progress) => encoding.progress(progress, stream),
         CursorItem::Frames(_) | CursorItem::TimedOut => None,
     }
@@ -328,7 +328,7 @@ impl MultiStreamReader {
                 ReaderItem::Item(item) => this.encode(at, &item, position, skipped),
                 ReaderItem::Denied => {
                     let name = this.positions[at].0.as_str();
-                    this.encoding.denied(TURNED_PRIVATE_TEXT, Some(name)).into_bytes()
+                    this.encoding.denied_notice(TURNED_PRIVATE_TEXT, Some(name)).into_bytes()
                 }
             };
             if !bytes.is_empty() {

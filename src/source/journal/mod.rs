@@ -190,7 +190,7 @@ impl JournalSource {
             JournalCheckpoint::At { same_query: false, .. } | JournalCheckpoint::Start => None,
         };
         if self.checkpoint.is_none() {
-            batch.checkpoint(CHECKPOINT_KEY, Some(self.query.written(&checkpoint)));
+            batch.checkpoint(CHECKPOINT_KEY, Some(self.query.to_text(&checkpoint)));
         }
         self.checkpoint = Some(checkpoint);
         self.buffer.clear();
@@ -287,7 +287,7 @@ impl JournalSource {
         let now = ClockReading::read();
         self.progress.open(0, &[], now, batch);
         if let Some(checkpoint) = &self.checkpoint {
-            batch.checkpoint(CHECKPOINT_KEY, Some(self.query.written(checkpoint)));
+            batch.checkpoint(CHECKPOINT_KEY, Some(self.query.to_text(checkpoint)));
         }
     }
 

@@ -79,7 +79,7 @@ impl JournalQuery {
     }
 
     /// The text in which a position is recorded.
-    pub(super) fn written(&self, checkpoint: &JournalCheckpoint) -> String {
+    pub(super) fn to_text(&self, checkpoint: &JournalCheckpoint) -> String {
         match checkpoint {
             JournalCheckpoint::Start => "start".to_owned(),
             JournalCheckpoint::At { cursor, carry: Carry::Nothing, .. } => format!("{:08x} {cursor}", self.mark()),
@@ -137,10 +137,10 @@ mod tests {
         let block = Carry::Block { column: 2, prefixed: true, lines: 7 };
         for carry in [Carry::Key(3), Carry::Nothing, block, Carry::Value] {
             let directory = JournalCheckpoint::At { cursor: "s=1;i=2".into(), same_query: true, carry };
-            let written = query().written(&directory);
+            let written = query().to_text(&directory);
             assert_eq!(query().read(Some(&written), ReadFrom::End), Some(directory));
         }
-        let written = query().written(&JournalCheckpoint::At {
+        let written = query().to_text(&JournalCheckpoint::At {
             cursor: "s=1;i=2".into(),
             same_query: true,
             carry: Carry::Nothing,
@@ -151,7 +151,7 @@ mod tests {
             Some(JournalCheckpoint::At { cursor: "s=1;i=2".into(), same_query: false, carry: Carry::Nothing })
         );
         assert_eq!(
-            query().read(Some(&query().written(&JournalCheckpoint::Start)), ReadFrom::End),
+            query().read(Some(&query().to_text(&JournalCheckpoint::Start)), ReadFrom::End),
             Some(JournalCheckpoint::Start)
         );
         assert_eq!(query().read(None, ReadFrom::End), None);

@@ -52,7 +52,7 @@ impl RunRecord {
     }
 
     /// The record as one line of text, for [`read`](Self::read).
-    pub(in crate::source) fn written(&self) -> String {
+    pub(in crate::source) fn to_text(&self) -> String {
         serde_json::to_string(self).expect("numbers and texts can be written")
     }
 
@@ -118,9 +118,9 @@ mod tests {
             descriptors,
             open_lines,
         };
-        assert_eq!(RunRecord::read(&record.written()), Some(record.clone()));
+        assert_eq!(RunRecord::read(&record.to_text()), Some(record.clone()));
         let ended = RunRecord { ended: true, ..record };
-        assert_eq!(RunRecord::read(&ended.written()), Some(ended));
+        assert_eq!(RunRecord::read(&ended.to_text()), Some(ended));
         assert_eq!(RunRecord::read("{}"), None);
         assert_eq!(RunRecord::read("nonsense"), None);
     }

@@ -36,7 +36,7 @@ const MAX_SPAWN_TIME: Duration = Duration::from_secs(30);
 pub(super) const TEST_CHILD_VARIABLE: &str = "RTLOGD_TEST_CHILD";
 
 /// The default value of `TERM`. Programs on a terminal look for it, and all of them use colours with this one.
-const DEFAULT_TERM: &str = "xterm-256color";
+const DEFAULT_TERMINAL_TYPE: &str = "xterm-256color";
 
 /// A program that was started.
 #[derive(Debug)]
@@ -169,7 +169,7 @@ fn task(
     let mut environment = spec.environment.clone();
     // With the standard input, the program also shares the terminal of rtlogd, whose `TERM` is right.
     if spec.pty.is_some() && !options.inherit_stdin {
-        environment.entry("TERM".to_owned()).or_insert_with(|| DEFAULT_TERM.to_owned());
+        environment.entry("TERM".to_owned()).or_insert_with(|| DEFAULT_TERMINAL_TYPE.to_owned());
     }
     environment.insert("RTLOGD_STREAM".to_owned(), stream.to_owned());
     environment.insert(RUN_MARK_VARIABLE.to_owned(), mark.to_owned());

@@ -164,7 +164,7 @@ impl<'a> Supervisor<'a> {
         };
         writer.batch.end(now, &end);
         record.ended = true;
-        writer.batch.checkpoint(RUN_RECORD_KEY, Some(record.written()));
+        writer.batch.checkpoint(RUN_RECORD_KEY, Some(record.to_text()));
         writer.flush().await;
         record.run
     }
@@ -234,14 +234,14 @@ impl<'a> Supervisor<'a> {
         }
         let mut run = started?;
         info!(stream = writer.stream.as_str(), run = number, pid = run.pid(); "process started");
-        writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().written()));
+        writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().to_text()));
         writer.say(SourceState::Running { run: number, pid: Some(run.pid()), note: None }).await;
         loop {
             select! {
                 ended = run.next(&mut self.tee, &mut writer.batch) => {
                     if let Some(end) = ended {
                         writer.batch.end(ClockReading::read().time, &end);
-                        writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().written()));
+                        writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().to_text()));
                         writer.flush().await;
                         return Ok(end);
                     }
@@ -573,7 +573,7 @@ mod tests {
         let run = ProcessRun::start(&spec, &source, &SourceOptions::default(), 41).await.unwrap();
         let record = run.record();
         std::mem::forget(run);
-        let checkpoints = [(RUN_RECORD_KEY.to_owned(), record.written())].into();
+        let checkpoints = [(RUN_RECORD_KEY.to_owned(), record.to_text())].into();
         let mut harness = SourceHarness::restart(spec, SourceOptions::default(), checkpoints);
         harness.state("waiting").await;
         let loss = harness.next("loss").await;
@@ -593,7 +593,7 @@ mod tests {
         let run = ProcessRun::start(&spec, &source, &SourceOptions::default(), 3).await.unwrap();
         let mut record = run.record();
         record.ended = true;
-        let checkpoints = [(RUN_RECORD_KEY.to_owned(), record.written())].into();
+        let checkpoints = [(RUN_RECORD_KEY.to_owned(), record.to_text())].into();
         let mut harness = SourceHarness::restart(spec, SourceOptions::default(), checkpoints);
         let first = harness.event().await.unwrap();
         assert_eq!((&first["state"], &first["run"]), (&"running".into(), &4.into()), "{first}");

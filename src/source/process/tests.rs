@@ -368,7 +368,7 @@ async fn a_run_is_written_down_as_it_is() {
     let mut run = ProcessRun::start(&spec, &source, &options, 7).await.unwrap();
     let mut batch = Batch::new();
     run.next(&mut None, &mut batch).await;
-    let record = record_in(&run.record().written());
+    let record = record_in(&run.record().to_text());
     assert_eq!((record.run, record.pid.cast_unsigned(), record.ended), (7, run.pid(), false));
     assert_eq!(record.open_lines, [run_record::encode_open_line(b"ab"), String::new()]);
     assert_eq!(record.alive().len(), 1);

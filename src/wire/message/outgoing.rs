@@ -182,7 +182,7 @@ impl Notification<'_> {
     }
 
     /// The unfinished line of a subscription; none withdraws it.
-    pub fn open(subscription: u64, line: Option<&OpenLine>) -> Self {
+    pub fn open_line(subscription: u64, line: Option<&OpenLine>) -> Self {
         let text = line.map(|line| String::from_utf8_lossy(&line.text).into_owned()).unwrap_or_default();
         Self::Open { subscription, origin: line.map(|line| line.origin.as_str().to_owned()), text }
     }
@@ -262,8 +262,8 @@ mod tests {
             "params": { "subscription": 1, "missed": null, "resume": resume.to_string() } });
         assert_eq!(shown(&Notification::gap(1, &gap)), expected);
         let line = OpenLine { time: Time(0), origin: Origin::stdout(), text: b"50\xff".to_vec() };
-        assert_eq!(shown(&Notification::open(2, Some(&line)))["params"]["text"], "50\u{fffd}");
-        assert_eq!(shown(&Notification::open(2, None))["params"], json!({ "subscription": 2, "text": "" }));
+        assert_eq!(shown(&Notification::open_line(2, Some(&line)))["params"]["text"], "50\u{fffd}");
+        assert_eq!(shown(&Notification::open_line(2, None))["params"], json!({ "subscription": 2, "text": "" }));
         let half = Progress { percent: Some(50.0), state: ProgressState::Running, ..Progress::begun(Time(0)) };
         let expected = json!({ "jsonrpc": "2.0", "method": "stream.progress", "params": { "subscription": 2, "progress": {
             "state": "running", "percent": 50.0, "started": "1970-01-01T00:00:00.000000Z", "updated": "1970-01-01T00:00:00.000000Z" } } });
