@@ -201,7 +201,8 @@ impl Numbering {
     /// 0.
     pub(crate) fn id_before(&self, seq: u64) -> Position {
         let id = self.id(seq);
-        Position { number: id.number.saturating_sub(1), ..id }
+        debug_assert!(id.number > 0, "the numbers of an epoch begin with 1");
+        Position { number: id.number - 1, ..id }
     }
 
     /// The id of the last event before the sequence number `seq`: the last one of a reader that has seen all of them.

@@ -83,7 +83,8 @@ impl PushSource {
         let PushedBatch { origin, unacknowledged } = pushed;
         let mut tally = origin.and_then(|origin| self.tallies.get(origin).copied().flatten()).unwrap_or_default();
         if let Some(before) = (lines as u64).checked_sub(1) {
-            let first = Position { number: last.number.saturating_sub(before), ..last };
+            debug_assert!(before < last.number, "the lines of a batch are in one epoch, whose numbers begin with 1");
+            let first = Position { number: last.number - before, ..last };
             tally.lines += lines as u64;
             tally.ids = Some((tally.ids.map_or(first, |ids| ids.0), last));
         }

@@ -348,7 +348,7 @@ impl Cursor {
         self.next = encoded.to;
         if let Some(left) = &mut self.bounds.lines {
             debug_assert!(encoded.lines <= *left, "encoding stops at the last line that is wanted");
-            *left = left.saturating_sub(encoded.lines);
+            *left -= encoded.lines;
         }
         if let Some(shown) = encoded.shown {
             self.shown = shown;

@@ -358,7 +358,7 @@ impl Views {
     /// Subtracts the bytes of dropped slots from the sum.
     fn subtract(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.bytes, "only counted slots are subtracted");
-        self.bytes = self.bytes.saturating_sub(bytes);
+        self.bytes -= bytes;
     }
 
     /// All encoded bytes that are kept.

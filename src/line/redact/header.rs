@@ -79,7 +79,7 @@ fn parameters_end(text: &[u8], mut at: usize) -> usize {
             if text[at - 1] != b'=' {
                 break;
             }
-            at = quoted_span(text, at).1.min(end.saturating_sub(1));
+            at = quoted_span(text, at).1.min(end - 1);
         } else if byte.is_ascii_control() && byte != b'\t' {
             break;
         } else if byte.is_ascii_whitespace() {

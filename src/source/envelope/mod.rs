@@ -212,7 +212,8 @@ impl EnvelopeTrack {
 
     /// Records that all but the last `held` bytes of text were emitted.
     pub(super) fn set_held(&mut self, held: u64) {
-        self.emitted = self.received.saturating_sub(held);
+        debug_assert!(held <= self.received, "only bytes that were received are held back");
+        self.emitted = self.received - held;
         self.drop_emitted();
         if held == 0 && !self.mid_line {
             self.envelopes.clear();

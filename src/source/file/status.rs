@@ -131,12 +131,16 @@ impl StatusReporter {
     }
 
     fn count(&mut self, status: &PathStatus, more: bool) {
-        let add = |count: &mut usize| *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        let add = |count: &mut usize| {
+            debug_assert!(more || *count > 0, "only a status that was counted is taken back");
+            *count = if more { *count + 1 } else { *count - 1 };
+        };
         match status {
             PathStatus::Unknown => add(&mut self.unknown),
             PathStatus::Following { lag } => {
                 add(&mut self.following);
-                self.lag = if more { self.lag + lag } else { self.lag.saturating_sub(*lag) };
+                debug_assert!(more || *lag <= self.lag, "only a lag that was counted is taken back");
+                self.lag = if more { self.lag + lag } else { self.lag - lag };
             }
             PathStatus::Uncounted | PathStatus::Trouble(_) => {}
         }
