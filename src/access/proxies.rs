@@ -85,6 +85,8 @@ mod tests {
         for peer in [tcp("127.0.0.2:9"), tcp("[::1]:9"), tcp("11.0.0.1:1"), unix(0), unix(4712)] {
             assert!(!proxies.is_proxy(peer), "{peer}");
         }
+        let network = TrustedProxies::from_networks(&["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(["10.9.9.9:1", "11.0.0.1:1"].map(|peer| network.is_proxy(tcp(peer))), [true, false]);
         let unknown = TrustedProxies::new(&["unix:no-such-user".parse().unwrap()]).unwrap_err();
         assert!(unknown.to_string().contains("\"no-such-user\", which this system does not have"), "{unknown}");
     }

@@ -448,6 +448,21 @@ mod tests {
     }
 
     #[test]
+    fn only_a_caller_of_this_machine_is_local_and_only_root_and_the_daemon_own_it() {
+        let table = [
+            (Credential::Owner, true, true),
+            (Credential::User(1000), false, true),
+            (Credential::Loopback, false, true),
+            (Credential::Network([10, 0, 0, 1].into()), false, false),
+            (Credential::Unnamed, false, false),
+            (Credential::Token("rtlogd".into(), "one".into()), false, false),
+        ];
+        for (credential, owner, local) in table {
+            assert_eq!((credential.is_owner(), credential.is_local()), (owner, local), "{credential:?}");
+        }
+    }
+
+    #[test]
     fn a_token_gives_what_it_says_and_nothing_else() {
         let (access, ring) = access(true);
         let sign = |streams: &[&str], allow: &[Right], seconds| {
@@ -472,6 +487,7 @@ mod tests {
         ] {
             let caller = access.identify_now(peer, Some(shown)).unwrap();
             assert_eq!(rights_of(&access, &caller, "web"), [allowed; 2], "{shown:?}");
+            assert_eq!(caller.from_cookie, matches!(shown, PresentedToken::Cookie(_)), "{shown:?}");
         }
         // The token gives the same rights to callers from elsewhere and to the owner.
         let caller =

@@ -298,6 +298,35 @@ async fn a_new_key_is_accepted_with_the_first_token_that_it_signed() {
     assert_eq!(old.unwrap_err(), BadToken::UnknownKey, "its key was removed");
 }
 
+#[test]
+fn keys_that_are_the_same_stay_in_their_generation() {
+    let sources = TokenSources::new();
+    let fewer = config::AccessConfig { issuers: sources.spec.issuers[..1].to_vec(), ..sources.spec.clone() };
+    let without_keys = config::AccessConfig { keys: None, ..sources.spec.clone() };
+    let specs = [&sources.spec, &fewer, &without_keys];
+    for (at, before) in specs.iter().enumerate() {
+        let before = Keyring::load(before, &Keyring::default());
+        let changed = specs.map(|spec| Keyring::load(spec, &before).generation != before.generation);
+        let mut expected = [true; 3];
+        expected[at] = false;
+        assert_eq!(changed, expected, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_configuration_is_in_use_with_its_problems_once_it_was_applied() {
+    let sources = TokenSources::new();
+    let handle = sources.reloader.handle();
+    let (directory, spec) = (sources.directory, sources.spec);
+    tokio::spawn(sources.reloader.watch());
+    assert_eq!(Keyring::problems(&spec), Vec::<String>::new());
+    fs::remove_file(directory.path().join("other.jwks")).unwrap();
+    let problems = handle.set_spec_and_wait(spec.clone()).await;
+    assert!(problems.len() == 1 && problems[0].contains("other.jwks"), "{problems:?}");
+    let alone = Keyring::problems(&spec);
+    assert!(alone.len() == 1 && alone[0].contains("its tokens are refused"), "{alone:?}");
+}
+
 /// Signs any header and any claims with an HS256 key that is on the disk.
 fn sign_any(key: &Path, header: &Value, claims: &Value) -> String {
     let secret = STANDARD.decode(fs::read_to_string(key).unwrap().trim()).unwrap();
@@ -325,6 +354,8 @@ fn an_own_token_is_valid_only_if_its_header_is_understood_and_its_times_apply() 
     };
     let prove = |header: &Value, claims: &Value| ring.verify(&sign_any(&file, header, claims), SystemTime::now()).err();
     assert_eq!(prove(&header, &claims), None);
+    let long = |length: usize| with(&claims, "sub", &json!("x".repeat(length)));
+    assert_eq!((prove(&header, &long(2 << 10)), prove(&header, &long(4 << 10))), (None, Some(BadToken::Malformed)));
     for crit in [json!(["exp"]), json!(["b64"]), json!([]), Value::Null, json!("exp"), json!({}), json!(["x", "y"])] {
         assert_eq!(prove(&with(&header, "crit", &crit), &claims), Some(BadToken::UnknownExtension), "{crit}");
     }
@@ -349,5 +380,6 @@ fn an_own_token_is_valid_only_if_its_header_is_understood_and_its_times_apply() 
     }
     let unnamed = with(&claims, "jti", &json!("no word\n#"));
     let token = ring.verify(&sign_any(&file, &header, &unnamed), SystemTime::now()).unwrap();
+    assert_eq!(token.key(), file.file_stem().unwrap().to_str());
     super::revoke(&directory, &token.id).unwrap();
 }
