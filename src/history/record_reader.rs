@@ -107,10 +107,11 @@ impl<'a> RecordReader<'a> {
         let to = if found { self.at() } else { self.limit };
         let is_full = self.damaged_ranges.len() == MAX_DAMAGED_RANGES;
         match self.damaged_ranges.last_mut() {
+            // The records are read up to the end, and nothing is skipped.
+            _ if from == to => {}
             // The bytes that looked like a record were none either.
             Some(last) if last.end == from || is_full => last.end = to,
-            _ if from < to => self.damaged_ranges.push(from..to),
-            _ => {}
+            _ => self.damaged_ranges.push(from..to),
         }
         Ok(found)
     }
@@ -131,5 +132,95 @@ impl<'a> RecordReader<'a> {
                 return Ok(false);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Epoch, Position};
+    use crate::history::record::RecordWriter;
+    use std::io::Write;
+
+    /// A record whose event would be `seq`.
+    fn record(seq: u64) -> Vec<u8> {
+        let mut writer = RecordWriter::new(false);
+        let first = Position { epoch: Epoch::persistent(1_763_874_672_123), number: 7 };
+        writer.put_opened(first, seq, false, "boot");
+        writer.end();
+        writer.bytes
+    }
+
+    /// What a file contains in addition to its first bytes, in order.
+    enum Content {
+        Record,
+        Damage(Vec<u8>),
+    }
+
+    /// Reads a file of this content, and checks that each record is found at its offset. Returns the damaged ranges.
+    fn read(content: &[Content]) -> Vec<Range<u64>> {
+        let (mut bytes, mut expected, mut skipped) = (FILE_MAGIC.to_vec(), Vec::new(), 0);
+        for (seq, part) in (0..).zip(content) {
+            match part {
+                Content::Record => {
+                    expected.push((bytes.len() as u64, seq));
+                    bytes.extend(record(seq));
+                }
+                Content::Damage(damage) => {
+                    skipped += damage.len() as u64;
+                    bytes.extend(damage);
+                }
+            }
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let mut records = RecordReader::new(&file, 0, bytes.len() as u64);
+        let mut found = Vec::new();
+        while let Some((at, head, _)) = records.next().unwrap() {
+            found.push((at, head.seq));
+        }
+        assert_eq!((found, records.skipped_bytes), (expected, skipped));
+        records.damaged_ranges
+    }
+
+    #[test]
+    fn damage_of_any_length_is_skipped_and_its_range_is_known() {
+        let begin = FILE_MAGIC.len() as u64 + record(0).len() as u64;
+        let whole = record(9);
+        let mut wrong_length = whole.clone();
+        wrong_length[4..8].copy_from_slice(&1000u32.to_le_bytes());
+        let damages = [
+            b"\xE7".to_vec(),
+            b"\xE7RL\n".to_vec(),
+            b"\xE7RL\n\xE7RL".to_vec(),
+            whole[..whole.len() - 1].to_vec(),
+            wrong_length,
+            vec![b'x'; HISTORY_READ_SIZE - 100],
+            vec![0; HISTORY_READ_SIZE + 1],
+            b"\xE7RL\nx".repeat(2 * HISTORY_READ_SIZE / 5),
+        ];
+        for damage in damages {
+            let what = format!("{} bytes: {}", damage.len(), damage[..damage.len().min(9)].escape_ascii());
+            let range = begin..begin + damage.len() as u64;
+            let between = [Content::Record, Content::Damage(damage.clone()), Content::Record, Content::Record];
+            assert_eq!(read(&between), [range], "{what}");
+        }
+        assert_eq!(read(&[Content::Record, Content::Record]), []);
+        assert_eq!(read(&[]), []);
+    }
+
+    #[test]
+    fn many_damaged_ranges_are_kept_as_few() {
+        let mut content = Vec::new();
+        for _ in 0..2 * MAX_DAMAGED_RANGES {
+            content.extend([Content::Record, Content::Damage(b"damage".to_vec())]);
+        }
+        content.push(Content::Record);
+        let ranges = read(&content);
+        let length = record(0).len() as u64;
+        let at = |number: u64| FILE_MAGIC.len() as u64 + (number + 1) * length + number * 6;
+        assert_eq!(ranges.len(), MAX_DAMAGED_RANGES);
+        assert_eq!((ranges[0].clone(), ranges[1].clone()), (at(0)..at(0) + 6, at(1)..at(1) + 6));
+        assert_eq!(ranges[MAX_DAMAGED_RANGES - 1], at(15)..at(31) + 6);
     }
 }
