@@ -127,8 +127,8 @@ impl Redactor {
 
     /// Redacts a short text that is not part of the lines, such as the name of the sender of lines.
     pub fn redact_name(&self, text: &str) -> String {
-        let mut own = Self { carry: Carry::Nothing, tail: Vec::new(), continues: false, ..self.clone() };
-        let found = own.find(text.as_bytes());
+        let own = Self { carry: Carry::Nothing, continues: false, ..self.clone() };
+        let (found, _) = own.search(text.as_bytes(), &mut Vec::new());
         String::from_utf8_lossy(&replace_secrets(text.as_bytes(), &found)).into_owned()
     }
 

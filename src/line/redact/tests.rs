@@ -279,6 +279,39 @@ fn a_private_key_is_taken_out_over_all_its_lines() {
 }
 
 #[test]
+fn a_private_key_may_begin_in_the_last_piece_of_a_line() {
+    let (mut redact, _) = Redactor::new(Vec::new(), 1 << 18);
+    let long = "x ".repeat(4 * MAX_HELD_BYTES);
+    let [begin, end] = ["BEGIN", "END"].map(|edge| format!("-----{edge} PRIVATE KEY-----"));
+    let mut out = String::new();
+    for (text, continued) in [(&*long, true), (&*begin, false), ("MIIEvQIBADANBg", false), (&*end, false)] {
+        let line = Line { text: text.as_bytes(), continued, partial: false, source: 0 };
+        redact.redact_line(line, 1 << 18, &mut |line| out.push_str(std::str::from_utf8(line.text).unwrap()));
+    }
+    assert_eq!(out, long + "[redacted][redacted][redacted]");
+}
+
+#[test]
+fn secrets_that_overlap_are_one_and_keep_a_quote_that_still_fits() {
+    /// The beginning and the end of a secret, and its quote.
+    type Span = (usize, usize, Option<(usize, usize)>);
+    let quote = Some((0, 1));
+    let table: [(&[Span], &[Span]); 5] = [
+        (&[(0, 4, None), (0, 4, quote)], &[(0, 4, quote)]),
+        (&[(0, 4, quote), (2, 6, None)], &[(0, 6, None)]),
+        (&[(0, 6, quote), (2, 4, None)], &[(0, 6, quote)]),
+        (&[(0, 6, quote), (2, 6, None)], &[(0, 6, quote)]),
+        (&[(2, 4, None), (0, 2, quote)], &[(0, 2, quote), (2, 4, None)]),
+    ];
+    for (found, expected) in table {
+        let spans = found.iter().map(|&(begin, end, quote)| SecretSpan { begin, end, quote }).collect();
+        let merged: Vec<_> =
+            merge_overlapping(spans).iter().map(|secret| (secret.begin, secret.end, secret.quote)).collect();
+        assert_eq!(merged, expected, "{found:?}");
+    }
+}
+
+#[test]
 fn patterns_of_ones_own_count_too() {
     let own = vec![Regex::new("pin (?P<secret>[0-9]+)").unwrap(), Regex::new("ACME-[0-9]+").unwrap()];
     let (mut redact, _) = Redactor::new(own, 4096);
