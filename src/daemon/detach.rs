@@ -50,7 +50,7 @@ pub(crate) enum DetachError {
     Groups(#[source] io::Error),
 }
 
-/// The side of the fork that this process is.
+/// The side of the fork that this process is on.
 #[derive(Debug)]
 pub(crate) enum ForkSide {
     /// The original process: it has to print the text and exit with this code.

@@ -155,9 +155,9 @@ const IGNORED_SIGNALS: [rustix::process::Signal; 9] = {
 /// The real-time signals that programs may use; the C library reserves those before them (signal(7)).
 const REAL_TIME_SIGNALS: std::ops::RangeInclusive<i32> = 34..=64;
 
-/// Ignores the signals without a meaning, except those that are `passed_on`; the first of each is logged. They are
-/// received instead of ignored by the system, since child processes would inherit that: programs get each signal as
-/// they expect it.
+/// Ignores the signals without a meaning, except those that are `passed_on`; the first of each is logged. The daemon
+/// handles them instead of setting the system to ignore them, since child processes would inherit that setting and lose
+/// signals that they need.
 pub(crate) fn ignore_unused_signals(passed_on: impl Fn(i32) -> bool) {
     let unused = IGNORED_SIGNALS.into_iter().map(rustix::process::Signal::as_raw).chain(REAL_TIME_SIGNALS);
     for number in unused.filter(|number| !passed_on(*number)) {

@@ -89,8 +89,8 @@ fn socket_paths(config: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     socket_directories().into_iter().map(move |directory| directory.join(&name))
 }
 
-/// The runtime directory that systemd made for the service; otherwise the user's own, and that of a daemon that root
-/// started.
+/// The directories where the socket may be: the runtime directory that systemd made for the service; otherwise the
+/// user's own and [`SYSTEM_RUNTIME_DIRECTORY`].
 fn socket_directories() -> Vec<PathBuf> {
     if let Some(given) = env::var_os("RUNTIME_DIRECTORY") {
         return env::split_paths(&given).take(1).collect();

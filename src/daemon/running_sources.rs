@@ -2,7 +2,7 @@
 //! configuration.
 //!
 //! Each source is kept with the specification that it was started with. A source whose specification did not change is
-//! left alone, and a change of its description or labels does not restart it, nor does `public`.
+//! left alone, and neither a change of its description or labels nor a new `public` restarts it.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ impl RunningSources {
             match self.0.get(&spec.name).map(|running| &running.spec) {
                 None => plan.add.push(spec),
                 Some(before) if *before == spec => plan.unchanged += 1,
-                Some(before) if differs_only_in_labels(before, &spec) => plan.relabel.push(spec),
+                Some(before) if can_keep_running(before, &spec) => plan.relabel.push(spec),
                 Some(_) => plan.restart.push(spec),
             }
         }
@@ -98,9 +98,10 @@ impl RunningSources {
     }
 }
 
-/// Returns whether two specifications differ only in description and labels, or in that everybody may read the stream
-/// now. When that is taken back, the stream has to end, so that its readers have to show who they are.
-fn differs_only_in_labels(before: &Stream, after: &Stream) -> bool {
+/// Returns whether a source can keep running: its specifications differ only in description and labels, or in that
+/// everybody may read the stream from now on. If only some may from now on, the stream has to end, so that its readers
+/// have to identify themselves.
+fn can_keep_running(before: &Stream, after: &Stream) -> bool {
     let mut same = after.clone();
     same.description.clone_from(&before.description);
     same.labels.clone_from(&before.labels);

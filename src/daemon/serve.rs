@@ -1,7 +1,7 @@
 //! `rtlogd serve`: starts the streams of the configuration, applies its changes, and stops on SIGTERM.
 //!
-//! A reload compares: sources without a change keep running, with their readers. A configuration with mistakes changes
-//! nothing.
+//! A reload restarts only the sources whose configuration has changed; the others keep running, with their readers. A
+//! configuration with mistakes changes nothing.
 
 use std::fmt;
 use std::io::{self, IsTerminal};

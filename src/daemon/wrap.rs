@@ -42,7 +42,7 @@ pub(crate) struct WrapOptions {
     pub(crate) stream: Stream,
     /// Everything else; its streams are ignored.
     pub(crate) config: Config,
-    /// Whether the output of the command goes through a terminal.
+    /// The way of the command's output.
     pub(crate) output: WrapOutput,
     /// `true` if another port is acceptable when the wanted one is taken.
     pub(crate) any_port: bool,
@@ -51,7 +51,7 @@ pub(crate) struct WrapOptions {
     pub(crate) linger: Option<Duration>,
 }
 
-/// How the output of the command reaches rtlogd.
+/// The way in which the output of the command reaches rtlogd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WrapOutput {
     /// Through a terminal if standard output is one, so that the command writes what it would write there: colours, bars, and

@@ -113,7 +113,7 @@ impl Appender {
         taken
     }
 
-    /// The id of the newest event; of number 0 if there was none yet.
+    /// The id of the newest event; its number is 0 if there was none yet.
     pub fn last(&self) -> Position {
         let ring = self.ring.borrow();
         ring.numbering().last_seen_id(ring.end())

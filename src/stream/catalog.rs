@@ -16,7 +16,7 @@ pub struct CatalogEntry {
     pub kind: &'static str,
     /// `true` if its process accepts input.
     pub takes_input: bool,
-    /// `true` if the configuration lets everybody read it, unless it is private.
+    /// `true` if the configuration lets everybody read the stream as long as it is not private.
     pub is_public: bool,
     /// The description for people.
     pub description: Option<String>,
@@ -42,14 +42,14 @@ impl Catalog {
         lock_exclusive(&self.0).insert(name, CatalogSlot { entry, being_replaced: false });
     }
 
-    /// Marks the stream of that name as ending to be started again: its log ends, but its readers may come back.
+    /// Marks the stream of that name as being replaced: its log ends, but its readers may come back to its successor.
     pub fn hold(&self, name: &StreamName) {
         if let Some(slot) = lock_exclusive(&self.0).get_mut(name) {
             slot.being_replaced = true;
         }
     }
 
-    /// Returns whether the stream of that name is ending to be started again; see [`hold`](Self::hold).
+    /// Returns whether the stream of that name is being replaced; see [`hold`](Self::hold).
     pub fn is_being_replaced(&self, name: &StreamName) -> bool {
         lock_shared(&self.0).get(name).is_some_and(|slot| slot.being_replaced)
     }

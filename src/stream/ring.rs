@@ -22,8 +22,8 @@ const MAX_UNMERGED_SEGMENTS: usize = 64;
 /// The events in memory, their numbering, and the newest state of the source.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// In ascending order, without empty ones. Between two there may be a hole in the sequence numbers; the last one
-    /// ends at `numbering.next()` or before.
+    /// The segments in ascending order; none is empty. The sequence numbers may have a hole between two of them. The
+    /// last segment ends at `numbering.next()` or before.
     segments: VecDeque<Arc<Segment>>,
     numbering: Numbering,
     /// The sequence numbers that the history on disk holds; empty without a history. May overlap `segments`.
@@ -63,7 +63,7 @@ pub(super) enum RingRead {
     CaughtUp,
 }
 
-/// The point from which a reader continues that has seen an id.
+/// The point from which a reader that has seen an id continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResumePoint {
     /// After the event with that id, which may have been dropped since.

@@ -152,7 +152,7 @@ mod tests {
             let (status, detail) = check(form).unwrap_err();
             assert!(status == 415 && detail.contains("rtlogd push deploy FILE"), "{form}: {detail}");
         }
-        // What `curl --data-binary` and others send by themselves is not meant as a form.
+        // The type that `curl --data-binary` and others send by default does not mean that the body is a form.
         for plain in ["application/x-www-form-urlencoded", "text/plain", "application/octet-stream", "x", ""] {
             assert_eq!(check(plain), Ok(()), "{plain}");
         }
