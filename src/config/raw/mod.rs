@@ -290,7 +290,7 @@ pub(super) struct Stop {
     /// The time that the command may take to end before rtlogd sends KILL. Default: 10s.
     pub(super) grace: Setting<DurationText>,
     /// The processes that receive the signal: `all`, or `leader` for a command that ends its own processes when it is asked
-    /// to. What is left after that is asked, too, and KILL ends all. Default: all.
+    /// to. Processes that remain once it has ended receive the signal then. After `grace`, KILL ends all. Default: all.
     pub(super) only: Setting<StopTarget>,
 }
 
