@@ -438,6 +438,7 @@ mod tests {
         let denied =
             access.check_any_stream(&access.identify_now(tcp("127.0.0.1:9"), None).unwrap(), Right::Input).unwrap_err();
         assert!(denied.to_string().contains("TCP from this machine"), "{denied}");
+        assert!(denied.to_string().contains("sending lines"), "{denied}");
         let denied =
             access.check_any_stream(&access.identify_now(tcp("10.0.0.1:9"), None).unwrap(), Right::Read).unwrap_err();
         assert_eq!(denied, AccessDenied::TokenNeeded(tcp("10.0.0.1:9")));
@@ -445,6 +446,12 @@ mod tests {
         let denied =
             access.check_any_stream(&access.identify_now(unnamed(None), None).unwrap(), Right::Read).unwrap_err();
         assert!(denied.to_string().contains("does not name its client"), "{denied}");
+        // Where reading needs no token, a token would not be what is missing.
+        let (access, _ring) = super::tests::access(true);
+        let caller = access.identify_now(tcp("10.0.0.1:9"), None).unwrap();
+        let denied = access.check_any_stream(&caller, Right::Admin).unwrap_err();
+        let credential = network([10, 0, 0, 1]);
+        assert_eq!(denied, AccessDenied::Right { right: Right::Admin, credential });
     }
 
     #[test]
@@ -488,6 +495,8 @@ mod tests {
             let caller = access.identify_now(peer, Some(shown)).unwrap();
             assert_eq!(rights_of(&access, &caller, "web"), [allowed; 2], "{shown:?}");
             assert_eq!(caller.from_cookie, matches!(shown, PresentedToken::Cookie(_)), "{shown:?}");
+            let token = caller.token().unwrap();
+            assert_eq!(caller.credential(), &Credential::Token(token.issuer.clone(), token.id.clone()), "{shown:?}");
         }
         // The token gives the same rights to callers from elsewhere and to the owner.
         let caller =

@@ -313,6 +313,26 @@ fn keys_that_are_the_same_stay_in_their_generation() {
     }
 }
 
+#[test]
+fn only_if_no_key_at_all_can_be_used_the_start_fails() {
+    let sources = TokenSources::new();
+    write(&sources.path("ci.jwks"), "{");
+    let keys = sources.spec.keys.as_ref().unwrap();
+    let broken = config::AccessConfig { keys: None, issuers: sources.spec.issuers[..1].to_vec() };
+    let with_keys = config::AccessConfig { keys: Some(keys.clone()), ..broken.clone() };
+    let with_issuer = config::AccessConfig { keys: None, ..sources.spec.clone() };
+    let starts = [&broken, &with_keys, &with_issuer].map(|spec| KeyReloader::new(spec.clone()).is_ok());
+    assert_eq!(starts, [false, true, true]);
+    let empty = sources.path("empty");
+    fs::create_dir(&empty).unwrap();
+    fs::set_permissions(&empty, fs::Permissions::from_mode(0o700)).unwrap();
+    let lacks = [None, Some(keys), Some(&empty)].map(|keys| {
+        let spec = config::AccessConfig { keys: keys.cloned(), ..config::AccessConfig::default() };
+        Keyring::lacks_first_key(&spec)
+    });
+    assert_eq!(lacks, [false, false, true]);
+}
+
 #[tokio::test]
 async fn a_new_configuration_is_in_use_with_its_problems_once_it_was_applied() {
     let sources = TokenSources::new();

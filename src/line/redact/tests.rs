@@ -40,6 +40,20 @@ fn secrets_by_their_form_are_taken_out() {
 }
 
 #[test]
+fn the_address_before_a_secret_stays() {
+    let letters = "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9t0U1v2";
+    let table = [
+        ("https://hooks.slack.com/services/", letters.to_owned()),
+        ("https://discord.com/api/webhooks/", format!("1234567890/{letters}")),
+        ("https://example.webhook.office.com/webhookb2/", letters.to_owned()),
+        ("https://api.telegram.org/bot", format!("1234567:{letters}")),
+    ];
+    for (address, secret) in table {
+        assert_eq!(redacted(&format!("POST {address}{secret} 200")), format!("POST {address}[redacted] 200"));
+    }
+}
+
+#[test]
 fn a_known_form_is_taken_out_of_a_harmless_value() {
     // Each of these begins a value that is harmless by itself, and most of them have no end.
     let filler = "x ".repeat(200);
@@ -289,6 +303,11 @@ fn a_private_key_may_begin_in_the_last_piece_of_a_line() {
         redact.redact_line(line, 1 << 18, &mut |line| out.push_str(std::str::from_utf8(line.text).unwrap()));
     }
     assert_eq!(out, long + "[redacted][redacted][redacted]");
+}
+
+#[test]
+fn a_lone_quotation_mark_is_a_value() {
+    assert_eq!(redacted(r#"["mysql","-p'"]"#), r#"["mysql","-p[redacted]"]"#);
 }
 
 #[test]
