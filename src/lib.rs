@@ -23,7 +23,7 @@
 //! | [`progress`] | lines to a progress model; no I/O |
 //! | [`wire`] | how events look on the wire: SSE, NDJSON, text, JSON-RPC |
 //! | [`config`] | the configuration, parsed and then checked once into types that the rest can trust |
-//! | [`segment`] | an immutable run of events: numbering, state changes, filters |
+//! | [`segment`] | an immutable run of events: numbering, status changes, filters |
 //! | [`history`] | segments on disk |
 //! | [`stream`] | the log in memory: one writer, and a cursor for each reader |
 //! | [`control`] | commands to sources, and their replies |

@@ -4,6 +4,10 @@
 //! these into a [`Config`]. Each step adds its mistakes to one `report`, so that [`ConfigErrors`] has all mistakes,
 //! with file, line and column. Nothing here follows a file or starts a process.
 //!
+//! A new key is a field in `raw`, whose comment becomes its entry in the manual and in the JSON Schema; a field of the
+//! model in this file, with its default; and the step from one to the other in `check`. `config/rtlogd.yaml` shows it,
+//! and `tests` list what it may say and what it may not.
+//!
 //! Reading order: this file (the model), `load`, `parse`, `raw`, `check`. The other files hold the types of values:
 //! `units`, `net`, `signal`, `limits`, `access`, `file`, `journal`, `progress`; `paths` makes a configuration from
 //! paths.

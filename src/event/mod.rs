@@ -4,6 +4,10 @@
 //! Events of all four [`EventKind`]s are numbered and recorded. A recorded event consists of its text and a few bytes
 //! of metadata. The text of a line is the line itself; the text of a state, a loss or an end is the JSON object of its
 //! fields.
+//!
+//! The files: this file has the event, the names and the states of streams, and the parts of an event; `position` has
+//! the ids, `flags` and `level` the facts about a line, `progress` the progress of a source. `signal` names signals,
+//! `visible_text` makes text from outside harmless in messages, and `lock` is the only way to lock a mutex.
 
 mod flags;
 mod level;

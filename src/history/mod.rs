@@ -33,9 +33,9 @@
 //! Rejected: a database (its files cannot be repaired record by record), mmap (a full or failing disk is a signal
 //! instead of an error), and a sync for each batch (milliseconds of latency for every line).
 //!
-//! Reading order: `record` (the format), `segment_codec` and `summary` (bodies of records), `files` (the index),
-//! `recover` (the start), `writer` (the threads), `transaction`, `recorder`, `catch_up`, `reader`, `inspect` (`rtlogd
-//! history`).
+//! Reading order: `record` (the format, with `byte_codec`), `segment_codec` and `summary` (bodies of records), `files`
+//! (the index), `record_reader` (one file, without its damaged parts), `recover` (the start), `writer` (the threads),
+//! `transaction`, `recorder`, `catch_up`, `reader`, `inspect` (`rtlogd history`).
 
 mod record_reader;
 mod files;

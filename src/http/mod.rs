@@ -2,9 +2,13 @@
 //!
 //! `listen` hands a request to the gateway ([`guard::gateway`]), which checks its host, length and sender. The `router`
 //! finds the row of the request in [`ROUTES`]. `request` authenticates the caller and checks its right before the body
-//! is read. The handler then creates the response: `stream` reads logs, `control` is the WebSocket, `command` sends
-//! commands to processes, and `list`, `badge`, `metrics`, `openapi` and `page` are the other endpoints. Every refusal
-//! is a `problem`. `app` is the state that all requests share.
+//! is read. The handler then creates the response: `stream` reads logs as their `query` says, `control` is the
+//! WebSocket, `command` sends commands to processes, and `list`, `badge`, `metrics` (with `process_usage` and
+//! `response_counter`), `openapi` and `page` are the other endpoints. `grammar` parses the values that choose events, for
+//! queries and for the control channel. Every refusal is a `problem`; those that the control channel has as well are a
+//! `call_error`. `app` is the state that all requests share, and `render_cache` keeps what is expensive to write.
+//!
+//! A new endpoint is a handler, a row of [`ROUTES`] and an operation in `openapi`; `tests/openapi.rs` compares the two.
 //!
 //! No layer here queues events: the connection polls the body, and the body polls its cursor.
 

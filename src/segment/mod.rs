@@ -1,8 +1,9 @@
 //! An immutable run of events, and the operations on it that the layers above share: numbering, status changes,
 //! filtering, reading backwards.
 //!
-//! The files, in reading order: `batch` collects events, [`segment`](self) keeps and reads them, `numbering` maps ids
-//! to sequence numbers, and `filter` chooses events.
+//! The files, in reading order: `batch` collects the events of a source, with its `checkpoint`s and `status_change`s.
+//! `segment` keeps and reads events, and a `slice` is a part of one. `numbering` maps ids to sequence numbers, `filter`
+//! chooses events, and `backwards` finds the last ones that it chooses.
 
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod segment;

@@ -6,8 +6,11 @@
 //! follow it. Lines that could not be delivered are a loss event. State events say how the source is doing. A failing
 //! source never ends the daemon.
 //!
-//! Reading order: `driver`, `writer`, `pipeline`, `origin_state`, `envelope`, `emit`, `progress`; then the sources `file`, `process`,
-//! `journal`, `push`.
+//! Reading order: `driver`, `writer`, `pipeline`, `origin_state`, `envelope`, `emit`, `progress`; then the sources
+//! `file`, `process` (which waits by `backoff` before a restart), `journal`, `push`.
+//!
+//! A new source is a file here and a variant of [`SourceKind`](crate::config::SourceKind), which [`driver::run`] runs;
+//! the compiler then asks what else depends on the kind.
 
 mod driver;
 mod writer;

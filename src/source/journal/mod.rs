@@ -3,6 +3,9 @@
 //! The cursor of the last entry is recorded with it, so that nothing is lost or repeated when rtlogd or journalctl is
 //! restarted. That entry is requested again before those after it: if it no longer exists, the next ones may be
 //! missing, too, and a loss is reported.
+//!
+//! The files: `query` has the arguments of journalctl and the text of a checkpoint, `entry` parses an entry. Neither
+//! does any I/O.
 
 mod entry;
 mod query;

@@ -31,8 +31,8 @@
 //! thread for blocking work: with `PR_SET_PDEATHSIG` the child dies when that idle thread ends. Reading until the pipes
 //! are closed: a daemon that was started in the background keeps them open forever.
 //!
-//! Reading order: `supervisor`, `run`, `spawn`, `environment_file`, `child`, `leader`, `pipes`, `pty`, `input`, `stop`, `run_record`,
-//! `procfs`; `helper` runs tools for other sources.
+//! Reading order: `supervisor`, `run`, `spawn`, `environment_file`, `child`, `descriptors`, `leader`, `pipes`, `pty`,
+//! `input`, `stop`, `run_record`, `procfs`; `helper` runs tools for other sources.
 //!
 //! [`ProcessRun`]: run::ProcessRun
 //! [`DRAIN_QUIET_TIME`]: run::DRAIN_QUIET_TIME
