@@ -306,6 +306,18 @@ fn a_private_key_may_begin_in_the_last_piece_of_a_line() {
 }
 
 #[test]
+fn the_name_of_a_sender_is_no_part_of_the_lines() {
+    for open in ["-----BEGIN PRIVATE KEY-----", "password: |"] {
+        let (mut redact, _) = Redactor::new(Vec::new(), 1 << 18);
+        let line = Line { text: open.as_bytes(), continued: false, partial: false, source: 0 };
+        redact.redact_line(line, 1 << 18, &mut |_| {});
+        assert_ne!(redact.carry(), Carry::Nothing, "{open}");
+        assert_eq!(redact.redact_name("  ci-7"), "  ci-7", "{open}");
+        assert_eq!(redact.redact_name("ci token=hunter2pass"), "ci token=[redacted]", "{open}");
+    }
+}
+
+#[test]
 fn a_lone_quotation_mark_is_a_value() {
     assert_eq!(redacted(r#"["mysql","-p'"]"#), r#"["mysql","-p[redacted]"]"#);
 }
