@@ -162,18 +162,23 @@ fn a_grandchild_that_keeps_the_pipe_open_does_not_delay_the_end() {
     Deadline::new().until("the end of the grandchild", || (!runs(sleeper)).then_some(()));
 }
 
+/// Stops the daemon. Checks that the run ended with this signal, and that the process does not outlive the daemon.
+fn the_daemon_ends_it(daemon: Daemon, mut reader: Reader, process: u64, signal: &str) {
+    daemon.terminate();
+    let seen = reader.until_end();
+    let end = seen.iter().find(|message| message.event == "end").unwrap_or_else(|| panic!("no end: {seen:#?}")).json();
+    assert_eq!((&end["cause"], &end["signal"]), (&"daemon-stopped".into(), &signal.into()), "{end}");
+    assert!(daemon.ended().status.success());
+    Deadline::new().until("the end of the process", || (!runs(process)).then_some(()));
+}
+
 #[test]
 fn the_whole_group_ends_with_the_daemon() {
     let daemon = shell("sleep 1000 & echo $!; wait", "restart: { when: never }");
     let mut reader = daemon.follow("p").query("tail=all").open();
     let sleeper = pid(&mut reader);
     assert!(runs(sleeper));
-    daemon.terminate();
-    let seen = reader.until_end();
-    let end = seen.iter().find(|message| message.event == "end").unwrap_or_else(|| panic!("no end: {seen:#?}")).json();
-    assert_eq!((&end["cause"], &end["signal"]), (&"daemon-stopped".into(), &"TERM".into()), "{end}");
-    assert!(daemon.ended().status.success());
-    Deadline::new().until("the end of the grandchild", || (!runs(sleeper)).then_some(()));
+    the_daemon_ends_it(daemon, reader, sleeper, "TERM");
 }
 
 #[test]
@@ -182,12 +187,7 @@ fn a_child_that_ignores_the_signal_is_killed() {
     let daemon = shell(script, "stop: { grace: 1s }");
     let mut reader = daemon.follow("p").query("tail=all").open();
     let child = pid(&mut reader);
-    daemon.terminate();
-    let seen = reader.until_end();
-    let end = seen.iter().find(|message| message.event == "end").unwrap_or_else(|| panic!("no end: {seen:#?}")).json();
-    assert_eq!((&end["cause"], &end["signal"]), (&"daemon-stopped".into(), &"KILL".into()), "{end}");
-    assert!(daemon.ended().status.success());
-    Deadline::new().until("the end of the child", || (!runs(child)).then_some(()));
+    the_daemon_ends_it(daemon, reader, child, "KILL");
 }
 
 #[test]
