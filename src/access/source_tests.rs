@@ -271,7 +271,7 @@ async fn a_response_ends_when_its_token_is_revoked() {
     for number in 0..4 {
         let token = Arc::new(sources.verify(number).unwrap());
         let mut over = pin!(sources.reloader.handle().until_invalid(token.clone()));
-        assert!(tokio::time::timeout(Duration::from_mins(10), &mut over).await.is_err(), "it goes on by itself");
+        assert!(tokio::time::timeout(Duration::from_mins(10), &mut over).await.is_err(), "the token is still valid");
         super::revoke(&sources.path("keys"), &token.id).unwrap();
         sources.reloader.poll();
         assert_eq!(over.await, BadToken::Revoked);

@@ -490,7 +490,7 @@ mod tests {
         assert_eq!(ring.find(id(6, 1)), ResumePoint::Unknown(0));
         assert!(ring.continue_at(id(9, 1), Some(0)));
         ring.append(&mut lines(&[b"c".to_vec()]));
-        assert_eq!(ring.find(id(7, 2)), ResumePoint::Known(2), "an id of an earlier epoch goes on without a gap");
+        assert_eq!(ring.find(id(7, 2)), ResumePoint::Known(2), "an id of an earlier epoch continues without a gap");
         assert_eq!(ring.find(id(7, 5)), ResumePoint::Unknown(2));
         assert_eq!(ring.find(id(9, 0)), ResumePoint::Known(2));
     }

@@ -193,7 +193,7 @@ fn reading_operations() -> Vec<Operation> {
             ..Operation::of_stream(
                 "/streams/{name}",
                 "followStream",
-                "The events of the stream: server-sent events, unless Accept or `format` says otherwise; the answer does not end by itself",
+                "The events of the stream: server-sent events, unless Accept or `format` says otherwise; the response continues for as long as the stream exists",
                 schemas::event_formats(),
             )
         }

@@ -1,5 +1,5 @@
-// The control channel: one WebSocket for each server, which all subscriptions of a page share. It comes back by itself, and
-// each subscription goes on strictly after the last event it saw.
+// The control channel: one WebSocket for each server, which all subscriptions of a page share. It reconnects, and each
+// subscription continues strictly after the last event it received.
 
 /**
  * An event as the server sends it.

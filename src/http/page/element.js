@@ -96,7 +96,7 @@ class RtlogdStream extends HTMLElement {
     this.renew();
   }
 
-  /** Begins anew, once, whatever changed together. */
+  /** Begins again, once, whatever changed together. */
   renew() {
     if (this.renewing) return;
     this.renewing = true;

@@ -1,4 +1,4 @@
-// The frame at /embed/NAME: nothing but the element, told by the query what the element is told by attributes.
+// The frame at /embed/NAME: only the element, whose attributes come from the query.
 
 import "./element.js";
 

@@ -158,7 +158,7 @@ export class LogView {
     return this.lines.list.find(({ event }) => event.id === id);
   }
 
-  /** Draws all rows anew, in their places. */
+  /** Draws all rows again, in their places. */
   redraw() {
     if (!this.anchor && !this.follow) this.keep();
     this.moved = true;

@@ -29,7 +29,7 @@ function until(eta) {
 }
 
 /**
- * What a line about it says: the words beside the bar.
+ * What a line about it says: the words next to the bar.
  * @param {Progress} progress
  */
 export function words({ state, percent, current, total, phase, message, eta, stale }) {

@@ -145,7 +145,7 @@ export class Viewer {
     });
   }
 
-  /** Gets lines after those there are, until what comes live goes on there. */
+  /** Gets further lines, up to the first one that arrives live. */
   async newer() {
     const last = this.view.lines.list.at(-1)?.event;
     if (this.reading || !last) return;
