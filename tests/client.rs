@@ -1,6 +1,6 @@
 //! `rtlogd ls` and `follow` against a running daemon.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -167,6 +167,75 @@ fn only_the_end_of_the_current_run_decides_the_status() {
     daemon.release("go");
     let ended = program.ended();
     assert_eq!((ended.status.code(), text(&ended)), (Some(5), "one\ntwo\n"), "{}", ended.err);
+}
+
+#[test]
+fn a_process_that_is_started_again_is_followed_on() {
+    let script = "test -e second && { echo two; exit 5; }; touch second; echo one; read x <go; exit 3";
+    let dir = TestDir::new();
+    dir.fifo("go");
+    let keys = "directory: ., restart: { when: on-failure, backoff: 100ms..100ms, limit: 1 per 1h }";
+    let daemon = dir.start(&format!("streams: {{ p: {{ command: [sh, -c, {script:?}], {keys} }} }}"));
+    daemon.follow("p").query("tail=all").take(1);
+    daemon.until_readers("p", 0);
+    let program = Program::start(&mut client(&daemon, &["follow", "p", "--tail", "all"]));
+    daemon.until_readers("p", 1);
+    daemon.release("go");
+    let ended = program.ended();
+    assert_eq!((ended.status.code(), text(&ended)), (Some(5), "one\ntwo\n"), "{}", ended.err);
+}
+
+#[test]
+fn several_streams_are_followed_until_the_last_process_has_ended() {
+    // How `a` has ended when `follow` begins, and the exit code at the end: that of the last run of the first that failed.
+    for (name, first, code) in [("fails", 3, 6), ("succeeds", 0, 6)] {
+        let script = format!("test -e again && {{ echo two; exit 6; }}; touch again; echo one; exit {first}");
+        let dir = TestDir::new();
+        dir.fifo("go");
+        let daemon = dir.start(&format!(
+            "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]
+streams:
+  a: {{ command: [sh, -c, {script:?}], directory: ., restart: never }}
+  b: {{ command: [sh, -c, 'echo b; read x <go; exit 4'], directory: ., restart: never }}
+"
+        ));
+        daemon.follow("a").query("run=current").until_end();
+        let follows = Program::start(&mut client(&daemon, &["follow", "a", "b", "--tail", "all"]));
+        daemon.until_readers("a", 1);
+        daemon.until_readers("b", 1);
+        let mut start = daemon.command(&["start", "a"]);
+        start.env("RTLOGD_URL", format!("unix:{}", daemon.path("r.sock").display()));
+        assert_eq!(Program::start(&mut start).ended().status.code(), Some(0));
+        daemon
+            .follow("a")
+            .query("tail=all")
+            .until("the second end", |message| message.event == "end" && message.json()["run"] == 2);
+        daemon.release("go");
+        let ended = follows.ended();
+        let mut lines: Vec<_> = text(&ended).lines().collect();
+        lines.sort_unstable();
+        assert_eq!(
+            (ended.status.code(), lines),
+            (Some(code), vec!["a | one", "a | two", "b | b"]),
+            "{name}: {}",
+            ended.err
+        );
+    }
+}
+
+#[test]
+fn follow_ends_when_nobody_reads_its_output() {
+    let daemon = shell("echo one; exec sleep 1000", "");
+    daemon.follow("p").query("tail=all").take(1);
+    let mut child = client(&daemon, &["follow", "p"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "one\n");
+    drop(out);
+    // No further line comes.
+    let status = Deadline::new().until("the end of the command", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]
