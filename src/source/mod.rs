@@ -21,9 +21,11 @@ mod file;
 pub(crate) mod process;
 mod journal;
 mod push;
+mod checkpoint_text;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use checkpoint_text::describe_checkpoint;
 pub(crate) use driver::run;
 pub(crate) use file::{Watcher, denied, is_hidden};
 pub(crate) use process::{Children, Tee, become_child};

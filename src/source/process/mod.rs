@@ -58,6 +58,7 @@ pub(super) use helper::Helper;
 pub(crate) use leader::Children;
 pub(crate) use pipes::Tee;
 pub(super) use run_record::RunRecord;
+pub(super) use supervisor::RUN_RECORD_KEY;
 
 #[cfg(test)]
 mod tests;
