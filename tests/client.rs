@@ -96,7 +96,7 @@ fn lines_are_pushed_from_a_file_from_standard_input_and_by_send() {
         assert_eq!((ended.status.code(), &ended.out[..]), (Some(0), &b""[..]), "{arguments:?}: {}", ended.err);
     };
     push(&["push", "deploy", "lines.txt"]);
-    push(&["send", "deploy", "by send"]);
+    push(&["send", "deploy", "by", "send"]);
     let mut slow = command(&["push", "deploy", "--origin", "runner 7"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = slow.stdin.take().unwrap();
     input.write_all(b"one\n").unwrap();
@@ -121,12 +121,42 @@ fn lines_are_pushed_from_a_file_from_standard_input_and_by_send() {
     for (arguments, why) in [
         (&["push", "deplyo", "lines.txt"][..], "(did you mean \"deploy\"?)"),
         (&["push", "deploy", "no-such.txt"], "cannot read no-such.txt"),
+        (&["push", "deploy", "."], "cannot read .\n  because: Is a directory"),
+        // A file that can be opened, whose first page can not be read.
+        (&["push", "deploy", "/proc/self/mem"], "cannot read /proc/self/mem"),
         (&["restart", "deploi"], "(did you mean \"deploy\"?)"),
         (&["send", "deploy", "x", "--eof"], "not a process"),
     ] {
         let ended = Program::start(&mut command(arguments)).ended();
         assert!(ended.status.code() == Some(1) && ended.err.contains(why), "{arguments:?}: {}", ended.err);
     }
+}
+
+#[test]
+fn a_wrong_base_path_is_reported_with_the_right_address() {
+    let with_path = Daemon::start("base_path: /logs\nstreams: { a: { push: true } }");
+    let without = Daemon::start("streams: { a: { push: true } }");
+    for (daemon, wrong, right) in [
+        (&with_path, "", Some("/logs")),
+        (&with_path, "/other", Some("/logs")),
+        (&without, "/logs", Some("")),
+        (&with_path, "/logs", None),
+        (&without, "", None),
+    ] {
+        let port = daemon.address().tcp().port();
+        for arguments in [&["ls"][..], &["follow", "b"], &["send", "b", "x"]] {
+            let url = format!("http://127.0.0.1:{port}{wrong}");
+            let ended = Program::start(daemon.command(arguments).env("RTLOGD_URL", &url).stdin(Stdio::null())).ended();
+            let said = right.map(|right| format!("the address of this daemon is http://127.0.0.1:{port}{right}\n"));
+            let said_right = said.as_ref().is_some_and(|said| ended.err.ends_with(said));
+            assert_eq!(said_right, right.is_some(), "{url} {arguments:?}: {}", ended.err);
+            assert!(right.is_some() || !ended.err.contains("the address of"), "{url}: {}", ended.err);
+        }
+    }
+    // A port alone is one of this machine.
+    let port = without.address().tcp().port().to_string();
+    let listed = Program::start(&mut without.command(&["ls", "--url", &port])).ended();
+    assert!(text(&listed).contains("\na "), "{}", listed.err);
 }
 
 #[test]
