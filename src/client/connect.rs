@@ -242,7 +242,10 @@ impl FromStr for RemoteDaemon {
             "https" => (true, 443),
             _ => return Err(bad()),
         };
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(port));
+        // A number that is no port is not taken for the default one.
+        let names_port = uri.authority().is_some_and(|authority| authority.as_str().len() > host.len());
+        let port = uri.port_u16().or((!names_port).then_some(port)).ok_or_else(bad)?;
+        let authority = format!("{host}:{port}");
         Ok(Endpoint::Tcp { secure, authority, base: uri.path().trim_end_matches('/').to_owned() }.into())
     }
 }
@@ -399,7 +402,9 @@ mod tests {
         for (text, server) in table {
             assert_eq!(text.parse(), Ok(server), "{text}");
         }
-        for bad in ["", "unix:x", "http://", "http://a/?b", "ftp://a", "a b", ":", "0", "99999", ":99999", "127.0.0.1:99999"] {
+        for bad in
+            ["", "unix:x", "http://", "http://a/?b", "ftp://a", "a b", ":", "0", "99999", ":99999", "127.0.0.1:99999"]
+        {
             assert!(bad.parse::<RemoteDaemon>().is_err(), "{bad}");
         }
     }

@@ -125,9 +125,8 @@ fn needs_new_source(before: &Stream, after: &Stream) -> bool {
     let privacy = match (private, after.private) {
         (before, after) if *before == after => false,
         // A stream may become private at any time, and what was private stays so if nothing is written.
-        (_, Some(true)) | (Some(true), None) => false,
+        (_, Some(true)) | (None | Some(true), None) => false,
         (_, Some(false)) | (Some(false), None) => true,
-        (None, None) => false,
     };
     privacy
         || *source != after.source

@@ -1,9 +1,8 @@
 //! What a line of a structured log declares: its time and its fields.
 
-use crate::event::{Event, EventKind, Time};
+use crate::event::{Event, EventKind, Time, visible_text};
 
 use super::field::{Declaration, DeclaredValue, Fields};
-use super::visible::visible;
 use super::{json_fields, logfmt_fields, syslog, timestamp};
 
 /// The form in which the lines of a stream are structured.
@@ -48,7 +47,7 @@ impl StructuredFormat {
 
     /// The time and the fields of a text that was read at the time `read`; `None` if it does not have this format.
     pub fn declaration_of(self, text: &[u8], read: Time) -> Option<Declaration> {
-        let text = visible(text);
+        let text = visible_text(text);
         let line = std::str::from_utf8(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text)).ok()?;
         let fields = match self {
             Self::Json => json_fields::fields(line)?,
