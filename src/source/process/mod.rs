@@ -41,7 +41,7 @@
 mod run;
 mod child;
 mod spawn;
-mod environment_file;
+pub(crate) mod environment_file;
 mod leader;
 mod pipes;
 mod pty;
