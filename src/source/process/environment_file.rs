@@ -26,7 +26,7 @@ pub(crate) fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
         return Err(io::Error::other(format!("the file is longer than {MAX_ENVIRONMENT_FILE_SIZE} bytes")));
     }
     let text = std::str::from_utf8(&text).map_err(|error| {
-        let line = 1 + text[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + memchr::memchr_iter(b'\n', &text[..error.valid_up_to()]).count();
         io::Error::other(format!("line {line} is not UTF-8"))
     })?;
     parse(text).map_err(|line| io::Error::other(format!("line {line} is not NAME=value")))
