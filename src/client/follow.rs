@@ -364,7 +364,7 @@ impl StreamFollower<'_> {
             let mut turn = None;
             for message in messages {
                 turn = self.message(&message, &mut stopping, &mut out)?.or(turn);
-                if self.one_run && turn.is_some() {
+                if self.one_run && matches!(turn, Some(StreamTurn::Ended(_))) {
                     break;
                 }
             }
