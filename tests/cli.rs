@@ -1,10 +1,11 @@
 //! `rtlogd run`: the command as if it ran alone, and its output for readers.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::harness::sse::lines;
-use crate::harness::{Ended, Program, TestDir, numbered};
+use crate::harness::{Deadline, Ended, Program, TestDir, numbered};
 
 /// The end of `rtlogd run -- sh -c SCRIPT`, logging nothing.
 fn run(script: &str) -> Ended {
@@ -104,6 +105,28 @@ fn rtlogd_run_of_a_missing_command_is_an_error() {
     let ended = TestDir::new().execute(&["run", "--listen", "127.0.0.1:0", "--", "/no/such/program"]);
     assert_eq!(ended.status.code(), Some(127), "{}", ended.err);
     assert!(ended.err.contains("/no/such/program"), "{}", ended.err);
+}
+
+/// As in a shell: a command that writes to a pipe without a reader is ended by `PIPE`. rtlogd may notice a write late that the
+/// reader left, so the command writes again.
+#[test]
+fn a_command_whose_output_nobody_reads_ends_as_without_rtlogd() {
+    for option in ["--no-pty", "--pty"] {
+        let dir = TestDir::new();
+        dir.fifo("go");
+        let script = "echo one; read x <go; while :; do echo two; sleep 0.05; done";
+        let mut command = dir.command(&["run", "--listen", "127.0.0.1:0", option, "--", "sh", "-c", script]);
+        command.env("RTLOGD_LOG", "off").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line.trim_end(), "one", "{option}");
+        drop(out);
+        dir.release("go");
+        let status = Deadline::new().until("the end of the command", || child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(128 + 13), "{option}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `rtlogd ls` and `follow` against a running daemon.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -96,7 +96,7 @@ fn lines_are_pushed_from_a_file_from_standard_input_and_by_send() {
         assert_eq!((ended.status.code(), &ended.out[..]), (Some(0), &b""[..]), "{arguments:?}: {}", ended.err);
     };
     push(&["push", "deploy", "lines.txt"]);
-    push(&["send", "deploy", "by send"]);
+    push(&["send", "deploy", "by", "send"]);
     let mut slow = command(&["push", "deploy", "--origin", "runner 7"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = slow.stdin.take().unwrap();
     input.write_all(b"one\n").unwrap();
@@ -121,12 +121,42 @@ fn lines_are_pushed_from_a_file_from_standard_input_and_by_send() {
     for (arguments, why) in [
         (&["push", "deplyo", "lines.txt"][..], "(did you mean \"deploy\"?)"),
         (&["push", "deploy", "no-such.txt"], "cannot read no-such.txt"),
+        (&["push", "deploy", "."], "cannot read .\n  because: Is a directory"),
+        // A file that can be opened, whose first page can not be read.
+        (&["push", "deploy", "/proc/self/mem"], "cannot read /proc/self/mem"),
         (&["restart", "deploi"], "(did you mean \"deploy\"?)"),
         (&["send", "deploy", "x", "--eof"], "not a process"),
     ] {
         let ended = Program::start(&mut command(arguments)).ended();
         assert!(ended.status.code() == Some(1) && ended.err.contains(why), "{arguments:?}: {}", ended.err);
     }
+}
+
+#[test]
+fn a_wrong_base_path_is_reported_with_the_right_address() {
+    let with_path = Daemon::start("base_path: /logs\nstreams: { a: { push: true } }");
+    let without = Daemon::start("streams: { a: { push: true } }");
+    for (daemon, wrong, right) in [
+        (&with_path, "", Some("/logs")),
+        (&with_path, "/other", Some("/logs")),
+        (&without, "/logs", Some("")),
+        (&with_path, "/logs", None),
+        (&without, "", None),
+    ] {
+        let port = daemon.address().tcp().port();
+        for arguments in [&["ls"][..], &["follow", "b"], &["send", "b", "x"]] {
+            let url = format!("http://127.0.0.1:{port}{wrong}");
+            let ended = Program::start(daemon.command(arguments).env("RTLOGD_URL", &url).stdin(Stdio::null())).ended();
+            let said = right.map(|right| format!("the address of this daemon is http://127.0.0.1:{port}{right}\n"));
+            let said_right = said.as_ref().is_some_and(|said| ended.err.ends_with(said));
+            assert_eq!(said_right, right.is_some(), "{url} {arguments:?}: {}", ended.err);
+            assert!(right.is_some() || !ended.err.contains("the address of"), "{url}: {}", ended.err);
+        }
+    }
+    // A port alone is one of this machine.
+    let port = without.address().tcp().port().to_string();
+    let listed = Program::start(&mut without.command(&["ls", "--url", &port])).ended();
+    assert!(text(&listed).contains("\na "), "{}", listed.err);
 }
 
 #[test]
@@ -167,6 +197,75 @@ fn only_the_end_of_the_current_run_decides_the_status() {
     daemon.release("go");
     let ended = program.ended();
     assert_eq!((ended.status.code(), text(&ended)), (Some(5), "one\ntwo\n"), "{}", ended.err);
+}
+
+#[test]
+fn a_process_that_is_started_again_is_followed_on() {
+    let script = "test -e second && { echo two; exit 5; }; touch second; echo one; read x <go; exit 3";
+    let dir = TestDir::new();
+    dir.fifo("go");
+    let keys = "directory: ., restart: { when: on-failure, backoff: 100ms..100ms, limit: 1 per 1h }";
+    let daemon = dir.start(&format!("streams: {{ p: {{ command: [sh, -c, {script:?}], {keys} }} }}"));
+    daemon.follow("p").query("tail=all").take(1);
+    daemon.until_readers("p", 0);
+    let program = Program::start(&mut client(&daemon, &["follow", "p", "--tail", "all"]));
+    daemon.until_readers("p", 1);
+    daemon.release("go");
+    let ended = program.ended();
+    assert_eq!((ended.status.code(), text(&ended)), (Some(5), "one\ntwo\n"), "{}", ended.err);
+}
+
+#[test]
+fn several_streams_are_followed_until_the_last_process_has_ended() {
+    // How `a` has ended when `follow` begins, and the exit code at the end: that of the last run of the first that failed.
+    for (name, first, code) in [("fails", 3, 6), ("succeeds", 0, 6)] {
+        let script = format!("test -e again && {{ echo two; exit 6; }}; touch again; echo one; exit {first}");
+        let dir = TestDir::new();
+        dir.fifo("go");
+        let daemon = dir.start(&format!(
+            "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]
+streams:
+  a: {{ command: [sh, -c, {script:?}], directory: ., restart: never }}
+  b: {{ command: [sh, -c, 'echo b; read x <go; exit 4'], directory: ., restart: never }}
+"
+        ));
+        daemon.follow("a").query("run=current").until_end();
+        let follows = Program::start(&mut client(&daemon, &["follow", "a", "b", "--tail", "all"]));
+        daemon.until_readers("a", 1);
+        daemon.until_readers("b", 1);
+        let mut start = daemon.command(&["start", "a"]);
+        start.env("RTLOGD_URL", format!("unix:{}", daemon.path("r.sock").display()));
+        assert_eq!(Program::start(&mut start).ended().status.code(), Some(0));
+        daemon
+            .follow("a")
+            .query("tail=all")
+            .until("the second end", |message| message.event == "end" && message.json()["run"] == 2);
+        daemon.release("go");
+        let ended = follows.ended();
+        let mut lines: Vec<_> = text(&ended).lines().collect();
+        lines.sort_unstable();
+        assert_eq!(
+            (ended.status.code(), lines),
+            (Some(code), vec!["a | one", "a | two", "b | b"]),
+            "{name}: {}",
+            ended.err
+        );
+    }
+}
+
+#[test]
+fn follow_ends_when_nobody_reads_its_output() {
+    let daemon = shell("echo one; exec sleep 1000", "");
+    daemon.follow("p").query("tail=all").take(1);
+    let mut child = client(&daemon, &["follow", "p"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "one\n");
+    drop(out);
+    // No further line comes.
+    let status = Deadline::new().until("the end of the command", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

@@ -89,6 +89,27 @@ fn every_address_begins_with_the_base_path() {
     assert_eq!(daemon.request("/logs/health/live").status(), 200);
 }
 
+#[test]
+fn check_mentions_environment_files_that_cannot_be_used() {
+    let dir = TestDir::new();
+    dir.write("good.env", "A=1\nB='two\nlines'\n");
+    dir.write("wrong.env", "A=1\nnonsense\n");
+    dir.write("binary.env", b"A=1\n\n\xff\n");
+    for (file, why) in [
+        ("good.env", ""),
+        ("wrong.env", "line 2 is not NAME=value"),
+        ("binary.env", "line 3 is not UTF-8"),
+        ("missing.env", "No such file"),
+        (".", "it is not a regular file"),
+    ] {
+        dir.configure(&format!("streams: {{ a: {{ command: [sh], environment_file: {file} }} }}"));
+        let ended = dir.execute(&["check", "--config", "rtlogd.yaml"]);
+        assert_eq!(ended.status.code(), Some(0), "{file}: {}", ended.err);
+        assert_eq!(ended.err.contains("the environment file"), !why.is_empty(), "{file}: {}", ended.err);
+        assert!(ended.err.contains(why), "{file}: {}", ended.err);
+    }
+}
+
 /// All YAML files below a directory.
 fn yamls(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::sse::Message;
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Program, TestDir};
+use crate::harness::{Daemon, Deadline, Program, TestDir};
 
 const REQUESTS: [&str; 5] = [
     r#"{"time":"2026-11-28T16:00:00Z","level":"info","msg":"an error? no","http":{"status":200,"path":"/a"}}"#,
@@ -46,6 +46,74 @@ fn selected(daemon: &Daemon, stream: &str, query: &str) -> Vec<usize> {
         REQUESTS.iter().position(|line| *line == text).unwrap_or(REQUESTS.len() - 1)
     };
     all(daemon, stream, query).iter().map(|message| index(&message.json()["text"])).collect()
+}
+
+#[test]
+fn filters_see_lines_without_their_escape_sequences_in_memory_and_in_the_history() {
+    let dir = TestDir::new();
+    dir.write("a.log", "\x1b[1;31merror\x1b[0m: disk\n\x1b]8;;http://x\x07link\x1b]8;;\x07 end\nplain 31m\n");
+    dir.write("j.log", "{\"status\":\x1b[33m500\x1b[0m}\n{\"status\":200}\n");
+    let yaml = "state_directory: state\nstreams:\n  a: { file: a.log, from: start }\n  j: { file: j.log, from: start, format: json }\n";
+    let mut dir = Some(dir);
+    for run in ["from memory", "from the history"] {
+        let daemon = dir.take().unwrap().start(yaml);
+        daemon.follow("a").query("tail=all").until("the last line", |message| message.data == "plain 31m");
+        let texts = |stream, query| {
+            let texts = all(&daemon, stream, query);
+            texts.iter().map(|line| line.json()["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let (red, link, plain) =
+            ("\x1b[1;31merror\x1b[0m: disk", "\x1b]8;;http://x\x07link\x1b]8;;\x07 end", "plain 31m");
+        for (query, expected) in [
+            ("grep=%5Eerror:%20disk$", &[red][..]),
+            ("grep=%5Elink%20end$", &[link]),
+            ("grep=http", &[]),
+            ("grep=31m", &[plain]),
+            ("exclude=31m", &[red, link]),
+            ("exclude=%5Eerror:", &[link, plain]),
+            ("level=error", &[red]),
+        ] {
+            assert_eq!(texts("a", query), expected, "{query} {run}");
+        }
+        // A search backwards from the end.
+        let last = daemon.follow("a").query("tail=1&grep=%5Eerror:&follow=false").until_end();
+        assert_eq!(crate::harness::sse::lines(&last), [red], "{run}");
+        assert_eq!(texts("j", "where=status%3E=500"), ["{\"status\":\x1b[33m500\x1b[0m}"], "{run}");
+        daemon.terminate();
+        dir = Some(daemon.ended_by(Deadline::new()).1);
+    }
+}
+
+#[test]
+fn either_part_of_the_origin_of_an_unwrapped_line_selects_it() {
+    let dir = TestDir::new();
+    for name in ["a", "b"] {
+        let line = |stream: &str| format!("2026-11-28T16:00:00.5Z {stream} F {name} {stream}\n");
+        dir.write(&format!("{name}.log"), line("stdout") + &line("stderr"));
+    }
+    let path = |name: &str| dir.path(name).display().to_string();
+    let (a, b) = (path("a.log"), path("b.log"));
+    let daemon = dir.start("streams: { pods: { file: [a.log, b.log], from: start, format: cri } }");
+    daemon.follow("pods").query("tail=all").until("four lines", {
+        let mut count = 0;
+        move |message| {
+            count += usize::from(message.is_line());
+            count == 4
+        }
+    });
+    for (query, expected) in [
+        ("origin=stdout".to_owned(), &["a stdout", "b stdout"][..]),
+        ("origin=stderr".to_owned(), &["a stderr", "b stderr"]),
+        (format!("origin={a}"), &["a stderr", "a stdout"]),
+        (format!("origin={b}:stdout"), &["b stdout"]),
+        (format!("origin={b}:stdout&origin={a}"), &["a stderr", "a stdout", "b stdout"]),
+        ("origin=other".to_owned(), &[]),
+    ] {
+        let lines = all(&daemon, "pods", &query);
+        let mut texts: Vec<_> = lines.iter().map(|line| line.json()["text"].as_str().unwrap().to_owned()).collect();
+        texts.sort_unstable();
+        assert_eq!(texts, expected, "{query}");
+    }
 }
 
 #[test]

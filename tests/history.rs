@@ -96,7 +96,11 @@ fn a_state_directory_can_be_inspected() {
     let seen = daemon.follow("app").query("tail=all").take(2);
     let told = String::from_utf8(daemon.execute(&["history", "state"]).out).unwrap();
     assert!(told.starts_with(&format!("app: {}", seen[0].id.split('-').next().unwrap())), "{told}");
-    assert!(told.contains("in use, or not closed cleanly") && told.contains("  checkpoint: "), "{told}");
+    let read = format!("  read: {} up to byte 8, at 20", daemon.path("app.log").display());
+    assert!(
+        told.contains("in 1 file; the daemon that writes it runs, or was killed") && told.contains(&read),
+        "{told}"
+    );
     let events = String::from_utf8(daemon.execute(&["history", "state", "app"]).out).unwrap();
     let lines: Vec<_> = events.lines().filter(|line| line.contains("\"text\"")).collect();
     assert_eq!(lines.len(), 2, "{events}");

@@ -47,6 +47,62 @@ fn the_completions_match_the_command_line() {
     compare("packaging/completions", &made);
 }
 
+/// An image cannot be built here, so each of its parts is tried.
+#[test]
+fn the_image_has_what_the_program_needs() {
+    let text = read(&sources("packaging/container/Containerfile"));
+    let joined = text.replace("\\\n", " ");
+    let mut bases = Vec::new();
+    let mut built = String::new();
+    let (mut stage, mut entry, mut arguments) = (0, Vec::new(), Vec::new());
+    for line in joined.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (word, rest) = line.split_once(' ').unwrap();
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        match word {
+            "FROM" => {
+                stage += 1;
+                bases.push(words[0]);
+            }
+            "COPY" if words[0] == "--from=build" => {
+                let is_there = words[1] == format!("/source/{built}") || words[1].starts_with("/etc/ssl/certs/");
+                assert!(stage == 2 && is_there, "{line}");
+            }
+            "COPY" => {
+                for source in &words[..words.len() - 1] {
+                    assert!(sources(source).exists(), "{line}");
+                }
+            }
+            "RUN" if stage == 1 => {
+                assert_eq!(rest, "cargo build --release --locked --bin rtlogd");
+                built = "target/release/rtlogd".to_owned();
+            }
+            "ENTRYPOINT" => entry = serde_json::from_str::<Vec<String>>(rest).unwrap(),
+            "CMD" => arguments = serde_json::from_str::<Vec<String>>(rest).unwrap(),
+            "RUN" | "USER" | "WORKDIR" | "VOLUME" | "EXPOSE" | "STOPSIGNAL" => {}
+            _ => panic!("an instruction that this test does not know: {line}"),
+        }
+    }
+    assert_eq!((stage, entry), (2, vec!["/usr/bin/rtlogd".to_owned()]));
+    // Both stages are of one release of Debian, so that the C library of the second is the one the program was linked with.
+    let release = |base: &str| ["bookworm", "trixie"].into_iter().find(|name| base.contains(name)).unwrap().to_owned();
+    assert_eq!(release(bases[0]), release(bases[1]), "{bases:?}");
+    // The smallest image of Debian has these libraries (libc6, libgcc-s1), and no others that a program could need.
+    let linked = Command::new("ldd").arg(env!("CARGO_BIN_EXE_rtlogd")).output().unwrap();
+    for line in String::from_utf8_lossy(&linked.stdout).lines() {
+        let library = line.split_whitespace().next().unwrap();
+        let name = library.rsplit('/').next().unwrap();
+        let known = ["linux-vdso", "libc.", "libm.", "libgcc_s.", "ld-linux", "libpthread.", "libdl.", "librt."];
+        assert!(known.iter().any(|known| name.starts_with(known)), "the image has no {library}");
+    }
+    // The command line and the configuration are accepted.
+    let parsed = rtlogd::cli::command().try_get_matches_from([vec!["rtlogd".to_owned()], arguments.clone()].concat());
+    parsed.unwrap();
+    assert_eq!(arguments[2], "/etc/rtlogd/rtlogd.yaml");
+    let config = sources("packaging/container/rtlogd.yaml");
+    let checked = Command::new(env!("CARGO_BIN_EXE_rtlogd")).arg("check").arg(&config).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
 #[test]
 fn the_units_have_no_mistakes() {
     let directory = tempfile::tempdir().unwrap();

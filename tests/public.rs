@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::harness::http::Response;
+use crate::harness::sse::Reader;
 use crate::harness::ws::{Channel, Talk};
 use crate::harness::{Daemon, TestDir};
 
@@ -40,7 +41,12 @@ fn everybody_may_read_a_public_stream_and_do_nothing_else() {
         ("POST", "/streams/build/input", 401),
         ("POST", "/streams/build/restart", 401),
         ("GET", "/streams", 401),
-        ("GET", "/streams?stream=open", 401),
+        ("GET", "/streams?stream=open&tail=all&follow=false", 200),
+        ("GET", "/streams?stream=open&stream=build&follow=false", 200),
+        ("GET", "/streams?stream=open&stream=other&follow=false", 401),
+        ("GET", "/streams?stream=nothing", 401),
+        ("GET", "/streams?tail=1", 401),
+        ("GET", "/search?grep=x", 404),
         ("GET", "/metrics", 401),
         ("GET", "/openapi.json", 401),
         // A stranger does not learn which other streams exist.
@@ -83,6 +89,23 @@ fn strangers_neither_start_a_command_nor_attach_to_its_terminal() {
 }
 
 #[test]
+fn a_stranger_steers_what_it_reads_of_a_public_stream_and_nothing_else() {
+    let daemon = Daemon::start(STREAMS);
+    let session = "0123456789abcdef";
+    let path = format!("/streams/open?tail=all&session={session}");
+    let mut reader = Reader::new(Response::get(daemon.address(), &path, &STRANGER));
+    let local = daemon.request(&path);
+    let mut local = local.open();
+    let mut channel = Channel::open_with(daemon.address(), "/control", &STRANGER);
+    let steered = channel.call("subscription.filter", &json!({ "session": session, "grep": "two" }));
+    // Only its own reader, although the other has the same session.
+    assert_eq!(steered["readers"], 1, "{steered}");
+    assert_eq!(daemon.unix().post("/streams/open", b"one\ntwo\n").status, 200);
+    assert_eq!(reader.take(1)[0].data, "two");
+    assert_eq!(local.take(1)[0].data, "one");
+}
+
+#[test]
 fn without_a_public_stream_strangers_are_asked_for_a_token_everywhere() {
     let daemon = Daemon::start("streams: { other: { push: true }, closed: { push: true, private: true } }");
     for path in ["/streams/other", "/streams/nothing", "/control", "/streams"] {
@@ -102,16 +125,31 @@ fn a_stream_is_public_only_as_long_as_it_says_so_and_is_not_private() {
     let reload = |keys: &str| {
         daemon.configure(&yaml(keys));
         assert_eq!(daemon.execute(&["reload", "--config", "rtlogd.yaml"]).status.code(), Some(0));
+        // The daemon waits for a service manager that reads nothing.
+        daemon.told();
     };
     assert_eq!(status(&daemon, "GET", "/streams/a/state"), 401);
     reload("public: true");
     assert_eq!(status(&daemon, "GET", "/streams/a/state"), 200);
     assert_eq!(daemon.state("a")["source"]["pid"], pid, "the process still runs: {}", daemon.state("a"));
-    let reader = Response::get(daemon.address(), "/streams/a", &STRANGER);
+    let reader = Response::get(daemon.address(), "/streams/a?data=json", &STRANGER);
+    let mut channel = Channel::open_with(daemon.address(), "/control", &STRANGER);
+    let subscription = channel.subscribe(&json!({ "stream": "a", "tail": "all" }));
+    let mut local = daemon.follow("a").query("tail=all").open();
+    local.until("the start", |message| message.is_state("running"));
     reload("public: false");
     assert_eq!(status(&daemon, "GET", "/streams/a/state"), 401);
-    // The reader's connection ends, and it has to show who it is.
-    reader.body.all();
+    // The reader's connection ends, and it has to show who it is. Neither the process nor readers of this machine notice.
+    let body = String::from_utf8(reader.body.all()).unwrap();
+    assert!(body.contains("is no longer public; reading it needs a token"), "{body}");
+    let ended = channel.until("subscription.ended");
+    assert_eq!((&ended["subscription"], ended["reason"].is_string()), (&subscription.into(), true), "{ended}");
+    assert_eq!(daemon.state("a")["source"]["pid"], pid, "the process still runs: {}", daemon.state("a"));
+    assert_eq!(daemon.state("a")["readers"], 1, "{}", daemon.state("a"));
+    reload("public: true");
+    reload("history: { memory: 64MiB }, description: Words, labels: { team: a }");
+    assert_eq!(daemon.state("a")["source"]["pid"], pid, "the process still runs: {}", daemon.state("a"));
+    assert_eq!(daemon.state("a")["description"], "Words");
     reload("private: true");
     assert_eq!(status(&daemon, "GET", "/streams/a/state"), 401);
     // What was private stays private until the configuration says otherwise.

@@ -1,7 +1,7 @@
 //! TLS from outside: who must speak it, what it offers, certificates that change, and other people's clients over it.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -217,12 +217,19 @@ fn the_commands_trust_a_certificate_that_the_user_names() {
     };
     assert!(list(&["--ca", "ca.pem"]).status.success());
     assert!(list(&["--ca", "tls.pem"]).status.success());
-    for (file, why) in [("no-such.pem", "cannot read certificates from no-such.pem"), ("app.log", "the file has none")]
-    {
-        let ended = list(&["--ca", file]);
-        assert!(!ended.status.success() && ended.err.contains(why), "{}", ended.err);
-    }
     assert!(list(&[]).err.contains("--ca FILE"));
+    daemon.write("broken.pem", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n");
+    for (file, why) in [
+        ("missing.pem", "cannot read the certificates of --ca \"missing.pem\""),
+        (".", "cannot read the certificates of --ca \".\""),
+        ("app.log", "begins with `-----BEGIN CERTIFICATE-----`"),
+        ("broken.pem", "has no certificates"),
+        ("tls.key", "it is a private key"),
+    ] {
+        let ended = list(&["--ca", file]);
+        assert!(ended.err.starts_with("rtlogd: ") && ended.err.contains(why), "{file}: {}", ended.err);
+        assert!(!ended.err.contains("is it running"), "{file}: {}", ended.err);
+    }
 
     // A certificate that signed itself, and may sign others, as `openssl req -x509` makes it.
     let own = |names: &[&str], file: &str| {
@@ -251,6 +258,29 @@ fn the_commands_trust_a_certificate_that_the_user_names() {
             let ended = list(&["--ca", trusted]);
             (ended.status.success() == why.is_empty() && ended.err.contains(why)).then_some(())
         });
+    }
+}
+
+#[test]
+fn the_commands_say_which_protocol_the_server_does_not_speak() {
+    // An alert, as servers of TLS send it to those who do not speak it (RFC 8446, section 6). rtlogd itself answers clients
+    // of this machine without TLS.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let secure = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            client.read(&mut [0; 1024]).unwrap_or_default();
+            client.write_all(&[21, 3, 3, 0, 2, 2, 70]).unwrap_or_default();
+        }
+    });
+    let plain = Daemon::start("streams: {}");
+    for (port, scheme, why) in [
+        (secure, "http", "if it uses TLS, begin its address with https://"),
+        (port(&plain), "https", "does not use TLS; begin its address with http://"),
+    ] {
+        let ended = plain.execute(&["ls", "--url", &format!("{scheme}://localhost:{port}")]);
+        assert!(ended.err.contains(&format!("localhost:{port}")) && ended.err.contains(why), "{scheme}: {}", ended.err);
+        assert_eq!(ended.status.code(), Some(1));
     }
 }
 

@@ -161,9 +161,9 @@ pub(super) enum CliCommand {
         raw: bool,
         /// The stream
         name: String,
-        /// The text to type or to append
+        /// The text to type or to append; several words are joined by spaces
         #[arg(required_unless_present = "eof")]
-        text: Option<String>,
+        text: Vec<String>,
     },
     /// Start a process
     Start(StreamArguments),

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::client::terminal;
 use crate::client::terminal::SafeText;
 use crate::event::{StreamName, one_line};
+use crate::source::describe_checkpoint;
 use crate::stream::{HistoryError, StreamInspection, inspect, read_events};
 use crate::wire::{Encoder, Encoding};
 
@@ -38,15 +39,16 @@ fn describe_stream(stream: &StreamInspection) -> String {
         Some((first, last)) => format!("{name}: {first} to {last}, newest {newest}"),
         None => format!("{name}: no events"),
     };
-    let end = if *closed { "closed cleanly" } else { "in use, or not closed cleanly" };
+    let end = if *closed { "" } else { "; the daemon that writes it runs, or was killed" };
     let mut line = |line: &str| writeln!(text, "{}", one_line(line)).unwrap_or_default();
     line("");
-    line(&format!("  files: {files} with {bytes} bytes, {end}"));
+    let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+    line(&format!("  on disk: {bytes} bytes in {files}{end}"));
     if *private {
         line("  private: reading it needs a token");
     }
     for (key, value) in checkpoints {
-        line(&format!("  checkpoint: {key} {value}"));
+        line(&format!("  {}", describe_checkpoint(key, value)));
     }
     for damage in damage {
         line(&format!("  damaged: {damage}"));

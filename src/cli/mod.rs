@@ -116,8 +116,8 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             ClientCommand::Follow(FollowOptions { names, tail, since, grep, exclude, conditions, run, json }),
         ),
         CliCommand::Send { at, eof, raw, name, text } => {
-            let newline = if raw || text.is_none() { "" } else { "\n" };
-            run_client(at, ClientCommand::Send { name, text: text.unwrap_or_default() + newline, end_input: eof })
+            let newline = if raw || text.is_empty() { "" } else { "\n" };
+            run_client(at, ClientCommand::Send { name, text: text.join(" ") + newline, end_input: eof })
         }
         CliCommand::Push { at, origin, name, file } => run_client(at, ClientCommand::Push { name, file, origin }),
         CliCommand::Start(StreamArguments { daemon: at, name }) => run_client(at, ClientCommand::Start(name)),

@@ -107,21 +107,59 @@ impl RemoteDaemon {
                 exchange(stream, "localhost", request(method, "localhost", path, headers, body)?).await
             }
             Endpoint::Tcp { secure, authority, base } => {
+                let trust = secure.then(|| tls::Trust::load(self.ca.as_deref())).transpose()?;
                 let stream = connect(TcpStream::connect(authority)).await;
                 let stream = stream.map_err(|error| self.unreachable(error, false))?;
                 let path = format!("{base}{path}");
                 let request = request(method, authority, &path, headers, body)?;
-                if !secure {
-                    return exchange(stream, authority, request).await;
-                }
-                let stream = connect(tls::connect(stream, authority, self.ca.as_deref())).await;
-                let stream = stream.map_err(|error| match tls::explain(&error) {
-                    Some(why) => ClientError::Untrusted { server: self.to_string(), why },
-                    None => self.unreachable(error, false),
-                })?;
-                exchange(stream, authority, request).await
+                let answer = match trust {
+                    None => exchange(stream, authority, request).await,
+                    Some(trust) => {
+                        let stream = connect(trust.connect(stream, authority)).await;
+                        let stream = stream.map_err(|error| match tls::explain(&error) {
+                            Some(why) => ClientError::Untrusted { server: self.to_string(), why },
+                            None if tls::is_plain_answer(&error) => ClientError::PlainServer(authority.clone()),
+                            None => self.unreachable(error, false),
+                        })?;
+                        exchange(stream, authority, request).await
+                    }
+                };
+                answer.map_err(|error| match error {
+                    ClientError::Connection(error) if error.is_parse() => ClientError::NotHttp(authority.clone()),
+                    error => error,
+                })
             }
         }
+    }
+
+    /// The same daemon under another base path.
+    fn with_base_path(&self, base_path: &str) -> Option<Self> {
+        let Endpoint::Tcp { secure, authority, .. } = self.endpoint.clone() else { return None };
+        let endpoint = Endpoint::Tcp { secure, authority, base: base_path.trim_end_matches('/').to_owned() };
+        Some(Self { endpoint, ..self.clone() })
+    }
+
+    /// Adds the right address to a refusal whose reason is that the daemon's paths begin differently.
+    pub(super) async fn explain_base_path(&self, refused: ClientError) -> ClientError {
+        let ClientError::Refused { status: StatusCode::NOT_FOUND, detail, base_path } = refused else { return refused };
+        let has_base = matches!(&self.endpoint, Endpoint::Tcp { base, .. } if !base.is_empty());
+        let right = match &base_path {
+            Some(base_path) => self.with_base_path(base_path),
+            // The daemon has none. Below the wrong one there is nothing at all, not even its health.
+            None if has_base && !self.is_alive().await => self.with_base_path(""),
+            None => None,
+        };
+        match right {
+            Some(right) if right != *self && right.is_alive().await => {
+                ClientError::OtherBasePath { detail, address: right.to_string() }
+            }
+            _ => ClientError::Refused { status: StatusCode::NOT_FOUND, detail, base_path },
+        }
+    }
+
+    /// Returns whether a daemon answers below this address.
+    async fn is_alive(&self) -> bool {
+        Box::pin(self.send_request(Method::GET, "/health/live", &[], Bytes::new())).await.is_ok()
     }
 
     /// The error for a daemon that does not answer. `denied` says that its socket exists but may not be opened.
@@ -186,8 +224,16 @@ impl FromStr for RemoteDaemon {
             let path = path.strip_prefix("//").unwrap_or(path);
             return if path.starts_with('/') { Ok(Endpoint::Unix(path.into()).into()) } else { Err(bad()) };
         }
-        // `127.0.0.1:7070` is what people copy from a configuration.
-        let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        // A port, with or without a colon, is one of this machine.
+        let port = text.strip_prefix(':').unwrap_or(text);
+        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let url = match port.parse::<u16>() {
+            Ok(port) if port > 0 => format!("http://{}:{port}", std::net::Ipv4Addr::LOCALHOST),
+            _ if is_number => return Err(bad()),
+            // `127.0.0.1:7070` is what people copy from a configuration.
+            _ if !text.contains("://") => format!("http://{text}"),
+            _ => text.to_owned(),
+        };
         let uri: Uri = url.parse().map_err(|_| bad())?;
         let host = uri.host().filter(|host| !host.is_empty());
         let (Some(scheme), Some(host), None) = (uri.scheme_str(), host, uri.query()) else { return Err(bad()) };
@@ -196,7 +242,10 @@ impl FromStr for RemoteDaemon {
             "https" => (true, 443),
             _ => return Err(bad()),
         };
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(port));
+        // A number that is no port is not taken for the default one.
+        let names_port = uri.authority().is_some_and(|authority| authority.as_str().len() > host.len());
+        let port = uri.port_u16().or((!names_port).then_some(port)).ok_or_else(bad)?;
+        let authority = format!("{host}:{port}");
         Ok(Endpoint::Tcp { secure, authority, base: uri.path().trim_end_matches('/').to_owned() }.into())
     }
 }
@@ -251,6 +300,17 @@ async fn exchange(
     let status = head.status;
     let body = answer.read_all(64 << 10).await.unwrap_or_default();
     Err(refusal(status, &body))
+}
+
+/// The error with which the reader of a request's body ended; `None` if the body is not the reason.
+pub(super) fn body_error(error: &hyper::Error) -> Option<io::Error> {
+    let cause = std::error::Error::source(error).filter(|_| error.is_user())?;
+    let cause = cause.downcast_ref::<io::Error>()?;
+    Some(
+        cause
+            .raw_os_error()
+            .map_or_else(|| io::Error::new(cause.kind(), cause.to_string()), io::Error::from_raw_os_error),
+    )
 }
 
 /// The future that drives the exchange.
@@ -336,11 +396,15 @@ mod tests {
             ("[::1]:7070", tcp("[::1]:7070", "")),
             ("localhost:7070/logs", tcp("localhost:7070", "/logs")),
             ("ci.example.com", tcp("ci.example.com:80", "")),
+            ("18103", tcp("127.0.0.1:18103", "")),
+            (":7070", tcp("127.0.0.1:7070", "")),
         ];
         for (text, server) in table {
             assert_eq!(text.parse(), Ok(server), "{text}");
         }
-        for bad in ["", "unix:x", "http://", "http://a/?b", "ftp://a", "a b", ":7070"] {
+        for bad in
+            ["", "unix:x", "http://", "http://a/?b", "ftp://a", "a b", ":", "0", "99999", ":99999", "127.0.0.1:99999"]
+        {
             assert!(bad.parse::<RemoteDaemon>().is_err(), "{bad}");
         }
     }

@@ -1,6 +1,11 @@
 //! `rtlogd follow`: prints streams as they grow, reconnects when the connection breaks, and exits with the status of
 //! the process.
+//!
+//! Following ends when no stream can have more lines without a command: each is a process that has ended and is not
+//! started again, or is gone. Until then every stream is followed, also a process that has ended, since somebody may start
+//! it again. A single process that has ended is therefore the end at once.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io;
 use std::ops::ControlFlow;
@@ -14,7 +19,9 @@ use futures_util::future::try_join_all;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::select;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::client::terminal;
 use crate::client::terminal::SafeText;
@@ -54,13 +61,14 @@ pub(crate) struct FollowOptions {
     pub(crate) json: bool,
 }
 
-/// Follows all streams until each has ended. The exit code is that of the first stream, in the given order, that
-/// failed.
+/// Follows all streams until each has ended, or until nobody reads the output. The exit code is that of the first stream,
+/// in the given order, that failed.
 pub(super) async fn follow(server: &RemoteDaemon, wanted: FollowOptions) -> Result<ExitCode, ClientError> {
     let several = wanted.names.len() > 1;
     let longest = wanted.names.iter().map(String::len).max().unwrap_or(0);
     let terminal = terminal::is_terminal();
-    let followers = (1u8..).zip(&wanted.names).map(|(number, name)| {
+    let ends = StreamEnds::of(wanted.names.len());
+    let followers = (1u8..).zip(wanted.names.iter().enumerate()).map(|(number, (index, name))| {
         let prefix = several.then(|| SafeText::prefix(name, longest, terminal.then_some(number)));
         let lines = terminal::LineSanitizer::new(terminal);
         let query = wanted.query();
@@ -72,14 +80,53 @@ pub(super) async fn follow(server: &RemoteDaemon, wanted: FollowOptions) -> Resu
             prefix,
             sanitizer: lines,
             line_open: false,
+            one_run: wanted.run.is_some(),
             until: FollowUntil::Never,
+            last_end: None,
+            ends: &ends,
+            index,
             known: None,
             state: String::new(),
         }
         .run()
     });
-    let codes = try_join_all(followers).await?;
-    Ok(ExitCode::from(codes.into_iter().find(|code| *code != 0).unwrap_or(0)))
+    select! {
+        // What is already there is printed first.
+        biased;
+        followed = try_join_all(followers) => drop(followed?),
+        () = ends.all.cancelled() => {}
+        () = terminal::reader_gone() => return Ok(ExitCode::SUCCESS),
+    }
+    Ok(ExitCode::from(ends.exit_code()))
+}
+
+/// The exit codes of the followed streams.
+#[derive(Debug)]
+struct StreamEnds {
+    /// The exit code of each stream that has ended; `None` for those that have not, or that were started again.
+    codes: RefCell<Vec<Option<u8>>>,
+    /// Cancelled once all streams have ended.
+    all: CancellationToken,
+}
+
+impl StreamEnds {
+    /// The ends of this many streams, none of which has ended.
+    fn of(streams: usize) -> Self {
+        Self { codes: RefCell::new(vec![None; streams]), all: CancellationToken::new() }
+    }
+
+    /// Records that a stream has ended, or continues.
+    fn set(&self, stream: usize, code: Option<u8>) {
+        let mut codes = self.codes.borrow_mut();
+        codes[stream] = code;
+        if codes.iter().all(Option::is_some) {
+            self.all.cancel();
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        self.codes.borrow().iter().flatten().copied().find(|code| *code != 0).unwrap_or(0)
+    }
 }
 
 impl FollowOptions {
@@ -117,7 +164,14 @@ struct StreamFollower<'a> {
     sanitizer: terminal::LineSanitizer,
     /// True if the last printed line is incomplete.
     line_open: bool,
+    /// A single run was asked for, whose end is the end of the stream.
+    one_run: bool,
     until: FollowUntil,
+    /// The end of a run that counts, after which the process may be started again.
+    last_end: Option<RemoteRunEnd>,
+    /// The ends of all followed streams, of which this is the one at `index`.
+    ends: &'a StreamEnds,
+    index: usize,
     /// The last event that existed at the start. States up to there have passed, and are not printed.
     known: Option<Position>,
     /// The state that was printed last; empty at first.
@@ -141,6 +195,14 @@ struct StateEvent {
     source: RemoteSource,
 }
 
+/// An event that decides whether the stream has ended.
+enum StreamTurn {
+    /// This run has ended, and the process is not started again.
+    Ended(RemoteRunEnd),
+    /// The process runs again.
+    Continues,
+}
+
 /// The reason why a connection has ended.
 enum Disconnect {
     /// The connection ended regularly, after the daemon had announced that it stops.
@@ -152,36 +214,61 @@ enum Disconnect {
 }
 
 impl StreamFollower<'_> {
-    /// Follows the stream to its end, and returns the exit code.
-    async fn run(mut self) -> Result<u8, ClientError> {
+    /// Follows the stream until it can have no more lines at all. The ends of its runs are recorded meanwhile.
+    async fn run(mut self) -> Result<(), ClientError> {
+        let mut decoder = SseDecoder::default();
         if let Some(ended) = self.check_state().await? {
             // The last run had ended before the start, so the existing lines and its exit status are printed.
-            self.query += "&follow=false";
-            let mut decoder = SseDecoder::default();
-            self.until = FollowUntil::Never;
-            loop {
-                match self.connection(&mut decoder, &mut Instant::now()).await? {
-                    ControlFlow::Continue(Disconnect::Failed(error)) => return Err(error),
-                    ControlFlow::Continue(Disconnect::Ended) if !decoder.last_id.ends_with(COMPLETED_MARK) => {
-                        // The connection had reached its age limit before all events were sent.
-                        decoder.reconnect();
-                        sleep(decoder.retry.map_or(DEFAULT_RECONNECT_DELAY, Duration::from_millis)).await;
-                    }
-                    // If there is a last id, all events were received; otherwise the stream is gone.
-                    ControlFlow::Continue(Disconnect::NothingLeft) if decoder.last_id.is_empty() => {
-                        return Ok(self.report_gone(STREAM_GONE));
-                    }
-                    ControlFlow::Continue(Disconnect::Ended | Disconnect::Stopping | Disconnect::NothingLeft) => {
-                        return Ok(self.exit_code_of(&ended));
-                    }
-                    ControlFlow::Break(code) => return Ok(code),
-                }
+            if let ControlFlow::Break(code) = self.existing(&mut decoder, &ended).await? {
+                self.ends.set(self.index, Some(code));
+                return Ok(());
             }
         }
-        let mut decoder = SseDecoder::default();
+        let code = self.live(&mut decoder).await?;
+        self.ends.set(self.index, Some(code));
+        Ok(())
+    }
+
+    /// Prints the existing lines of a process whose last run has ended. Breaks with the exit code if the stream is gone.
+    async fn existing(
+        &mut self,
+        decoder: &mut SseDecoder,
+        ended: &RemoteRunEnd,
+    ) -> Result<ControlFlow<u8>, ClientError> {
+        let query = self.query.clone();
+        self.query += "&follow=false";
+        loop {
+            match self.connection(decoder, &mut Instant::now()).await? {
+                ControlFlow::Continue(Disconnect::Failed(error)) => return Err(error),
+                ControlFlow::Continue(Disconnect::Ended) if !decoder.last_id.ends_with(COMPLETED_MARK) => {
+                    // The connection had reached its age limit before all events were sent.
+                    decoder.reconnect();
+                    sleep(decoder.retry.map_or(DEFAULT_RECONNECT_DELAY, Duration::from_millis)).await;
+                }
+                // If there is a last id, all events were received; otherwise the stream is gone.
+                ControlFlow::Continue(Disconnect::NothingLeft) if decoder.last_id.is_empty() => {
+                    return Ok(ControlFlow::Break(self.report_gone(STREAM_GONE)));
+                }
+                ControlFlow::Continue(Disconnect::Ended | Disconnect::Stopping | Disconnect::NothingLeft) => break,
+                ControlFlow::Break(code) => return Ok(ControlFlow::Break(code)),
+            }
+        }
+        self.query = query;
+        decoder.last_id.truncate(decoder.last_id.trim_end_matches(COMPLETED_MARK).len());
+        decoder.reconnect();
+        let code = self.exit_code_of(ended);
+        if self.one_run {
+            return Ok(ControlFlow::Break(code));
+        }
+        self.ends.set(self.index, Some(code));
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Prints the lines as they come, until the stream can have no more. Returns the exit code.
+    async fn live(&mut self, decoder: &mut SseDecoder) -> Result<u8, ClientError> {
         let mut heard = Instant::now();
         loop {
-            let cut = match self.connection(&mut decoder, &mut heard).await? {
+            let cut = match self.connection(decoder, &mut heard).await? {
                 ControlFlow::Break(code) => return Ok(code),
                 ControlFlow::Continue(cut) => cut,
             };
@@ -231,10 +318,15 @@ impl StreamFollower<'_> {
         self.until = FollowUntil::RunEnd(0);
         let Some(source) = stream.source else { return Ok(None) };
         self.until = FollowUntil::RunEnd(source.run.or(source.last.as_ref().map(|last| last.run + 1)).unwrap_or(0));
-        Ok(source.last.filter(|_| source.state == "stopped"))
+        if source.state == "stopped" {
+            return Ok(source.last);
+        }
+        // If the process is not started again after all, the status is that of the run that ended last.
+        self.last_end = source.last.filter(|_| source.run.is_none());
+        Ok(None)
     }
 
-    /// Reads one connection, from the current position on. Breaks with the exit code.
+    /// Reads one connection, from the current position on. Breaks with the exit code if nothing can follow.
     async fn connection(
         &mut self,
         decoder: &mut SseDecoder,
@@ -269,27 +361,32 @@ impl StreamFollower<'_> {
             let mut messages = Vec::new();
             decoder.push(&bytes, |message| messages.push(message)).map_err(ClientError::UnexpectedResponse)?;
             let mut out = SafeText::default();
-            let mut code = None;
+            let mut turn = None;
             for message in messages {
-                if let Some(over) = self.message(&message, &mut stopping, &mut out)? {
-                    code = Some(over);
+                turn = self.message(&message, &mut stopping, &mut out)?.or(turn);
+                if self.one_run && matches!(turn, Some(StreamTurn::Ended(_))) {
                     break;
                 }
             }
             terminal::print(&out).map_err(ClientError::Output)?;
-            if let Some(code) = code {
-                return Ok(ControlFlow::Break(self.report_end(&code).await));
+            match turn {
+                None => {}
+                Some(StreamTurn::Continues) => self.ends.set(self.index, None),
+                Some(StreamTurn::Ended(end)) => match self.report_end(&end).await {
+                    ControlFlow::Continue(code) if !self.one_run => self.ends.set(self.index, Some(code)),
+                    ControlFlow::Continue(code) | ControlFlow::Break(code) => return Ok(ControlFlow::Break(code)),
+                },
             }
         }
     }
 
-    /// Prints one message. Returns the end of the run if following is complete.
+    /// Prints one message. Returns whether the stream has ended, or continues, if the message says so.
     fn message(
         &mut self,
         message: &ParsedSseMessage,
         stopping: &mut bool,
         out: &mut SafeText,
-    ) -> Result<Option<RemoteRunEnd>, ClientError> {
+    ) -> Result<Option<StreamTurn>, ClientError> {
         if self.json && message.event != "open" && message.event != "progress" {
             self.json(message, out)?;
         }
@@ -315,14 +412,30 @@ impl StreamFollower<'_> {
             "state" => {
                 let StateEvent { id, source } = parse(message.data.as_bytes())?;
                 *stopping = source.state == "stopping";
-                if !*stopping && self.is_new(id.as_deref()) {
+                if *stopping || !self.is_new(id.as_deref()) {
+                    return Ok(None);
+                }
+                // The exit status says how a run ended.
+                if source.state != "stopped" || self.last_end.is_none() {
                     self.report_state(&source);
                 }
+                return Ok(match source.state.as_str() {
+                    "stopped" => self.last_end.take().map(StreamTurn::Ended),
+                    "running" => {
+                        self.last_end = None;
+                        Some(StreamTurn::Continues)
+                    }
+                    _ => None,
+                });
             }
             "end" => {
                 let ended: RemoteRunEnd = parse(message.data.as_bytes())?;
                 if matches!(self.until, FollowUntil::RunEnd(run) if ended.run >= run) {
-                    return Ok(Some(ended));
+                    // Nobody knows whether a process that the daemon took with it would have been started again.
+                    if self.one_run || matches!(ended.cause.as_str(), "daemon-stopped" | "daemon-killed") {
+                        return Ok(Some(StreamTurn::Ended(ended)));
+                    }
+                    self.last_end = Some(ended);
                 }
             }
             _ => {}
@@ -384,14 +497,18 @@ impl StreamFollower<'_> {
         matches!(timeout(SILENCE_TIMEOUT, response).await, Ok(Ok(answer)) if answer.status == StatusCode::OK)
     }
 
-    async fn report_end(&self, ended: &RemoteRunEnd) -> u8 {
+    /// Reports the end of a run that the process does not survive. Returns the exit code; breaks with it if the daemon is
+    /// gone as well.
+    async fn report_end(&self, ended: &RemoteRunEnd) -> ControlFlow<u8, u8> {
         match ended.cause.as_str() {
             "daemon-stopped" if self.is_daemon_ready().await => {
-                self.report_gone("the process was stopped, since its configuration changed")
+                ControlFlow::Continue(self.report_gone("the process was stopped, since its configuration changed"))
             }
-            "daemon-stopped" => self.report_gone("the daemon was stopped, and the process with it"),
-            "daemon-killed" => self.report_gone("the daemon was killed, and nobody knows how the process ended"),
-            _ => self.exit_code_of(ended),
+            "daemon-stopped" => ControlFlow::Break(self.report_gone("the daemon was stopped, and the process with it")),
+            "daemon-killed" => {
+                ControlFlow::Continue(self.report_gone("the daemon was killed, and nobody knows how the process ended"))
+            }
+            _ => ControlFlow::Continue(self.exit_code_of(ended)),
         }
     }
 

@@ -47,12 +47,25 @@ pub(crate) enum ClientError {
         signed it, with --ca FILE)"
     )]
     Untrusted { server: String, why: String },
+    #[error(transparent)]
+    Trust(#[from] tls::TrustError),
+    #[error("{0} does not use TLS; begin its address with http:// instead of https://")]
+    PlainServer(String),
+    #[error("{0} does not answer in HTTP; if it uses TLS, begin its address with https://")]
+    NotHttp(String),
+    #[error("{detail}; the address of this daemon is {address}")]
+    OtherBasePath { detail: String, address: String },
     #[error("cannot read {0}")]
     Input(String, #[source] io::Error),
     #[error("the connection to rtlogd broke")]
     Connection(#[source] hyper::Error),
     #[error("{detail}")]
-    Refused { status: StatusCode, detail: String },
+    Refused {
+        status: StatusCode,
+        detail: String,
+        /// What all paths of the daemon begin with, if the path of the request does not.
+        base_path: Option<String>,
+    },
     #[error("rtlogd's answer cannot be understood: {0}")]
     UnexpectedResponse(String),
     #[error("cannot write to standard output")]
@@ -94,10 +107,11 @@ pub(crate) fn run(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode
     let done = runtime.block_on(async {
         let done = execute(server, task).await;
         match done {
-            Err(ClientError::Refused { status: StatusCode::NOT_FOUND, detail }) => {
+            Err(ClientError::Refused { status: StatusCode::NOT_FOUND, detail, base_path }) => {
                 let meant = suggest(server, &names).await;
                 let detail = detail + &meant.map_or_else(String::new, |meant| format!(" (did you mean {meant:?}?)"));
-                Err(ClientError::Refused { status: StatusCode::NOT_FOUND, detail })
+                let refused = ClientError::Refused { status: StatusCode::NOT_FOUND, detail, base_path };
+                Err(server.explain_base_path(refused).await)
             }
             done => done,
         }
@@ -142,16 +156,7 @@ async fn execute(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode,
                 done => done,
             }
         }
-        ClientCommand::Push { name, file, origin } => {
-            let body: Box<dyn AsyncRead + Send + Sync + Unpin> = match file.filter(|path| path.as_os_str() != "-") {
-                None => Box::new(tokio::io::stdin()),
-                Some(path) => {
-                    let failed = |error| ClientError::Input(path.display().to_string(), error);
-                    Box::new(tokio::fs::File::open(&path).await.map_err(failed)?)
-                }
-            };
-            push(server, &name, origin, OutgoingBody::Reader(body)).await
-        }
+        ClientCommand::Push { name, file, origin } => push_file(server, &name, file, origin).await,
         ClientCommand::Start(name) => post(&name, "start", String::new()).await,
         ClientCommand::Stop(name) => post(&name, "stop", String::new()).await,
         ClientCommand::Restart(name) => post(&name, "restart", String::new()).await,
@@ -159,6 +164,33 @@ async fn execute(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode,
             post(&name, &format!("signal?signal={}", connect::percent_encode(&signal)), String::new()).await
         }
     }
+}
+
+/// Appends the lines of a file, or of the standard input, to a push stream.
+async fn push_file(
+    server: &RemoteDaemon,
+    name: &str,
+    file: Option<PathBuf>,
+    origin: Option<String>,
+) -> Result<ExitCode, ClientError> {
+    let file = file.filter(|path| path.as_os_str() != "-");
+    let source = file.as_ref().map_or_else(|| "the standard input".to_owned(), |path| path.display().to_string());
+    let body: Box<dyn AsyncRead + Send + Sync + Unpin> = match &file {
+        None => Box::new(tokio::io::stdin()),
+        Some(path) => {
+            let opened = tokio::fs::File::open(path).await;
+            Box::new(opened.map_err(|error| ClientError::Input(source.clone(), error))?)
+        }
+    };
+    let pushed = push(server, name, origin, OutgoingBody::Reader(body)).await;
+    // A file that can be opened may still not be readable, such as a directory.
+    pushed.map_err(|error| match error {
+        ClientError::Connection(error) => match connect::body_error(&error) {
+            Some(cause) => ClientError::Input(source, cause),
+            None => ClientError::Connection(error),
+        },
+        error => error,
+    })
 }
 
 /// Appends lines to a push stream, as the body is read.
@@ -286,8 +318,11 @@ fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     #[derive(Deserialize)]
     struct ProblemDetail {
         detail: String,
+        base_path: Option<String>,
     }
-    let problem = serde_json::from_slice::<ProblemDetail>(body);
-    let detail = problem.map_or_else(|_| format!("rtlogd refused: {status}"), |problem| problem.detail);
-    ClientError::Refused { status, detail }
+    let (detail, base_path) = match serde_json::from_slice::<ProblemDetail>(body) {
+        Ok(problem) => (problem.detail, problem.base_path),
+        Err(_) => (format!("not rtlogd, but another server, such as a proxy in front of it, answered: {status}"), None),
+    };
+    ClientError::Refused { status, detail, base_path }
 }

@@ -11,7 +11,11 @@
 //!
 //! The lines of a stream are written to pipes and files unchanged. rtlogd's own messages are always escaped.
 
+use std::future::pending;
 use std::io::{self, IsTerminal, Write};
+
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 
 use crate::event::{is_unsafe, one_line};
 
@@ -95,6 +99,18 @@ impl SafeText {
 pub(crate) fn print(text: &SafeText) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(&text.0).and_then(|()| out.flush())
+}
+
+/// Waits until nobody can read standard output any more, as in `rtlogd follow x | head -1` after the first line. A file
+/// has no reader that could leave, and this waits for ever. May be dropped at any time.
+pub(crate) async fn reader_gone() {
+    // A write would notice as well, but the next line may come much later. The system reports this whatever the mode of
+    // the pipe is.
+    let output = rustix::stdio::stdout().try_clone_to_owned().and_then(pipe::Sender::from_owned_fd_unchecked);
+    match output {
+        Ok(output) if output.ready(Interest::ERROR).await.is_ok() => {}
+        _ => pending().await,
+    }
 }
 
 /// Prints to standard error. Errors are ignored, since there is nowhere left to report them.

@@ -2,7 +2,7 @@
 //! and with the certificates of `--ca`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -15,36 +15,70 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Performs the TLS handshake with the server of this name and port, whose certificate may also be one of the file `ca`,
-/// or signed by one of them.
-pub(super) async fn connect(stream: TcpStream, authority: &str, ca: Option<&Path>) -> io::Result<TlsStream<TcpStream>> {
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let name = ServerName::try_from(bare.to_owned()).map_err(io::Error::other)?;
-    let pinned = ca.map_or_else(|| Ok(Vec::new()), read_certificates)?;
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots.add_parsable_certificates(pinned.iter().cloned());
-    if roots.is_empty() {
-        return Err(io::Error::other(
-            "this system trusts no certificates (install ca-certificates, or name a file with --ca or SSL_CERT_FILE)",
-        ));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-    let verifier = Arc::new(PinningVerifier { chain: chain.map_err(io::Error::other)?, pinned });
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(io::Error::other)?.dangerous().with_custom_certificate_verifier(verifier);
-    TlsConnector::from(Arc::new(config.with_no_client_auth())).connect(name, stream).await
+/// The reason why no certificate can be verified. No server was asked yet.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrustError {
+    #[error("cannot read the certificates of --ca {0:?}")]
+    Unreadable(PathBuf, #[source] io::Error),
+    #[error("the file of --ca {path:?} has no certificates: {why}")]
+    NoCertificate { path: PathBuf, why: String },
+    #[error("this system trusts no certificates (install ca-certificates, or name a file with --ca or SSL_CERT_FILE)")]
+    NoRoots,
+    #[error("TLS cannot be used")]
+    Setup(#[source] rustls::Error),
 }
 
-fn read_certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let failed = |why: &dyn std::fmt::Display| {
-        io::Error::other(format!("cannot read certificates from {}: {why}", path.display()))
-    };
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let read = read.map_err(|error| failed(&error))?;
-    if read.is_empty() { Err(failed(&"the file has none")) } else { Ok(read) }
+/// The certificates that are trusted, ready for a handshake.
+pub(super) struct Trust(Arc<ClientConfig>);
+
+impl Trust {
+    /// Trusts the certificates of the system, those of the file `ca`, and those that they signed. Blocks.
+    pub(super) fn load(ca: Option<&Path>) -> Result<Self, TrustError> {
+        let pinned = ca.map_or_else(|| Ok(Vec::new()), read_certificates)?;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots.add_parsable_certificates(pinned.iter().cloned());
+        if roots.is_empty() {
+            return Err(TrustError::NoRoots);
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+        let chain = chain.map_err(|error| TrustError::Setup(rustls::Error::General(error.to_string())))?;
+        let verifier = Arc::new(PinningVerifier { chain, pinned });
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.map_err(TrustError::Setup)?.dangerous().with_custom_certificate_verifier(verifier);
+        Ok(Self(Arc::new(config.with_no_client_auth())))
+    }
+
+    /// Performs the TLS handshake with the server of this name and port.
+    pub(super) async fn connect(self, stream: TcpStream, authority: &str) -> io::Result<TlsStream<TcpStream>> {
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let name = ServerName::try_from(bare.to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(self.0).connect(name, stream).await
+    }
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let unreadable = |error| TrustError::Unreadable(path.to_owned(), error);
+    let none = |why: String| TrustError::NoCertificate { path: path.to_owned(), why };
+    let text = std::fs::read(path).map_err(unreadable)?;
+    let read = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let read = read.map_err(|error| none(error.to_string()))?;
+    if !read.is_empty() {
+        return Ok(read);
+    }
+    Err(none(if memchr::memmem::find(&text, b"PRIVATE KEY-----").is_some() {
+        "it is a private key; name the file of the certificate".to_owned()
+    } else {
+        "a certificate in it begins with `-----BEGIN CERTIFICATE-----` (PEM)".to_owned()
+    }))
+}
+
+/// Returns whether the handshake failed because the server's answer was not TLS.
+pub(super) fn is_plain_answer(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(error, Some(rustls::Error::InvalidMessage(_)))
 }
 
 /// Sentences for the reasons why a server's certificate is not trusted; `None` for other errors.

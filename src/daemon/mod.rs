@@ -261,8 +261,7 @@ impl Daemon {
     pub(crate) fn open_stream(&self, spec: &Stream) -> Result<(Appender, Checkpoints), HistoryError> {
         let (name, memory) = (spec.name.clone(), spec.history.memory);
         let (appender, log, checkpoints) = if let Some(history) = &self.history {
-            let keep = Retention { bytes: spec.history.disk, age: spec.history.age };
-            let kept = history.stream(&name, keep)?;
+            let kept = history.stream(&name, retention(spec))?;
             stream::open_with_history(name, kept, memory, &self.budget)
         } else {
             let now = Time::from(SystemTime::now());
@@ -284,8 +283,21 @@ impl Daemon {
         let log = log.with_format(structured_format(spec.format));
         self.decide_private(spec, &appender, &log);
         let (description, labels) = (spec.description.clone(), spec.labels.clone());
-        self.catalog.insert(CatalogEntry { log, kind, takes_input, is_public: spec.public, description, labels });
+        let public_access = spec.public.then(|| log.public_access());
+        self.catalog.insert(CatalogEntry { log, kind, takes_input, public_access, description, labels });
         Ok((appender, checkpoints))
+    }
+
+    /// Applies the keys that can change while the source runs.
+    pub(crate) fn update_stream(&self, spec: &Stream) {
+        let Some(entry) = self.catalog.get(&spec.name) else { return };
+        self.catalog.describe(&spec.name, spec.description.clone(), spec.labels.clone());
+        // First, so that nobody reads by `public` what is private now.
+        if spec.private == Some(true) {
+            entry.log.private().set();
+        }
+        self.catalog.set_public(&spec.name, spec.public);
+        entry.log.set_bounds(spec.history.memory, retention(spec));
     }
 
     /// Makes the stream private if its configuration says so, or else if it reads something that not everybody may
@@ -420,6 +432,12 @@ impl Daemon {
         }
     }
 }
+
+/// The bounds on what is kept of the stream on disk.
+fn retention(spec: &Stream) -> Retention {
+    Retention { bytes: spec.history.disk, age: spec.history.age }
+}
+
 /// The form in which lines of this format are structured. Unwrapped lines are text.
 fn structured_format(format: LineFormat) -> Option<StructuredFormat> {
     match format {

@@ -2,7 +2,8 @@
 //! configuration.
 //!
 //! Each source is kept with the specification that it was started with. A source whose specification did not change is
-//! left alone, and neither a change of its description or labels nor a new `public` restarts it.
+//! left alone. What only concerns the readers of a stream, or how much of it is kept, is changed while the source runs; see
+//! [`needs_new_source`].
 
 use std::collections::BTreeMap;
 
@@ -33,8 +34,8 @@ pub(crate) struct ReconcilePlan {
     pub(crate) restart: Vec<Stream>,
     /// Sources to start.
     pub(crate) add: Vec<Stream>,
-    /// Sources of which only the description or the labels changed; they keep running.
-    pub(crate) relabel: Vec<Stream>,
+    /// Sources that keep running, since only their streams change.
+    pub(crate) keep_running: Vec<Stream>,
     /// The number of sources without a change.
     pub(crate) unchanged: usize,
 }
@@ -47,7 +48,7 @@ impl ReconcilePlan {
 
     /// A summary for people.
     pub(crate) fn summary(&self) -> String {
-        let changed = self.restart.len() + self.relabel.len();
+        let changed = self.restart.len() + self.keep_running.len();
         let counts = [(self.add.len(), "added"), (changed, "changed"), (self.remove.len(), "removed")];
         let mut parts: Vec<_> =
             counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
@@ -70,8 +71,8 @@ impl RunningSources {
             match self.0.get(&spec.name).map(|running| &running.spec) {
                 None => plan.add.push(spec),
                 Some(before) if *before == spec => plan.unchanged += 1,
-                Some(before) if can_keep_running(before, &spec) => plan.relabel.push(spec),
-                Some(_) => plan.restart.push(spec),
+                Some(before) if needs_new_source(before, &spec) => plan.restart.push(spec),
+                Some(_) => plan.keep_running.push(spec),
             }
         }
         plan
@@ -90,28 +91,62 @@ impl RunningSources {
         }
     }
 
-    /// Remembers the new description of a source.
-    pub(crate) fn relabel(&mut self, spec: Stream) {
+    /// Remembers the new specification of a source that keeps running.
+    pub(crate) fn update(&mut self, spec: Stream) {
         if let Some(running) = self.0.get_mut(&spec.name) {
             running.spec = spec;
         }
     }
 }
 
-/// Returns whether a source can keep running: its specifications differ only in description and labels, or in that
-/// everybody may read the stream from now on. If only some may from now on, the stream has to end, so that its readers
-/// have to identify themselves.
-fn can_keep_running(before: &Stream, after: &Stream) -> bool {
-    let mut same = after.clone();
-    same.description.clone_from(&before.description);
-    same.labels.clone_from(&before.labels);
-    same.public = same.public && before.public;
-    same == *before
+/// Returns whether a change can be applied only by starting the source again, which ends the run of a command. Every key
+/// of a stream is in one of the lists, so that a new one is not forgotten.
+fn needs_new_source(before: &Stream, after: &Stream) -> bool {
+    let Stream {
+        // The streams are compared by name.
+        name: _,
+        // Applied while the source runs: who reads the stream, what readers are told about it, and how much is kept.
+        history: _,
+        public: _,
+        description: _,
+        labels: _,
+        private,
+        // The command, the files or the journal themselves.
+        source,
+        // The way from bytes to lines, which would change in the middle of a line.
+        max_line,
+        carriage_return,
+        format,
+        encoding,
+        multiline,
+        progress,
+        redact,
+    } = before;
+    let privacy = match (private, after.private) {
+        (before, after) if *before == after => false,
+        // A stream may become private at any time, and what was private stays so if nothing is written.
+        (_, Some(true)) | (None | Some(true), None) => false,
+        (_, Some(false)) | (Some(false), None) => true,
+    };
+    privacy
+        || *source != after.source
+        || *max_line != after.max_line
+        || *carriage_return != after.carriage_return
+        || *format != after.format
+        || *encoding != after.encoding
+        || *multiline != after.multiline
+        || *progress != after.progress
+        || *redact != after.redact
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use regex::bytes::Regex;
+
     use super::*;
+    use crate::config::{CarriageReturn, ConfigRegex, LineFormat, MultilineConfig, ProgressDetection, SourceKind};
 
     fn spec(name: &str, argument: &str) -> Stream {
         Stream::for_command(name.parse().unwrap(), vec!["echo".into(), argument.into()])
@@ -138,12 +173,50 @@ mod tests {
             remove: vec!["gone".parse().unwrap()],
             restart: vec![spec("other", "2")],
             add: vec![spec("new", "1")],
-            relabel: vec![relabelled],
+            keep_running: vec![relabelled],
             unchanged: 1,
         };
         assert_eq!(plan, expected);
         assert_eq!(plan.summary(), "streams: 1 added, 2 changed, 1 removed, 1 unchanged");
         assert_eq!(sources.plan(Vec::new()).remove.len(), 4);
+    }
+
+    fn multiline() -> MultilineConfig {
+        let expression = ConfigRegex(Regex::new("^x").unwrap());
+        MultilineConfig { begins: true, expression, timeout: Duration::from_secs(1) }
+    }
+
+    #[test]
+    fn only_a_change_of_the_source_or_its_lines_needs_a_new_source() {
+        type Change = fn(&mut Stream);
+        let table: [(&str, Change, bool); 16] = [
+            ("public", |spec| spec.public = true, false),
+            ("description", |spec| spec.description = Some("words".into()), false),
+            ("labels", |spec| drop(spec.labels.insert("team".into(), "a".into())), false),
+            ("history.memory", |spec| spec.history.memory *= 2, false),
+            ("history.disk", |spec| spec.history.disk *= 2, false),
+            ("history.age", |spec| spec.history.age *= 2, false),
+            ("private: true", |spec| spec.private = Some(true), false),
+            ("private: false", |spec| spec.private = Some(false), true),
+            ("source", |spec| spec.source = SourceKind::Push, true),
+            ("max_line", |spec| spec.max_line /= 2, true),
+            ("carriage_return", |spec| spec.carriage_return = CarriageReturn::Split, true),
+            ("format", |spec| spec.format = LineFormat::Json, true),
+            ("encoding", |spec| spec.encoding = "latin1".parse().unwrap(), true),
+            ("multiline", |spec| spec.multiline = Some(multiline()), true),
+            ("progress", |spec| spec.progress = ProgressDetection::Off, true),
+            ("redact", |spec| spec.redact = Some(Vec::new()), true),
+        ];
+        for (key, change, expected) in table {
+            let before = spec("a", "1");
+            let mut after = before.clone();
+            change(&mut after);
+            assert_ne!(before, after, "{key}");
+            assert_eq!(needs_new_source(&before, &after), expected, "{key}");
+            // Taking a change back needs as much, but for privacy, which stays.
+            let back = if key == "private: true" { false } else { expected };
+            assert_eq!(needs_new_source(&after, &before), back, "{key}, taken back");
+        }
     }
 
     #[tokio::test]

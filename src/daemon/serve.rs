@@ -246,12 +246,9 @@ impl Server {
             catalog.remove(name);
             commands.remove(name);
         }
-        for spec in plan.relabel {
-            catalog.describe(&spec.name, spec.description.clone(), spec.labels.clone());
-            if spec.public {
-                catalog.publish(&spec.name);
-            }
-            self.sources.relabel(spec);
+        for spec in plan.keep_running {
+            self.daemon.update_stream(&spec);
+            self.sources.update(spec);
         }
         let mut failures = Vec::new();
         for spec in plan.restart.into_iter().chain(plan.add) {

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::client::terminal;
 use crate::config::{Config, ListenAddress, SourceKind, Stream, TerminalSize};
 use crate::control::RunCommand;
 use crate::daemon::{Daemon, DaemonError, TerminationSignals, block_on, ignore_unused_signals, open_all};
@@ -98,12 +99,12 @@ pub(crate) fn wrap(mut job: WrapOptions) -> Result<ExitCode, DaemonError> {
         let mut daemon = Daemon::with_token(&job.config)?;
         let (appender, checkpoints) = daemon.open_stream(&job.stream)?;
         daemon.start_serving(sockets, &job.config)?;
-        let terminal = io::stdin().is_terminal();
-        let signals = forward_signals(&daemon, terminal).map_err(DaemonError::Signals)?;
+        let shares_terminal = io::stdin().is_terminal();
+        let signals = forward_signals(&daemon, shares_terminal).map_err(DaemonError::Signals)?;
         let options = SourceOptions {
-            tee: Some(Tee::new(tokio::io::stdout(), tokio::io::stderr())),
+            tee: Some(Tee::new(tokio::io::stdout(), tokio::io::stderr()).with_reader_gone(terminal::reader_gone())),
             inherit_stdin: true,
-            same_group: terminal,
+            same_group: shares_terminal,
             end_stream: true,
             signals: Some(signals),
             ..daemon.source_options(&job.stream)

@@ -17,14 +17,14 @@ impl Flags {
     pub const RUN_START: Self = Self(4);
     /// The line has a level, which the three bits above this one contain.
     const LEVEL: Self = Self(8);
-    /// The text contains escape sequences, so its visible text is shorter.
+    /// The text contains escape sequences, so its visible text is shorter. Every line in memory that has some has this flag.
     pub const HAS_ESCAPES: Self = Self(1 << 7);
     /// The line was compared with the lines of earlier runs.
     pub const COMPARED: Self = Self(1 << 8);
     /// The line was compared, and none of those lines has its shape.
     pub const NEW_SHAPE: Self = Self(1 << 9);
-    /// The text of the line was examined for its level when it was appended. Without this flag and without a level, a
-    /// line may still declare one.
+    /// The text of the line was examined for its level, and for escape sequences, when it was appended. Without this flag
+    /// and without a level, a line may still declare one.
     pub const LEVEL_EXAMINED: Self = Self(1 << 10);
     /// All bits that have a meaning. An index entry in memory has no room for more than twelve.
     const ALL: Self = Self((1 << 11) - 1);
@@ -37,6 +37,12 @@ impl Flags {
     /// The level of the line, if its source gave one or it was found in the text.
     pub fn level(self) -> Option<Level> {
         self.has(Self::LEVEL).then(|| Level::from_number(self.0.to_le_bytes()[0] >> 4 & 7)).flatten()
+    }
+
+    /// The level, and whether the text was examined for it: what the further pieces of a line have in common with its
+    /// first one.
+    pub(crate) fn level_facts(self) -> Self {
+        Self(self.0 & (Self::LEVEL_EXAMINED.0 | Self::LEVEL.0 | 0x70))
     }
 
     /// The bits as they are recorded.
@@ -53,7 +59,7 @@ impl Flags {
     #[cfg(test)]
     pub(crate) fn before_examination(self) -> Self {
         if self.has(Self::LEVEL_EXAMINED) {
-            Self(self.0 & !(Self::LEVEL_EXAMINED.0 | Self::LEVEL.0 | 0x70))
+            Self(self.0 & !(Self::LEVEL_EXAMINED.0 | Self::LEVEL.0 | 0x70 | Self::HAS_ESCAPES.0))
         } else {
             self
         }

@@ -9,6 +9,7 @@
 //! the ids, `flags` and `level` the facts about a line, `progress` the progress of a source. `signal` names signals,
 //! `visible_text` makes text from outside harmless in messages, and `lock` is the only way to lock a mutex.
 
+mod escapes;
 mod flags;
 mod level;
 mod lock;
@@ -17,6 +18,10 @@ mod progress;
 mod visible_text;
 mod signal;
 
+pub(crate) use escapes::{
+    Introducer, append_visible, control_sequence_length, control_string_length, has_escapes, simple_escape_length,
+    visible_text,
+};
 pub use flags::Flags;
 pub use level::{BadLevel, Level};
 pub(crate) use lock::{lock, lock_exclusive, lock_shared};
@@ -172,6 +177,13 @@ impl Origin {
             }
         }
         Self(text.into())
+    }
+
+    /// Returns whether a reader that asks for `wanted` receives lines of this origin. Lines that a container runtime
+    /// wrapped have origins such as `/var/log/containers/x.log:stdout`, of which either part is enough.
+    pub fn is_selected_by(&self, wanted: &str) -> bool {
+        let parts = self.0.rsplit_once(':').filter(|(_, stream)| matches!(*stream, "stdout" | "stderr"));
+        *self.0 == *wanted || parts.is_some_and(|(path, stream)| path == wanted || stream == wanted)
     }
 
     /// The path from which [`file`](Self::file) made this origin.

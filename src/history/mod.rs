@@ -60,7 +60,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use log::{info, warn};
@@ -68,7 +68,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
-use crate::event::{Epoch, Position, StreamName, Time};
+use crate::event::{Epoch, Position, StreamName, Time, lock};
 
 use crate::segment::Checkpoints;
 use crate::segment::Numbering;
@@ -89,6 +89,26 @@ pub struct Retention {
     pub bytes: u64,
     /// The age after which events are dropped, a file at a time.
     pub age: Duration,
+}
+
+/// The bounds of one stream, which may change while it is recorded. A clone is the same bounds.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedRetention(Arc<Mutex<Retention>>);
+
+impl SharedRetention {
+    fn new(retention: Retention) -> Self {
+        Self(Arc::new(Mutex::new(retention)))
+    }
+
+    /// The present bounds.
+    fn get(&self) -> Retention {
+        *lock(&self.0)
+    }
+
+    /// Changes the bounds; older files are dropped by the next maintenance.
+    fn set(&self, retention: Retention) {
+        *lock(&self.0) = retention;
+    }
 }
 
 /// The reason why a history cannot be used.
@@ -208,8 +228,9 @@ impl History {
         let (private, is_newest_file_finished) = (found.private, found.is_old_format || damaged);
         let recovered =
             RecoveredState { checkpoints: found.checkpoints.clone(), private, is_newest_file_finished, end };
-        let recorder = Recorder::new(files.clone(), jobs, boot, retention, recovered);
-        let reader = HistoryReader::new(files, self.read_permits.clone());
+        let retention = SharedRetention::new(retention);
+        let recorder = Recorder::new(files.clone(), jobs, boot, retention.clone(), recovered);
+        let reader = HistoryReader::new(files, self.read_permits.clone(), retention);
         Ok(StreamHistory { numbering, checkpoints: found.checkpoints, recorder, reader, damaged })
     }
 

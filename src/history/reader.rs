@@ -16,12 +16,14 @@ use crate::segment::Slice;
 
 use super::files::{HistoryFile, StreamFiles};
 use super::record_reader::RecordReader;
+use super::{Retention, SharedRetention};
 
 /// Read access to the events of one stream on disk; clones share the same files.
 #[derive(Debug, Clone)]
 pub(crate) struct HistoryReader {
     files: Arc<StreamFiles>,
     read_permits: Arc<Semaphore>,
+    retention: SharedRetention,
 }
 
 /// The result of a read.
@@ -34,8 +36,13 @@ pub(crate) enum HistoryRead {
 }
 
 impl HistoryReader {
-    pub(super) fn new(files: Arc<StreamFiles>, permits: Arc<Semaphore>) -> Self {
-        Self { files, read_permits: permits }
+    pub(super) fn new(files: Arc<StreamFiles>, permits: Arc<Semaphore>, retention: SharedRetention) -> Self {
+        Self { files, read_permits: permits, retention }
+    }
+
+    /// Changes the bounds on what is kept.
+    pub(crate) fn set_retention(&self, retention: Retention) {
+        self.retention.set(retention);
     }
 
     /// The sequence numbers on disk, with holes among them.

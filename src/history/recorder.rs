@@ -14,7 +14,7 @@ use crate::event::Time;
 use crate::history::record::{RecordWriter, Snapshot};
 use crate::segment::{CheckpointChange, Checkpoints, Numbering, Segment};
 
-use super::Retention;
+use super::SharedRetention;
 use super::catch_up::{Backlog, BacklogWriteOutcome, SegmentsInMemory};
 use super::files::StreamFiles;
 use super::transaction::{NextEvent, Transaction};
@@ -44,7 +44,7 @@ pub(crate) struct Recorder {
     jobs: mpsc::Sender<WriteJob>,
     /// The boot id of the machine, which the records carry.
     boot: Arc<str>,
-    retention: Retention,
+    retention: SharedRetention,
     /// The source's checkpoints as they are recorded; changes that are not recorded are in `backlog`.
     checkpoints: Checkpoints,
     /// `true` if the stream is private, as each new record says.
@@ -92,7 +92,7 @@ impl Recorder {
         files: Arc<StreamFiles>,
         jobs: mpsc::Sender<WriteJob>,
         boot: Arc<str>,
-        retention: Retention,
+        retention: SharedRetention,
         recovered: RecoveredState,
     ) -> Self {
         let RecoveredState { checkpoints, private, is_newest_file_finished, end } = recovered;
@@ -239,13 +239,13 @@ impl Recorder {
         WriteOperation::Roll {
             seq,
             bytes: writer.bytes,
-            most: self.retention.bytes.saturating_sub(self.file_capacity()),
+            most: self.retention.get().bytes.saturating_sub(self.file_capacity()),
         }
     }
 
     /// The bytes that go into one file in addition to its snapshot.
     fn file_capacity(&self) -> u64 {
-        (self.retention.bytes / FILES_PER_HISTORY)
+        (self.retention.get().bytes / FILES_PER_HISTORY)
             .clamp(MIN_HISTORY_FILE_SIZE, MAX_HISTORY_FILE_SIZE)
             .max(4 * self.snapshot_size)
     }
@@ -261,7 +261,7 @@ impl Recorder {
 
     /// Returns whether the newest file is so old that the next event should begin another one.
     fn is_newest_file_old(&self) -> bool {
-        self.newest_file_start.is_some_and(|began| began < time_before_now(self.retention.age / 8))
+        self.newest_file_start.is_some_and(|began| began < time_before_now(self.retention.get().age / 8))
     }
 
     /// Waits until maintenance is due, and does it: writes the backlog once the disk works again, and drops old files.
@@ -323,7 +323,7 @@ impl Recorder {
 
     /// Drops files that are too old. A failure is reported at the next append.
     async fn prune(&mut self, memory: &impl SegmentsInMemory) {
-        let before = time_before_now(self.retention.age);
+        let before = time_before_now(self.retention.get().age);
         let (only_file_old, oldest_old) = {
             let files = self.files.files();
             let old = |at: usize| files.list.get(at).is_some_and(|file| file.newest < before && file.first < file.end);

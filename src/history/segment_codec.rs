@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{EventKind, Flags, Origin, Position, Time};
+use crate::event::{EventKind, Flags, Origin, Position, Time, has_escapes};
 use crate::segment::{IndexEntry, NO_ORIGIN, Segment};
 
 use super::byte_codec::{ByteReader, RecordError, put_number, put_text, unzigzag, zigzag};
@@ -80,5 +80,18 @@ pub(super) fn get_segment(
     }
     let text = from.0.get(..end as usize).ok_or(RecordError::Damaged)?;
     let origins: Arc<[Origin]> = origins.into();
-    Ok(Segment { first, seq, text: text.into(), index: index.into(), logged: logged.into(), origins })
+    mark_escapes(&mut index, text);
+    Ok(Segment::new((first, seq), text.into(), index.into(), logged.into(), origins))
+}
+
+/// Marks the lines with escape sequences that were recorded without being examined for them.
+fn mark_escapes(index: &mut [IndexEntry], text: &[u8]) {
+    let mut begin = 0;
+    for entry in index {
+        let line = &text[begin..entry.end as usize];
+        begin = entry.end as usize;
+        if entry.kind() == EventKind::Line && !entry.flags().has(Flags::LEVEL_EXAMINED) && has_escapes(line) {
+            *entry = entry.with(Flags::HAS_ESCAPES);
+        }
+    }
 }

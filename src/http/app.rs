@@ -129,6 +129,9 @@ impl App {
     fn restrict_to(&self, caller: &Caller, mut entry: CatalogEntry) -> CatalogEntry {
         if self.check_beyond_public(caller, &entry).is_err() {
             entry.log = entry.log.without_demand();
+            if let Some(permission) = &entry.public_access {
+                entry.log = entry.log.by_public_access(permission.clone());
+            }
         }
         let private = AccessTarget { visibility: Visibility::Private, ..access_target(&entry) };
         match self.access.check(caller, Right::Read, private) {
@@ -148,7 +151,7 @@ impl App {
 /// The current state of the stream.
 ///
 /// # Errors
-/// If the stream has become private since `entry` was looked up for a public reader.
+/// If the stream has become private, or is not public any more, since `entry` was looked up for a public reader.
 pub(super) fn readable_info(entry: &CatalogEntry, now: Time) -> Result<LogInfo, Problem> {
     let info = entry.log.info(now);
     if entry.log.is_denied() { Err(Problem::no_stream(entry.log.name().as_str())) } else { Ok(info) }
@@ -156,10 +159,10 @@ pub(super) fn readable_info(entry: &CatalogEntry, now: Time) -> Result<LogInfo, 
 
 /// The properties of the stream that decide about rights.
 pub(super) fn access_target(entry: &CatalogEntry) -> AccessTarget<'_> {
-    let visibility = match entry.is_public {
+    let visibility = match entry.public_access {
         _ if entry.log.private().is_set() => Visibility::Private,
-        true => Visibility::Public,
-        false => Visibility::Local,
+        Some(_) => Visibility::Public,
+        None => Visibility::Local,
     };
     AccessTarget { name: entry.log.name(), visibility }
 }

@@ -135,7 +135,7 @@ fn render(app: &App, caller: &Caller) -> Rendering {
     Rendering {
         body,
         streams: Some(streams),
-        public_streams: entries.iter().filter_map(|entry| entry.log.privacy_if_public()).collect(),
+        public_streams: entries.iter().flat_map(|entry| entry.log.denials()).collect(),
     }
 }
 
@@ -144,6 +144,8 @@ pub(super) async fn streams(request: &HttpRequest) -> Result<Response, Problem> 
     if request.parameters.iter().any(|(name, _)| name == "stream") {
         return follow::follow_several(request).await;
     }
+    // The list is more than the right to read a public stream gives.
+    request.app.check_any_stream(&request.caller, Right::Read, false)?;
     if let Some((name, _)) = request.parameters.first() {
         return Err(Problem::bad(format!(
             "the list of streams has no parameter {name:?}; add stream=NAME to read a stream"

@@ -65,7 +65,7 @@ fn render(request: &HttpRequest, kind: RenderKind) -> Rendering {
     register_streams(&mut registry, &streams);
     register_http(&mut registry, &request.app.response_counter);
     register_process(&mut registry, &ProcessUsage::now());
-    let public = entries.iter().filter_map(|entry| entry.log.privacy_if_public()).collect();
+    let public = entries.iter().flat_map(|entry| entry.log.denials()).collect();
     Rendering { body: encode(&registry, kind).into(), streams: None, public_streams: public }
 }
 

@@ -62,7 +62,8 @@ const NO_RIGHT: Option<Right> = None;
 
 /// Every route: the path, the right that it needs, the handler.
 const ROUTES: &[Route] = &[
-    Route::get("/streams", Some(Read), |call| Box::pin(async move { list::streams(&call.request).await })),
+    Route::get("/streams", Some(Read), |call| Box::pin(async move { list::streams(&call.request).await }))
+        .also_public(),
     Route::stream("/streams/NAME", |call| {
         Box::pin(async move { stream::follow_or_push(&call.name, call.request, call.body).await })
     })

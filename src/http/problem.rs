@@ -29,12 +29,15 @@ pub(crate) struct Problem {
     headers: &'static [(&'static str, &'static str)],
     /// The time after which to retry (RFC 9110, section 10.2.3).
     retry_after: Option<Duration>,
+    /// What the paths of this server begin with, if that of the request does not: an extension member, by which a client
+    /// finds the right address (RFC 9457, section 3.2).
+    base_path: Option<String>,
 }
 
 impl Problem {
     /// A problem whose `detail` says what was requested and what would be correct.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), headers: &[], retry_after: None }
+        Self { status, detail: detail.into(), headers: &[], retry_after: None, base_path: None }
     }
 
     /// 400 with `detail`.
@@ -109,6 +112,13 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "there is nothing here; GET /streams lists the streams")
     }
 
+    /// 404: the path does not begin with the base path.
+    pub(super) fn no_base_path(base_path: &str) -> Self {
+        let detail =
+            format!("there is nothing here; all paths begin with {base_path}/, which a proxy must pass on as it is");
+        Self { base_path: Some(base_path.to_owned()), ..Self::new(StatusCode::NOT_FOUND, detail) }
+    }
+
     /// 404: no stream has this name.
     pub(crate) fn no_stream(name: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("no stream is named {name:?}; GET /streams lists them"))
@@ -122,9 +132,16 @@ impl warp::Reply for Problem {
             status: u16,
             title: &'a str,
             detail: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            base_path: Option<&'a str>,
         }
         let title = self.status.canonical_reason().unwrap_or("Refused");
-        let members = ProblemMembers { status: self.status.as_u16(), title, detail: &self.detail };
+        let members = ProblemMembers {
+            status: self.status.as_u16(),
+            title,
+            detail: &self.detail,
+            base_path: self.base_path.as_deref(),
+        };
         let body = serde_json::to_string(&members).expect("a problem has text keys") + "\n";
         let mut response = Response::new(body.into());
         *response.status_mut() = self.status;

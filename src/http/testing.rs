@@ -55,8 +55,14 @@ impl TestServer {
         for (name, kind) in streams {
             let (appender, log) = open(name.parse().unwrap(), id(0), 1 << 20, &Budget::new(usize::MAX));
             let takes_input = *kind == "process";
-            let entry =
-                CatalogEntry { log, kind, takes_input, is_public: false, description: None, labels: BTreeMap::new() };
+            let entry = CatalogEntry {
+                log,
+                kind,
+                takes_input,
+                public_access: None,
+                description: None,
+                labels: BTreeMap::new(),
+            };
             server.app.catalog.insert(entry);
             server.appenders.insert(name.parse().unwrap(), appender);
         }

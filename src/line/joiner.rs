@@ -2,7 +2,8 @@
 
 use regex::bytes::Regex;
 
-use super::redact::visible_text;
+use crate::event::visible_text;
+
 use super::split::Line;
 
 /// The rule that says which lines belong together.

@@ -27,8 +27,8 @@ impl BackwardSearch {
     /// from the newest to the oldest.
     pub(crate) fn find_in(&mut self, segment: &Segment, bound: u64) -> Option<u64> {
         for at in (0..segment.len()).rev().filter(|&at| segment.seq() + (at as u64) < bound) {
-            let event = segment.event(at);
-            if event.kind == EventKind::Line && self.filter.matches_event(&event, self.format, &mut self.filter_checks)
+            if segment.kind(at).0 == EventKind::Line
+                && self.filter.matches_event(segment, at, self.format, &mut self.filter_checks)
             {
                 self.left -= 1;
                 if self.left == 0 {

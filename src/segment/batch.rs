@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::event::{EventKind, Flags, Loss, OpenLine, Origin, Position, Progress, RunEnd, SourceState, Time};
+use crate::event::{
+    EventKind, Flags, Loss, OpenLine, Origin, Position, Progress, RunEnd, SourceState, Time, has_escapes,
+};
 
 use crate::structured::level_of_text;
 
@@ -64,10 +66,15 @@ impl Batch {
     }
 
     /// Adds a line without its newline, of at most [`MAX_LINE`](crate::event::MAX_LINE) bytes. Its text is examined for
-    /// a level, unless `flags` has one.
+    /// escape sequences, and for a level unless `flags` has one.
     pub fn line(&mut self, time: Time, origin: &Origin, flags: Flags, text: &[u8]) {
         let origin = intern(&mut self.origins, origin);
-        self.push(time, origin, EventKind::Line, with_level(flags, text), text);
+        self.push(time, origin, EventKind::Line, examined(flags, text), text);
+    }
+
+    /// The flags of the newest event, with what its text says; no flags if there is none.
+    pub(crate) fn last_flags(&self) -> Flags {
+        self.index.last().map_or(Flags::NONE, IndexEntry::flags)
     }
 
     /// Adds a line that declares a time itself, which is `logged`.
@@ -243,7 +250,7 @@ impl Batch {
             let text = self.text[begin..end].into();
             let first = Position { number: first.number + from as u64, ..first };
             let logged = logged_between(&self.logged, from, to);
-            segments.push(Segment { first, seq: seq + from as u64, text, index, logged, origins: origins.clone() });
+            segments.push(Segment::new((first, seq + from as u64), text, index, logged, origins.clone()));
             from = to;
         }
         // Everything except the events remains in the batch for the caller to take.
@@ -259,8 +266,10 @@ impl fmt::Debug for Batch {
     }
 }
 
-/// The flags with the level that the text declares, unless they have a level already.
-fn with_level(flags: Flags, text: &[u8]) -> Flags {
+/// The flags with what the text says: whether it has escape sequences, and the level that it declares unless the flags
+/// have one already.
+fn examined(flags: Flags, text: &[u8]) -> Flags {
+    let flags = if has_escapes(text) { flags.with(Flags::HAS_ESCAPES) } else { flags };
     if flags.level().is_some() || flags.has(Flags::LEVEL_EXAMINED) {
         return flags;
     }

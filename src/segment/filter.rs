@@ -1,13 +1,16 @@
 //! The filter that chooses the lines of a reader. Readers that use the same expression share one compiled copy. The
 //! memory of expressions is bounded for one filter, and for all that are in use.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::event::{Event, EventKind, Level, OpenLine, Origin, lock};
+use crate::event::{EventKind, Level, OpenLine, Origin, lock, visible_text};
 use crate::structured::{Condition, Declaration, StructuredFormat, level_of, level_of_text};
+
+use super::segment::Segment;
 
 /// The longest expression, in bytes, and the most expressions in one filter; several can be joined into one with `|`.
 const MAX_EXPRESSION_SIZE: usize = 4 << 10;
@@ -131,8 +134,9 @@ impl Filter {
 
     /// Returns whether a line passes that is not finished yet.
     pub(crate) fn takes_open_line(&self, line: &OpenLine, format: Option<StructuredFormat>) -> bool {
-        self.takes(Some(line.origin.as_str()), || level_of_text(&line.text), &line.text)
-            && self.conditions_hold(|| format?.declaration_of(&line.text, line.time))
+        let visible = LazyCell::new(|| visible_text(&line.text));
+        self.takes(Some(&line.origin), || level_of_text(&visible), || &visible)
+            && self.conditions_hold(|| format?.declaration_of(&visible, line.time))
     }
 
     /// Returns whether all conditions hold for the fields of a line; a line without a declaration has none.
@@ -144,22 +148,36 @@ impl Filter {
         self.conditions.iter().all(|condition| condition.holds(&fields))
     }
 
-    fn takes(&self, origin: Option<&str>, level: impl FnOnce() -> Option<Level>, text: &[u8]) -> bool {
-        (self.origins.is_empty() || self.origins.iter().any(|wanted| Some(wanted.as_str()) == origin))
+    /// Returns whether a line passes with this origin, level and visible text.
+    fn takes<'t>(
+        &self,
+        origin: Option<&Origin>,
+        level: impl FnOnce() -> Option<Level>,
+        visible: impl Fn() -> &'t [u8],
+    ) -> bool {
+        let is_from = |wanted: &String| origin.is_some_and(|origin| origin.is_selected_by(wanted));
+        (self.origins.is_empty() || self.origins.iter().any(is_from))
             && self.level.is_none_or(|least| level().is_some_and(|level| level <= least))
-            && self.grep.iter().all(|expression| expression.regex.is_match(text))
-            && !self.exclude.iter().any(|expression| expression.regex.is_match(text))
+            && self.grep.iter().all(|expression| expression.regex.is_match(visible()))
+            && !self.exclude.iter().any(|expression| expression.regex.is_match(visible()))
     }
 
-    /// Returns whether an event passes whose line is structured in this form; increments `count` if its line had to be
-    /// matched.
-    pub(crate) fn matches_event(&self, event: &Event<'_>, format: Option<StructuredFormat>, count: &mut u64) -> bool {
-        if event.kind != EventKind::Line || self.is_empty() {
+    /// Returns whether event `at` of the segment passes, whose lines are structured in this form; increments `count` if its
+    /// line had to be matched. Expressions are matched against the visible text of the line.
+    pub(crate) fn matches_event(
+        &self,
+        segment: &Segment,
+        at: usize,
+        format: Option<StructuredFormat>,
+        count: &mut u64,
+    ) -> bool {
+        if self.is_empty() || segment.kind(at).0 != EventKind::Line {
             return true;
         }
         *count += 1;
-        self.takes(event.origin.map(Origin::as_str), || level_of(event), event.text)
-            && self.conditions_hold(|| format?.declaration(event))
+        let event = segment.event(at);
+        self.takes(event.origin, || level_of(&event), || segment.visible_text(at))
+            && self.conditions_hold(|| format?.declaration_of(segment.visible_text(at), event.time))
     }
 }
 
@@ -297,7 +315,8 @@ mod tests {
         for (filter, is_empty, origin, level, text, passes) in table {
             assert_eq!(filter.is_empty(), is_empty, "{filter:?}");
             let level = || level.or_else(|| level_of_text(text.as_bytes()));
-            assert_eq!(filter.takes(origin, level, text.as_bytes()), passes, "{text} by {filter:?}");
+            let origin = origin.map(Origin::from);
+            assert_eq!(filter.takes(origin.as_ref(), level, || text.as_bytes()), passes, "{text} by {filter:?}");
         }
     }
 
@@ -327,7 +346,7 @@ mod tests {
             let id = Position { epoch: Epoch::persistent(1), number: 1 };
             let segment = batch.take_segments(id, 0).remove(0);
             let mut checks = 0;
-            assert_eq!(filter.matches_event(&segment.event(0), format, &mut checks), passes, "{conditions:?} {text}");
+            assert_eq!(filter.matches_event(&segment, 0, format, &mut checks), passes, "{conditions:?} {text}");
             assert_eq!(checks, 1);
             let line = OpenLine { time: Time(0), origin: Origin::stdout(), text: text.as_bytes().to_vec() };
             assert_eq!(filter.takes_open_line(&line, format), passes, "{conditions:?} {text}");
@@ -336,6 +355,67 @@ mod tests {
         let refused = Filter::default().with_conditions(many).unwrap_err();
         assert_eq!(refused, BadFilter::TooManyConditions(MAX_CONDITIONS_PER_FILTER + 1));
         assert!(!refused.is_temporary());
+    }
+
+    #[test]
+    fn expressions_and_conditions_see_the_visible_text() {
+        let json = Some(StructuredFormat::Json);
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        // The expressions to match and to leave out, the text, and whether it passes.
+        let table: [(&[&str], &[&str], &str, bool); 9] = [
+            (&["^error: disk$"], &[], "\x1b[1;31merror\x1b[0m: disk", true),
+            (&["link end"], &[], "\x1b]8;;http://x\x1b\\link\x1b]8;;\x07 end", true),
+            (&["http"], &[], "\x1b]8;;http://x\x1b\\link\x1b]8;;\x07 end", false),
+            (&["31m"], &[], "\x1b[31mred", false),
+            (&[], &["31m"], "\x1b[31mred", true),
+            (&[], &["^red$"], "\x1b[31mred\x1b[0m", false),
+            (&["\x1b"], &[], "\x1b[31mred", false),
+            (&["^red$"], &[], "\u{9b}31mred", true),
+            (&["5 °C"], &[], "5 °C", true),
+        ];
+        for (grep, exclude, text, passes) in table {
+            let filter = Filter::new(&words(grep), &words(exclude), vec![], MAX_COMPILED_SIZE).unwrap();
+            let with_other = Filter::new(&words(&["."]), &[], vec![], MAX_COMPILED_SIZE).unwrap();
+            let mut batch = crate::segment::Batch::new();
+            // Other lines around it, of which one has sequences, too.
+            for line in ["plain", "\x1b[32mgreen", text, "", "\x1b[0m"] {
+                batch.line(Time(0), &Origin::stdout(), Flags::NONE, line.as_bytes());
+            }
+            let id = Position { epoch: Epoch::persistent(1), number: 1 };
+            let segment = batch.take_segments(id, 0).remove(0);
+            let passing =
+                |filter: &Filter| (0..5).map(|at| filter.matches_event(&segment, at, None, &mut 0)).collect::<Vec<_>>();
+            assert_eq!(passing(&filter)[2], passes, "{text:?} by {filter:?}");
+            assert_eq!(passing(&with_other), [true, true, true, false, false], "{text:?}");
+            let line = OpenLine { time: Time(0), origin: Origin::stdout(), text: text.as_bytes().to_vec() };
+            assert_eq!(filter.takes_open_line(&line, None), passes, "{text:?} by {filter:?}");
+        }
+        let mut batch = crate::segment::Batch::new();
+        batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"{\"status\":\x1b[33m500\x1b[0m}");
+        let segment = batch.take_segments(Position { epoch: Epoch::persistent(1), number: 1 }, 0).remove(0);
+        let filter = Filter::default().with_conditions(vec!["status=500".parse().unwrap()]).unwrap();
+        assert!(filter.matches_event(&segment, 0, json, &mut 0));
+    }
+
+    #[test]
+    fn either_part_of_an_origin_selects_it() {
+        let table = [
+            ("stdout", "stdout", true),
+            ("/var/log/x.log:stdout", "/var/log/x.log:stdout", true),
+            ("/var/log/x.log:stdout", "/var/log/x.log", true),
+            ("/var/log/x.log:stdout", "stdout", true),
+            ("/var/log/x.log:stdout", "stderr", false),
+            ("/var/log/x.log:stderr", "stderr", true),
+            ("/var/log/x.log:stdout", "/var/log", false),
+            ("/var/log/x.log", "/var/log/x.log", true),
+            ("/var/log/x.log", "stdout", false),
+            ("host:514", "514", false),
+            ("host:514", "host", false),
+            ("a:b:stdout", "a:b", true),
+        ];
+        for (origin, wanted, selected) in table {
+            assert_eq!(Origin::from(origin).is_selected_by(wanted), selected, "{origin} by {wanted}");
+        }
     }
 
     #[test]
@@ -387,7 +467,7 @@ mod tests {
     fn what_takes_other_engines_for_ever_is_done_at_once() {
         let line = "a".repeat(256 << 10);
         for text in ["((a*)*)*b", "(a+a+)+b", "(a|a)*b", "(a|aa)+$b"] {
-            assert!(!of(&[text]).unwrap().takes(None, || None, line.as_bytes()), "{text}");
+            assert!(!of(&[text]).unwrap().takes(None, || None, || line.as_bytes()), "{text}");
         }
     }
 

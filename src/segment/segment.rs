@@ -1,9 +1,9 @@
 //! An immutable run of events: their text in one buffer, and an index.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::event::{Event, EventKind, Flags, Origin, Position, Time};
+use crate::event::{Event, EventKind, Flags, Origin, Position, Time, append_visible};
 
 /// The index entry of one event, in 16 bytes. Its text ends at `end`, and begins where the text of the previous event
 /// ends.
@@ -35,6 +35,11 @@ impl IndexEntry {
         Self { end, ..self }
     }
 
+    /// The same entry with these flags in addition.
+    pub(crate) fn with(self, flags: Flags) -> Self {
+        Self { kind_and_flags: self.kind_and_flags | flags.bits(), ..self }
+    }
+
     pub(crate) fn flags(&self) -> Flags {
         Flags::from_bits(self.kind_and_flags)
     }
@@ -62,9 +67,72 @@ pub(crate) struct Segment {
     pub(crate) index: Box<[IndexEntry]>,
     pub(crate) logged: Box<[(u32, Time)]>,
     pub(crate) origins: Arc<[Origin]>,
+    /// The size of the lines with escape sequences, in bytes: the most that `visible` may take.
+    escaped_size: usize,
+    /// The visible texts of the lines with escape sequences, made for the first filter that looks at one.
+    visible: OnceLock<VisibleLines>,
+}
+
+/// The visible texts of some lines.
+#[derive(Debug)]
+struct VisibleLines {
+    text: Box<[u8]>,
+    /// The index of each such line and the end of its text, ascending.
+    ends: Box<[(u32, u32)]>,
 }
 
 impl Segment {
+    /// A segment that begins with the id and the sequence number `first`.
+    pub(crate) fn new(
+        (first, seq): (Position, u64),
+        text: Box<[u8]>,
+        index: Box<[IndexEntry]>,
+        logged: Box<[(u32, Time)]>,
+        origins: Arc<[Origin]>,
+    ) -> Self {
+        let mut segment = Self { first, seq, text, index, logged, origins, escaped_size: 0, visible: OnceLock::new() };
+        segment.escaped_size = segment.escaped_lines().map(|at| segment.text_of(at).len()).sum();
+        segment
+    }
+
+    /// The indexes of the lines with escape sequences.
+    fn escaped_lines(&self) -> impl Iterator<Item = usize> {
+        let has_escapes = |entry: &IndexEntry| entry.kind() == EventKind::Line && entry.flags().has(Flags::HAS_ESCAPES);
+        self.index.iter().enumerate().filter(move |(_, entry)| has_escapes(entry)).map(|(at, _)| at)
+    }
+
+    /// The text of event `at` without escape sequences. The texts of all such lines are made once, for all filters.
+    pub(crate) fn visible_text(&self, at: usize) -> &[u8] {
+        if !self.index[at].flags().has(Flags::HAS_ESCAPES) {
+            return self.text_of(at);
+        }
+        let visible = self.visible.get_or_init(|| self.visible_lines());
+        match visible.ends.binary_search_by_key(&at, |(line, _)| *line as usize) {
+            Ok(found) => {
+                let begin = if found == 0 { 0 } else { visible.ends[found - 1].1 };
+                &visible.text[begin as usize..visible.ends[found].1 as usize]
+            }
+            // Only lines have escape sequences.
+            Err(_) => self.text_of(at),
+        }
+    }
+
+    fn visible_lines(&self) -> VisibleLines {
+        let mut text = Vec::with_capacity(self.escaped_size);
+        let ends = self.escaped_lines().map(|at| {
+            append_visible(self.text_of(at), &mut text);
+            (event_index(at), u32::try_from(text.len()).expect("no longer than the text of the segment"))
+        });
+        let ends = ends.collect();
+        VisibleLines { text: text.into(), ends }
+    }
+
+    /// The text of event `at`.
+    fn text_of(&self, at: usize) -> &[u8] {
+        let begin = if at == 0 { 0 } else { self.index[at - 1].end };
+        &self.text[begin as usize..self.index[at].end as usize]
+    }
+
     /// Changes the ids and sequence numbers of the events, as if the segment began there.
     pub(crate) fn renumber(&mut self, first: Position, seq: u64) {
         (self.first, self.seq) = (first, seq);
@@ -90,9 +158,15 @@ impl Segment {
         self.text.len()
     }
 
-    /// The memory of the segment, in bytes: text, index, and itself.
+    /// The memory of the segment, in bytes: text, index, and itself. Room for visible texts is included before they are
+    /// made, since the size of a segment does not change.
     pub(crate) fn memory_size(&self) -> usize {
-        self.text.len() + size_of_val(&*self.index) + size_of_val(&*self.logged) + size_of::<Self>() + 64
+        self.text.len()
+            + self.escaped_size
+            + size_of_val(&*self.index)
+            + size_of_val(&*self.logged)
+            + size_of::<Self>()
+            + 64
     }
 
     /// The id of event `at`, counted from 0.
@@ -103,7 +177,6 @@ impl Segment {
     /// Event `at`, counted from 0.
     pub(crate) fn event(&self, at: usize) -> Event<'_> {
         let entry = &self.index[at];
-        let begin = if at == 0 { 0 } else { self.index[at - 1].end };
         Event {
             id: self.id(at),
             time: entry.time,
@@ -111,7 +184,7 @@ impl Segment {
             kind: entry.kind(),
             flags: entry.flags(),
             logged: self.logged_at(at),
-            text: &self.text[begin as usize..entry.end as usize],
+            text: self.text_of(at),
         }
     }
 
@@ -157,14 +230,7 @@ impl Segment {
                 IndexEntry { end: entry.end + shift, origin, ..*entry }
             }));
         }
-        Self {
-            first: parts[0].first,
-            seq: parts[0].seq,
-            text: text.into(),
-            index: index.into(),
-            logged: logged.into(),
-            origins: origins.into(),
-        }
+        Self::new((parts[0].first, parts[0].seq), text.into(), index.into(), logged.into(), origins.into())
     }
 }
 

@@ -36,22 +36,27 @@ pub(super) struct OriginOutput {
     pub(super) max_line: usize,
     /// The envelopes from which the text came, if it came from any.
     pub(super) envelopes: Option<EnvelopeTrack>,
+    /// The level of the line whose next piece follows; no flags between lines.
+    pub(super) level_of_pieces: Flags,
 }
 
 impl OriginOutput {
     /// Redacts a line, adds it to the batch, and passes it to `progress`.
     pub(super) fn emit(&mut self, line: Line<'_>, mut progress: Option<&mut SourceProgress>, batch: &mut Batch) {
-        let Self { number, origin, read, redact, max_line, envelopes } = self;
+        let Self { number, origin, read, redact, max_line, envelopes, level_of_pieces } = self;
         let mut append = |line: Line<'_>| {
             let continued = if line.continued { Flags::CONTINUED } else { Flags::NONE };
             let flags = if line.partial { continued.with(Flags::PARTIAL) } else { continued };
             if let Some(progress) = &mut progress {
                 progress.line(*number, line.text, flags, *read);
             }
+            // A piece in the middle of a line declares nothing: the line has the level of its first piece.
+            let flags = flags.with(*level_of_pieces);
             match envelopes.as_mut().and_then(|envelopes| envelopes.take_line(line.source)) {
                 Some(logged) => batch.logged_line(*read, logged, origin, flags, line.text),
                 None => batch.line(*read, origin, flags, line.text),
             }
+            *level_of_pieces = if line.continued { batch.last_flags().level_facts() } else { Flags::NONE };
         };
         match redact {
             Some(redact) => {

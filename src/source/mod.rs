@@ -24,11 +24,14 @@ mod file;
 pub(crate) mod process;
 mod journal;
 mod push;
+mod checkpoint_text;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use checkpoint_text::describe_checkpoint;
 pub(crate) use driver::run;
 pub(crate) use file::{Watcher, denied, is_hidden};
+pub(crate) use process::environment_file::read as read_environment_file;
 pub(crate) use process::{Children, Tee, become_child};
 
 use std::ffi::OsString;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{self, SourceKind, Stream};
-use crate::event::{Origin, Time};
+use crate::event::{Flags, Origin, Time};
 use crate::line::{
     CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MultilineRule, Screen, after_carriage_return,
 };
@@ -98,6 +98,7 @@ impl OriginState {
                 redact,
                 max_line: spec.max_line,
                 envelopes: None,
+                level_of_pieces: Flags::NONE,
             },
             nothing_read: true,
             joined,

@@ -442,6 +442,7 @@ fn has_several_origins(spec: &Stream) -> bool {
 mod tests {
     use super::*;
     use crate::config::{self, ConfigRegex, FileSourceConfig, MultilineConfig as Joined};
+    use crate::event::{Epoch, Level, Position};
     use crate::source::origin_state::REDRAW_SETTLE_TIME;
     use crate::source::testing::{process, spec};
 
@@ -565,6 +566,25 @@ mod tests {
         test.wait(Duration::from_secs(5));
         assert_eq!(test.percent(), Some(20.0));
         assert_eq!(test.lines(), ["[ 10%] a", "[ 20%] b"]);
+    }
+
+    #[test]
+    fn the_pieces_of_a_long_line_have_the_level_of_the_first() {
+        let long = |head: &str, tail: &str| format!("{head}{}{tail}\n", "x".repeat(4096 - head.len()));
+        for (line, level) in [
+            (long("WARN: a", "ERROR: b"), Some(Level::Warning)),
+            (long("plain", "ERROR: b"), None),
+            (long("\x1b[31mERROR: a", "plain"), Some(Level::Error)),
+        ] {
+            let file = spec(SourceKind::File(FileSourceConfig::new("/x".into())));
+            let mut test = TestPipeline::new(&Stream { max_line: 4096, ..file });
+            // The next line declares its own.
+            test.push(&(line.clone() + "INFO: next\n"));
+            let id = Position { epoch: Epoch::persistent(1), number: 1 };
+            let segment = test.batch.take_segments(id, 0).remove(0);
+            let levels: Vec<_> = (0..segment.len()).map(|at| segment.kind(at).1.level()).collect();
+            assert_eq!(levels, [level, level, Some(Level::Info)], "{level:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use log::warn;
@@ -27,8 +28,6 @@ const SLOT_MEMORY_DIVISOR: usize = 4;
 pub struct Appender {
     ring: Arc<watch::Sender<Ring>>,
     shared: Arc<LogShared>,
-    /// The most bytes of events and encoded bytes together.
-    memory: usize,
     budget_share: BudgetShare,
     recorder: Option<Box<Recorder>>,
     /// The state that the source reported last; repeated once the history is written again.
@@ -53,13 +52,8 @@ struct Publication {
 }
 
 impl Appender {
-    pub(super) fn new(
-        ring: Arc<watch::Sender<Ring>>,
-        shared: Arc<LogShared>,
-        memory: usize,
-        share: BudgetShare,
-    ) -> Self {
-        Self { ring, shared, memory, budget_share: share, recorder: None, state: None, queued: Batch::new() }
+    pub(super) fn new(ring: Arc<watch::Sender<Ring>>, shared: Arc<LogShared>, share: BudgetShare) -> Self {
+        Self { ring, shared, budget_share: share, recorder: None, state: None, queued: Batch::new() }
     }
 
     /// The same appender with a recorder for its batches.
@@ -153,9 +147,10 @@ impl Appender {
     }
 
     fn publish(&mut self, news: Publication) {
+        let memory = self.shared.memory.load(Ordering::Relaxed);
         let slots = {
             let mut views = self.shared.views();
-            views.limit_slot_bytes(self.memory / SLOT_MEMORY_DIVISOR);
+            views.limit_slot_bytes(memory / SLOT_MEMORY_DIVISOR);
             views.bytes()
         };
         let range = self.recorder.as_ref().map(|recorder| recorder.seq_range());
@@ -178,7 +173,7 @@ impl Appender {
             update_history_range(ring, range);
             // Slots may have more than a quarter of a very small memory until the next batch; then only the newest
             // segment stays.
-            ring.trim(self.memory.saturating_sub(slots));
+            ring.trim(memory.saturating_sub(slots));
             bytes += ring.bytes();
         });
         self.budget_share.report(bytes);

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use crate::event::{StreamName, lock_exclusive, lock_shared};
 
 use super::log::Log;
+use super::private::PublicAccess;
 
 /// A stream as readers see it: its log, and facts about its source.
 #[derive(Debug, Clone)]
@@ -16,8 +17,8 @@ pub struct CatalogEntry {
     pub kind: &'static str,
     /// `true` if its process accepts input.
     pub takes_input: bool,
-    /// `true` if the configuration lets everybody read the stream as long as it is not private.
-    pub is_public: bool,
+    /// The permission of everybody to read it, unless it is private; `None` if the configuration gives none.
+    pub public_access: Option<PublicAccess>,
     /// The description for people.
     pub description: Option<String>,
     /// The labels for programs.
@@ -61,11 +62,18 @@ impl Catalog {
         }
     }
 
-    /// Lets everybody read the stream, unless it is private. Nothing takes this back while its log is open, since readers
-    /// would have to be ended.
-    pub fn publish(&self, name: &StreamName) {
-        if let Some(slot) = lock_exclusive(&self.0).get_mut(name) {
-            slot.entry.is_public = true;
+    /// Lets everybody read the stream, unless it is private, or takes this back and ends the readers who have no other
+    /// right to read it.
+    pub fn set_public(&self, name: &StreamName, is_public: bool) {
+        let mut slots = lock_exclusive(&self.0);
+        let Some(entry) = slots.get_mut(name).map(|slot| &mut slot.entry) else { return };
+        match (is_public, &entry.public_access) {
+            (true, None) => entry.public_access = Some(entry.log.public_access()),
+            (false, Some(permission)) => {
+                permission.withdraw();
+                entry.public_access = None;
+            }
+            (true, Some(_)) | (false, None) => {}
         }
     }
 

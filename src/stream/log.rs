@@ -4,15 +4,16 @@
 //! once they have received the rest.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::event::{Position, Progress, SourceState, StreamName, Time};
-use crate::history::HistoryReader;
+use crate::history::{HistoryReader, Retention};
 use crate::segment::{BackwardSearch, Filter};
 use crate::structured::StructuredFormat;
 
 use super::counts::StreamCounts;
 use super::cursor::{Cursor, CursorBounds, CursorEnd, CursorStart};
-use super::private::PrivateFlag;
+use super::private::{PrivateFlag, PublicAccess};
 use super::ring::ResumePoint;
 use super::shared::LogAccess;
 use super::status::RunInfo;
@@ -83,6 +84,25 @@ impl Log {
         Self { access: LogAccess { public: true, ..self.access }, ..self }
     }
 
+    /// Returns the same log for readers that may read it only as long as everybody may.
+    #[must_use]
+    pub fn by_public_access(self, permission: PublicAccess) -> Self {
+        Self { access: LogAccess { by_public_access: Some(permission), ..self.access }, ..self }
+    }
+
+    /// A new permission of everybody to read the log.
+    pub fn public_access(&self) -> PublicAccess {
+        PublicAccess::of(&self.access.shared.private)
+    }
+
+    /// Changes how much is kept, in memory as in bytes and on disk; what is too much is dropped with the next events.
+    pub fn set_bounds(&self, memory: usize, retention: Retention) {
+        self.access.shared.memory.store(memory, Ordering::Relaxed);
+        if let Some(history) = &self.access.shared.history {
+            history.set_retention(retention);
+        }
+    }
+
     /// Returns the same log, whose readers receive the fields that its lines declare in this form.
     #[must_use]
     pub fn with_format(self, format: Option<StructuredFormat>) -> Self {
@@ -90,22 +110,29 @@ impl Log {
     }
 
     /// Returns whether this log may not be read any more: it is [for the public](Self::for_public), and the stream is
-    /// private.
+    /// private, or it is read by a permission that was withdrawn.
     pub fn is_denied(&self) -> bool {
         self.access.is_denied()
     }
 
-    /// The flag that denies this log once it is set; `None` if no flag does.
-    pub fn privacy_if_public(&self) -> Option<PrivateFlag> {
-        self.access.public.then(|| self.access.shared.private.clone())
+    /// The flags each of which denies this log once it is set.
+    pub fn denials(&self) -> impl Iterator<Item = PrivateFlag> {
+        self.access.denials().cloned()
     }
 
     /// Waits until [`is_denied`](Self::is_denied) is true, which may be never. May be dropped at any time.
-    pub async fn until_private(&self) {
-        if !self.access.public {
-            return std::future::pending().await;
+    pub async fn until_denied(&self) {
+        let mut denials = self.access.denials();
+        match (denials.next(), denials.next()) {
+            (None, _) => std::future::pending().await,
+            (Some(flag), None) => flag.wait_until_set().await,
+            (Some(private), Some(withdrawn)) => {
+                tokio::select! {
+                    () = private.wait_until_set() => {}
+                    () = withdrawn.wait_until_set() => {}
+                }
+            }
         }
-        self.access.shared.private.wait_until_set().await;
     }
 
     /// Returns whether the stream may be read only with the right to do so.

@@ -36,7 +36,7 @@ pub use catalog::{Catalog, CatalogEntry};
 pub use counts::StreamCounts;
 pub use cursor::{Cursor, CursorEnd, CursorItem, CursorStart, EncodedFrames};
 pub use log::{Log, LogInfo};
-pub use private::PrivateFlag;
+pub use private::{PrivateFlag, PublicAccess};
 pub use status::RunInfo;
 pub use view::View;
 
@@ -86,7 +86,7 @@ fn open_at(
     let (sender, ring) = watch::channel(ring);
     let sender = Arc::new(sender);
     let share = budget.join(Arc::downgrade(&sender));
-    let shared = Arc::new(LogShared::new(name, PrivateFlag::of(&sender), history));
-    let log = Log::new(LogAccess { shared: shared.clone(), ring, public: false, format: None });
-    (Appender::new(sender, shared, memory, share), log)
+    let shared = Arc::new(LogShared::new(name, PrivateFlag::of(&sender), history, memory));
+    let log = Log::new(LogAccess { shared: shared.clone(), ring, public: false, by_public_access: None, format: None });
+    (Appender::new(sender, shared, share), log)
 }

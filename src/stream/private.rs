@@ -1,4 +1,4 @@
-//! The flag that makes a stream private.
+//! The flag that makes a stream private, and the permission that makes it public.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -30,6 +30,12 @@ impl PrivateFlag {
         Self(Arc::new(state))
     }
 
+    /// Another flag, which ends the readers of the same log.
+    fn another(&self) -> Self {
+        let ring = self.0.ring.get().cloned().map_or_else(OnceLock::new, OnceLock::from);
+        Self(Arc::new(PrivateState { ring, ..PrivateState::default() }))
+    }
+
     /// Makes the stream private and ends its public readers. Cost of the first call: each reader is woken.
     pub fn set(&self) {
         if self.0.set.set(()).is_err() {
@@ -52,6 +58,30 @@ impl PrivateFlag {
         if !self.is_set() {
             turned.await;
         }
+    }
+}
+
+/// The permission of everybody to read a stream. Once it is withdrawn, it stays so: a later permission is another one. A
+/// clone is the same permission.
+#[derive(Debug, Clone)]
+pub struct PublicAccess {
+    withdrawn: PrivateFlag,
+}
+
+impl PublicAccess {
+    /// A permission to read the log whose privacy this flag decides.
+    pub(super) fn of(private: &PrivateFlag) -> Self {
+        Self { withdrawn: private.another() }
+    }
+
+    /// Ends the readers who have no other right to read the stream.
+    pub(super) fn withdraw(&self) {
+        self.withdrawn.set();
+    }
+
+    /// The flag that is set when the permission is withdrawn.
+    pub(super) fn withdrawal(&self) -> &PrivateFlag {
+        &self.withdrawn
     }
 }
 

@@ -1,5 +1,6 @@
 //! The parts of a log that its appender and all its readers share.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
@@ -8,7 +9,7 @@ use crate::event::{StreamName, lock};
 use crate::history::HistoryReader;
 use crate::structured::StructuredFormat;
 
-use super::private::PrivateFlag;
+use super::private::{PrivateFlag, PublicAccess};
 use super::ring::Ring;
 use super::view::{EncodedLog, Views};
 
@@ -19,14 +20,23 @@ pub(super) struct LogShared {
     pub(super) private: PrivateFlag,
     /// The events on disk; `None` if nothing is recorded.
     pub(super) history: Option<HistoryReader>,
+    /// The most bytes of events and encoded bytes together.
+    pub(super) memory: AtomicUsize,
     views: Mutex<Views>,
     /// The number of readers that ever came and demanded the source.
     demands: watch::Sender<u64>,
 }
 
 impl LogShared {
-    pub(super) fn new(name: StreamName, private: PrivateFlag, history: Option<HistoryReader>) -> Self {
-        Self { name, private, history, views: Mutex::default(), demands: watch::Sender::new(0) }
+    pub(super) fn new(name: StreamName, private: PrivateFlag, history: Option<HistoryReader>, memory: usize) -> Self {
+        Self {
+            name,
+            private,
+            history,
+            memory: AtomicUsize::new(memory),
+            views: Mutex::default(),
+            demands: watch::Sender::new(0),
+        }
     }
 
     /// The views, locked. The guard must not be held across an await.
@@ -52,14 +62,23 @@ pub(super) struct LogAccess {
     pub(super) ring: watch::Receiver<Ring>,
     /// `true` if the access ends when the stream becomes private.
     pub(super) public: bool,
+    /// The permission of everybody, if the access is only by it: the access ends when it is withdrawn.
+    pub(super) by_public_access: Option<PublicAccess>,
     /// The form in which the lines are structured, if they are.
     pub(super) format: Option<StructuredFormat>,
 }
 
 impl LogAccess {
-    /// Returns whether the log may not be read any more: the access is public, and the stream is private.
+    /// Returns whether the log may not be read any more: the access is public, and the stream is private, or not public
+    /// any more.
     pub(super) fn is_denied(&self) -> bool {
-        self.public && self.shared.private.is_set()
+        self.denials().any(PrivateFlag::is_set)
+    }
+
+    /// The flags each of which denies the access once it is set.
+    pub(super) fn denials(&self) -> impl Iterator<Item = &PrivateFlag> {
+        let private = self.public.then_some(&self.shared.private);
+        private.into_iter().chain(self.by_public_access.as_ref().map(PublicAccess::withdrawal))
     }
 
     /// The facts that the encoding of events needs.

@@ -116,7 +116,7 @@ impl View {
             for at in slice.from..slice.to {
                 let event = slice.segment.event(at);
                 made.to = slice.segment.seq() + at as u64 + 1;
-                if self.filter.matches_event(&event, log.format, &mut made.filter_checks) {
+                if self.filter.matches_event(&slice.segment, at, log.format, &mut made.filter_checks) {
                     encoder.push(&event, &mut out);
                     made.shown = Some(made.to);
                     made.lines += u64::from(event.kind == EventKind::Line);

@@ -1,9 +1,8 @@
 //! What a line of a structured log declares: its time and its fields.
 
-use crate::event::{Event, EventKind, Time};
+use crate::event::{Event, EventKind, Time, visible_text};
 
 use super::field::{Declaration, DeclaredValue, Fields};
-use super::visible::visible;
 use super::{json_fields, logfmt_fields, syslog, timestamp};
 
 /// The form in which the lines of a stream are structured.
@@ -18,7 +17,7 @@ pub enum StructuredFormat {
 }
 
 /// The names of the fields with the time of a JSON or logfmt line, the most trusted first.
-const TIME_FIELDS: [&str; 18] = [
+const TIME_FIELDS: [&str; 21] = [
     "time",
     "timestamp",
     "@timestamp",
@@ -37,6 +36,17 @@ const TIME_FIELDS: [&str; 18] = [
     "Timestamp",
     "Time",
     "__REALTIME_TIMESTAMP",
+    "time_iso8601",
+    "time_local",
+    "receiveTimestamp",
+];
+
+/// The names of the fields with the seconds of a time that is written as two numbers, and with its nanoseconds: those of
+/// Log4j and of Google's loggers.
+const TIME_PAIRS: [(&str, &str); 3] = [
+    ("instant.epochSecond", "instant.nanoOfSecond"),
+    ("timestamp.seconds", "timestamp.nanos"),
+    ("timestampSeconds", "timestampNanos"),
 ];
 
 impl StructuredFormat {
@@ -48,7 +58,7 @@ impl StructuredFormat {
 
     /// The time and the fields of a text that was read at the time `read`; `None` if it does not have this format.
     pub fn declaration_of(self, text: &[u8], read: Time) -> Option<Declaration> {
-        let text = visible(text);
+        let text = visible_text(text);
         let line = std::str::from_utf8(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text)).ok()?;
         let fields = match self {
             Self::Json => json_fields::fields(line)?,
@@ -61,10 +71,10 @@ impl StructuredFormat {
 
 /// The time among the fields.
 fn logged(fields: &Fields, read: Time) -> Option<Time> {
-    // Log4j writes two numbers.
-    if let Some(seconds) = fields.get("instant.epochSecond") {
+    let pair = TIME_PAIRS.iter().find_map(|(seconds, nanos)| Some((fields.get(seconds)?, fields.get(nanos))));
+    if let Some((seconds, nanos)) = pair {
         let seconds = seconds.as_str().parse::<i64>().ok()?;
-        let nanos = fields.get("instant.nanoOfSecond").and_then(|nanos| nanos.as_str().parse::<i64>().ok());
+        let nanos = nanos.and_then(|nanos| nanos.as_str().parse::<i64>().ok());
         return Some(Time(seconds.checked_mul(1_000_000)?.checked_add(nanos.unwrap_or(0) / 1_000)?));
     }
     let values = TIME_FIELDS.iter().filter_map(|name| fields.get(name));

@@ -8,6 +8,10 @@ use crate::event::Time;
 /// than its text.
 pub(super) const MAX_FIELDS: usize = 64;
 
+/// The longest name of a field, in bytes. The names of nested members repeat those of their objects, so without a bound a
+/// line could have names of many times its own size.
+pub(super) const MAX_FIELD_NAME_SIZE: usize = 512;
+
 /// The value of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeclaredValue {
@@ -31,9 +35,9 @@ pub struct Declaration {
 }
 
 impl Fields {
-    /// Adds a field, unless there is one of this name or there are too many.
+    /// Adds a field, unless there is one of this name, the name is too long, or there are too many.
     pub(super) fn push(&mut self, name: String, value: DeclaredValue) {
-        if !self.is_full() && self.get(&name).is_none() {
+        if !self.is_full() && name.len() <= MAX_FIELD_NAME_SIZE && self.get(&name).is_none() {
             self.0.push((name, value));
         }
     }

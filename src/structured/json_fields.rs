@@ -6,7 +6,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::field::{DeclaredValue, Fields};
+use super::field::{DeclaredValue, Fields, MAX_FIELD_NAME_SIZE};
 
 /// The depth to which the members of nested objects are fields. An object further down is one value as it is written,
 /// since each level reads the text below it once more.
@@ -25,6 +25,10 @@ fn collect(object: &JsonObject<'_>, prefix: &str, depth: u32, fields: &mut Field
     for (name, value) in &object.0 {
         if fields.is_full() {
             return;
+        }
+        // The members of an object whose own name is too long have longer ones.
+        if prefix.len() + name.len() > MAX_FIELD_NAME_SIZE {
+            continue;
         }
         let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         let text = value.get();
@@ -108,6 +112,15 @@ mod tests {
     fn width_and_depth_have_limits() {
         let wide: Vec<_> = (0..1000).map(|at| format!("\"m{at}\":{{\"x\":{at}}}")).collect();
         assert_eq!(fields(&format!("{{{}}}", wide.join(","))).unwrap().iter().count(), MAX_FIELDS);
+        // The name of an object is in the name of each of its members.
+        let inner: Vec<_> = (0..64).map(|at| format!("\"m{at}\":{at}")).collect();
+        for (length, count) in [(100_000, 0), (500, 64), (MAX_FIELD_NAME_SIZE - 3, 10)] {
+            let name = "n".repeat(length);
+            let fields = fields(&format!("{{\"{name}\":{{{}}},\"a\":1}}", inner.join(","))).unwrap();
+            let size: usize = fields.iter().map(|(name, _)| name.len()).sum();
+            assert!(size <= MAX_FIELDS * MAX_FIELD_NAME_SIZE, "{size}");
+            assert_eq!(fields.iter().filter(|(name, _)| name.starts_with('n')).count(), count, "{length}");
+        }
         let deep = "{\"a\":".repeat(20_000) + "1" + &"}".repeat(20_000);
         let fields = fields(&deep).unwrap();
         let (name, value) = fields.iter().next().unwrap();

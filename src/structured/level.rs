@@ -1,8 +1,7 @@
 //! The level that a line declares.
 
-use crate::event::{Event, EventKind, Flags, Level};
+use crate::event::{Event, EventKind, Flags, Level, visible_text};
 
-use super::visible::visible;
 use super::{level_head, level_member, level_word};
 
 /// The level of a line: the one that its source gave or that was read when it was appended. The text is only read for
@@ -18,7 +17,7 @@ pub fn level_of(event: &Event<'_>) -> Option<Level> {
 ///
 /// Cost: one search for escape sequences, and the head of the line; all of a JSON object or a logfmt line.
 pub fn level_of_text(line: &[u8]) -> Option<Level> {
-    let text = visible(line);
+    let text = visible_text(line);
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     let text = text.trim_ascii_start();
     match text {

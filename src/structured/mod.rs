@@ -6,7 +6,7 @@
 //!
 //! A [`StructuredFormat`] (`declaration`) reads the time (`timestamp`) and the fields (`field`) of a line: those of
 //! `json_fields`, `logfmt_fields` or `syslog`. A [`Condition`] (`condition`) compares a field. All of them see the
-//! `visible` text of the line.
+//! visible text of the line.
 
 mod condition;
 mod declaration;
@@ -28,7 +28,6 @@ mod logfmt_pairs;
 mod sample_tests;
 mod syslog;
 mod timestamp;
-mod visible;
 
 pub use condition::{BadCondition, Condition};
 pub use declaration::StructuredFormat;

@@ -142,6 +142,26 @@ const JSON: &[Sample<'_>] = &[
         MILLI,
         &[("instant.epochSecond", "1795881600")],
     ),
+    // Google: the logging agent, GKE, Cloud Logging; nginx.
+    (
+        r#"{"severity":"INFO","timestamp":{"seconds":1795881600,"nanos":123000000},"message":"m"}"#,
+        Some(Info),
+        MILLI,
+        &[("timestamp.nanos", "123000000")],
+    ),
+    (
+        r#"{"severity":"INFO","timestampSeconds":"1795881600","timestampNanos":"123000000","message":"m"}"#,
+        Some(Info),
+        MILLI,
+        &[("message", "m")],
+    ),
+    (
+        r#"{"severity":"INFO","receiveTimestamp":"2026-11-28T16:00:00.123Z","textPayload":"m"}"#,
+        Some(Info),
+        MILLI,
+        &[("textPayload", "m")],
+    ),
+    (r#"{"time_local":"28/Nov/2026:16:00:00 +0000","status":200}"#, None, NOON, &[("status", "200")]),
     (
         r#"{"timeMillis":1795881600123,"thread":"main","level":"FATAL","message":"m"}"#,
         Some(Critical),

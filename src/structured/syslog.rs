@@ -106,20 +106,28 @@ fn rfc5424(rest: &str, read: Time, fields: &mut Fields) -> Option<Option<Time>> 
 /// Adds the parameters of the structured data at the start of the text, and returns the message after it; `None` if
 /// there is none.
 fn structured_data<'a>(text: &'a str, fields: &mut Fields) -> Option<&'a str> {
-    let mut rest = match text.strip_prefix('-') {
-        Some(rest) => rest,
-        None if text.starts_with('[') => text,
-        None => return None,
-    };
+    // The sign for no data is followed by the message, and not by data.
+    if let Some(rest) = text.strip_prefix('-') {
+        return if rest.is_empty() { Some(rest) } else { rest.strip_prefix(' ') };
+    }
+    let mut rest = text.strip_prefix('[').map(|_| text)?;
+    let mut ids = Vec::new();
     while let Some(element) = rest.strip_prefix('[') {
         let end = element.find([' ', ']'])?;
         let (id, mut parameters) = element.split_at(end);
+        if !is_data_name(id) || ids.contains(&id) {
+            return None;
+        }
+        ids.push(id);
         loop {
             if let Some(after) = parameters.strip_prefix(']') {
                 rest = after;
                 break;
             }
             let (name, value) = parameters.strip_prefix(' ')?.split_once("=\"")?;
+            if !is_data_name(name) {
+                return None;
+            }
             let (value, after) = quoted(value)?;
             fields.push_text(&format!("{id}.{name}"), value);
             parameters = after;
@@ -128,7 +136,13 @@ fn structured_data<'a>(text: &'a str, fields: &mut Fields) -> Option<&'a str> {
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix(' ') }
 }
 
-/// The value before a quote, without its escapes (RFC 5424, section 6.3.3), and the text after the quote.
+/// Returns whether a text is the name of an element or of a parameter (SD-NAME of RFC 5424, section 6).
+fn is_data_name(name: &str) -> bool {
+    (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"=]\"".contains(&byte))
+}
+
+/// The value before a quote, without its escapes (RFC 5424, section 6.3.3), and the text after the quote. A `]` should be
+/// escaped, too, but many programs do not do so, and nothing else can be meant.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut rest = text.chars();
@@ -143,4 +157,49 @@ fn quoted(text: &str) -> Option<(String, &str)> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structured_data_has_the_form_of_the_rfc() {
+        type MessageAndParameters<'a> = (&'a str, &'a [&'a str]);
+        let long = format!("[{} x=\"1\"]", "a".repeat(33));
+        // The text, the message after it, and the parameters.
+        let table: [(&str, Option<MessageAndParameters<'_>>); 22] = [
+            ("-", Some(("", &[]))),
+            ("- text", Some(("text", &[]))),
+            ("[a@1 x=\"1\" y=\"\"]", Some(("", &["a@1.x=1"]))),
+            ("[a@1 x=\"1\"][b y=\"2\"] text", Some(("text", &["a@1.x=1", "b.y=2"]))),
+            ("[a@1] [b] text", Some(("[b] text", &[]))),
+            (r#"[a x="\"\\\]\n"] text"#, Some(("text", &[r#"a.x="\]\n"#]))),
+            ("[a x=\"b[1]\"]", Some(("", &["a.x=b[1]"]))),
+            ("", None),
+            ("text", None),
+            ("-text", None),
+            ("-[a x=\"1\"]", None),
+            ("[]", None),
+            ("[ x=\"1\"]", None),
+            ("[a", None),
+            ("[a x=\"1\"", None),
+            ("[a x=1]", None),
+            ("[a =\"1\"]", None),
+            ("[a  x=\"1\"]", None),
+            ("[a x y=\"1\"]", None),
+            ("[\u{e4} x=\"1\"]", None),
+            ("[a x=\"1\"][a y=\"2\"]", None),
+            (&long, None),
+        ];
+        for (text, expected) in table {
+            let mut fields = Fields::default();
+            let message = structured_data(text, &mut fields);
+            assert_eq!(message, expected.map(|(message, _)| message), "{text}");
+            if let Some((_, parameters)) = expected {
+                let found: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", value.as_str())).collect();
+                assert_eq!(found, parameters, "{text}");
+            }
+        }
+    }
 }

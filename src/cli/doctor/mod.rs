@@ -31,7 +31,7 @@ use crate::config::{
 };
 use crate::event::with_causes;
 use crate::listen::{TlsError, TlsServer};
-use crate::source;
+use crate::source::{self, read_environment_file};
 
 use machine::{check_access, find_program, find_user, free_space, has_group, is_rtlogd, remote_file_system};
 use unit::{serves, unit_settings};
@@ -95,15 +95,29 @@ pub(crate) fn missing(config: &Config) -> Vec<String> {
             program.map(|program| format!("no program {}", program.display())),
         ];
         let missing: Vec<String> = parts.into_iter().flatten().collect();
+        let name = stream.name.as_str();
         if !missing.is_empty() {
+            let missing = missing.join(", and ");
+            notes.push(format!("stream {name}: this machine has {missing} (`rtlogd doctor` looks closer)"));
+        }
+        notes.extend(process.environment_files.iter().filter_map(|path| environment_file_note(name, path)));
+        let other = process.user.as_ref().filter(|user| find_user(user).is_some_and(|uid| uid != Uid::effective()));
+        if let Some(user) = other.filter(|_| !Uid::effective().is_root()) {
             notes.push(format!(
-                "stream {}: this machine has {} (`rtlogd doctor` looks closer)",
-                stream.name.as_str(),
-                missing.join(", and ")
+                "stream {name}: to run the command as {user}, rtlogd must be started by root (or have CAP_SETUID and CAP_SETGID); \
+                you are {}",
+                effective_user_name()
             ));
         }
     }
     notes
+}
+
+/// A note on a file of environment variables that is missing or wrong. What the caller may not read, the daemon may.
+fn environment_file_note(stream: &str, path: &Path) -> Option<String> {
+    let error = read_environment_file(path).err()?;
+    let is_private = error.kind() == std::io::ErrorKind::PermissionDenied;
+    (!is_private).then(|| format!("stream {stream}: the environment file {} cannot be used: {error}", path.display()))
 }
 
 struct Doctor {

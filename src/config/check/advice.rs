@@ -46,7 +46,8 @@ fn shell_syntax(process: &ProcessSourceConfig) -> Option<String> {
     if arguments.is_empty() && program.contains(char::is_whitespace) {
         return Some(format!("{program:?} is taken as the name of a program, spaces included (write each word apart)"));
     }
-    let is_special = |word: &&&str| SHELL_OPERATORS.contains(*word) || is_variable(word);
+    let is_special =
+        |word: &&&str| SHELL_OPERATORS.contains(*word) || is_variable(word) || **word == "~" || word.starts_with("~/");
     let word = arguments.iter().find(is_special)?;
     Some(format!(
         "`{word}` is passed to {program} as an argument, since there is no shell (for one, write the command as one text, \
@@ -88,10 +89,13 @@ mod tests {
     #[test]
     fn commands_for_a_shell_and_empty_configurations_are_mentioned() {
         assert!(advice(&Config::default())[0].contains("the configuration is empty"));
-        let table: [(&[&str], &str); 9] = [
+        let table: [(&[&str], &str); 12] = [
             (&["make", "&&", "ls"], "`&&` is passed to make"),
             (&["make", "2>&1"], "`2>&1` is passed to make"),
             (&["echo", "$HOME"], "`$HOME` is passed to echo"),
+            (&["ls", "~/x"], "`~/x` is passed to ls"),
+            (&["ls", "~"], "`~` is passed to ls"),
+            (&["ls", "x~", "~x"], ""),
             (&["echo", "${HOME}"], "`${HOME}` is passed to echo"),
             (&["make -j8"], "spaces included"),
             (&["make", "-j8"], ""),

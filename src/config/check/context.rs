@@ -75,16 +75,17 @@ impl<'r> CheckContext<'r> {
             return None;
         }
         let absolute = self.directories.get(location.file)?.join(path);
-        if let Some(written) = shell_expansion(path)
-            && !absolute.exists()
-        {
-            self.wrong(
-                location,
-                format!("`{written}` is not replaced in a path, as a shell would do (write the path out, such as /home/me/app.log)"),
-            );
-            return None;
-        }
-        Some(absolute)
+        (absolute.exists() || self.is_written_out(location, path)).then_some(absolute)
+    }
+
+    /// Returns whether a path has nothing that a shell would replace; reports the first such part.
+    pub(super) fn is_written_out(&mut self, location: NodeLocation, path: &str) -> bool {
+        let Some(written) = shell_expansion(path) else { return true };
+        self.wrong(
+            location,
+            format!("`{written}` is not replaced in a path, as a shell would do (write the path out, such as /home/me/app.log)"),
+        );
+        false
     }
 
     /// The value if it is from `least` to `most`; otherwise the default, after a report.

@@ -105,6 +105,9 @@ fn check_argv(
         Some(Located { location, value: Some(ScalarText(program)) }) if program.is_empty() => {
             context.wrong(*location, "empty name of a program (such as make or /usr/bin/make)");
         }
+        Some(Located { place, value: Some(ScalarText(program)) }) if program.contains('/') => {
+            context.is_written_out(*place, program);
+        }
         Some(_) => {}
     }
     for Located { location, value } in &words {

@@ -162,6 +162,18 @@ fn one_of(words: &[&str]) -> String {
     }
 }
 
+/// The name of the type that a stream is read as.
+const STREAM: &str = "Stream";
+
+/// What to write for a stream that is a text instead of a map.
+fn stream_advice(words: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-*~".contains(c);
+    if words.contains('/') && words.chars().all(is_plain) {
+        return format!("write {{ file: {words} }}");
+    }
+    "write `file: PATH`, `command: [PROGRAM, ...]`, `journal: {}` or `push: true` in it".to_owned()
+}
+
 impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     type Error = NodeReadError;
 
@@ -251,16 +263,29 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
+        if let YamlValue::List(items) = &self.node.value {
+            // Docker's compose files have such lists.
+            let pair = items.iter().find_map(|item| self.child(item).words()?.split_once('='));
+            let advice = pair.filter(|(name, value)| !name.is_empty() && !value.contains(['\n', '"']));
+            let advice = advice.map_or_else(String::new, |(name, value)| {
+                let value = if value.is_empty() { "\"\"" } else { value };
+                format!(" (write `{name}: {value}` for each item, without a hyphen or brackets)")
+            });
+            return Err(NodeReadError(format!("{}{advice}", self.expected("a map of names"))));
+        }
         let entries: Vec<_> = self.entries("a map of names")?.into_iter().map(|(_, key, value)| (key, value)).collect();
         visitor.visit_map(MapEntries::new(entries))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         known: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, NodeReadError> {
+        if let (STREAM, Some(words)) = (name, self.words()) {
+            return Err(NodeReadError(format!("{} ({})", self.expected("a map"), stream_advice(words))));
+        }
         let mut kept: BTreeMap<&str, NodeDeserializer<'_>> = BTreeMap::new();
         let mut misnamed = Vec::new();
         for (name, key, value) in self.entries(format_args!("a map with {}", one_of(known)))? {

@@ -127,6 +127,8 @@ fn find_tab(text: &str, line: usize) -> Option<LineColumn> {
 enum PlainScalar {
     Bool,
     Number,
+    /// Nothing, `null`, or `~`, which is the home directory to everybody who writes it here.
+    Null,
 }
 
 /// One pass over a text.
@@ -136,7 +138,7 @@ struct TreeReader {
     next: Cell<usize>,
     /// The number of the value at which to fail.
     stop: Option<usize>,
-    /// The values that were found to be numbers and booleans.
+    /// The values that were found to be numbers, booleans and nulls.
     plain: RefCell<BTreeMap<usize, PlainScalar>>,
     /// `true` if those values are read as text.
     words: bool,
@@ -164,6 +166,10 @@ impl<'de> DeserializeSeed<'de> for &TreeReader {
         let value = match plain {
             Some(PlainScalar::Bool) => YamlValue::Bool(serde::Deserialize::deserialize(from)?),
             Some(PlainScalar::Number) => YamlValue::Number(serde::Deserialize::deserialize(from)?),
+            Some(PlainScalar::Null) => match <String as serde::Deserialize>::deserialize(from)? {
+                home if home == "~" => YamlValue::Text(home),
+                _ => YamlValue::Null,
+            },
             None => from.deserialize_any(NodeVisitor { reader: self, id })?,
         };
         Ok(YamlNode { id, value })
@@ -202,7 +208,8 @@ impl<'de> Visitor<'de> for NodeVisitor<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<YamlValue, E> {
-        Ok(YamlValue::Null)
+        // A document may be empty, and then has no text.
+        Ok(if self.id == 0 { YamlValue::Null } else { self.plain(PlainScalar::Null) })
     }
 
     fn visit_none<E>(self) -> Result<YamlValue, E> {
@@ -289,8 +296,8 @@ mod tests {
             ("# nothing\n", "2:1=null"),
             ("a: 1\na: 0x1F\n", r#"1:1={1:1="a" 1:4=number:1 2:1="a" 2:4=number:0x1F}"#),
             (
-                "- true\n- yes\n- ~\n- 1.50\n- '1'\n",
-                r#"1:1=[1:3=bool:true 2:3="yes" 3:3=null 4:3=number:1.50 5:3="1"]"#,
+                "- true\n- yes\n- ~\n- 1.50\n- '1'\n- null\n-\n",
+                r#"1:1=[1:3=bool:true 2:3="yes" 3:3="~" 4:3=number:1.50 5:3="1" 6:3=null 7:2=null]"#,
             ),
             ("é: {b: [x, {}]}\n", r#"1:1={1:1="é" 1:4={1:5="b" 1:8=[1:9="x" 1:12={}]}}"#),
             ("a: !x {b: 1}\nc: d\n", r#"1:1={1:1="a" 1:4=!x 2:1="c" 2:4="d"}"#),

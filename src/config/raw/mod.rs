@@ -168,8 +168,8 @@ pub(super) struct Stream {
     /// Environment variables for the command, in addition to those of the daemon. Variables about the daemon or its
     /// systemd unit are not passed on.
     pub(super) environment: Setting<Entries<ScalarText>>,
-    /// Files with environment variables for the command, `NAME=value` on each line: one file or a list. They are read each
-    /// time the command starts. Of the same variable in several places, the last file applies, and `environment` before
+    /// Files with environment variables for the command, `NAME=value` on each line: one file or a list. A value in quotes
+    /// may have several lines. The files are read each time the command starts. Of the same variable in several places, the last file applies, and `environment` before
     /// all files.
     pub(super) environment_file: Setting<OneOrMany<String>>,
     /// The user that the command runs as, by name or number. The daemon must run as root or with `CAP_SETUID` and
@@ -364,6 +364,9 @@ pub(super) enum CommandLine {
 
 /// The message for a command that is a text: why that is wrong, and which list it would be.
 pub(super) fn list_advice(line: &str) -> String {
+    if line.trim().is_empty() {
+        return "empty command (name the program, such as [make, -j8])".to_owned();
+    }
     let shell = line.contains(|c: char| "\"'`$&|;<>()*?#~\\".contains(c));
     let words = if shell { vec!["sh", "-c", line] } else { line.split_whitespace().collect() };
     let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=+".contains(c));

@@ -18,7 +18,7 @@ fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 #[test]
 fn nothing_said_is_the_default() {
-    for text in ["", "# nothing\n", "---\n", "{}", "streams:\n", "memory: ~\nlimits:\n  head:\nstreams: {}\n"] {
+    for text in ["", "# nothing\n", "---\n", "{}", "streams:\n", "memory: null\nlimits:\n  head:\nstreams: {}\n"] {
         assert_eq!(config(&[text]), Ok(Config::default()), "{text:?}");
     }
 }

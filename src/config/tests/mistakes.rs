@@ -10,7 +10,7 @@ const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `she
 fn mistakes_of_form_have_a_place() {
     let unknown = format!("1:1: unknown key `colour` (known here: {TOP_LEVEL_KEYS})");
     let broken = unknown.replace("colour", "a\\nb");
-    let no_stream = format!("1:15: expected {STREAM_KEYS}, found the text \"b\"");
+    let no_stream = "1:15: expected a map, found the text \"b\" (write `file: PATH`, `command: [PROGRAM, ...]`, `journal: {}` or `push: true` in it)";
     let no_map = "1:1: expected a map with `listen`, `memory`, `state_directory`, `history`, `hosts`, `origins`, `trusted_proxies`, \
             `base_path`, `tls`, `access`, `limits` or `streams`, found a list";
     let time = "(a whole number and ms, s, m, h or d, such as 15s; at most 36500d)";
@@ -44,7 +44,7 @@ fn mistakes_of_form_have_a_place() {
         ("memory: 1MiB\nmemory: 2MiB\n", &[r#"2:1: "memory" is given twice (first at 1:1)"#]),
         ("memory: !mega 5\n", &["1:9: expected text, found the tag `!mega`"]),
         ("streams: [a]\n", &["1:10: expected a map of names, found a list"]),
-        ("streams: { a: b }\n", &[&no_stream]),
+        ("streams: { a: b }\n", &[no_stream]),
         (
             "hosts: [a, {}]\ntrusted_proxies: [b]\n",
             &[
@@ -310,7 +310,7 @@ fn mistakes_in_commands_have_a_place() {
 streams:
   a: { command: [] }
   b: { command: [""] }
-  c: { command: [x, [y], ~, "\0"] }
+  c: { command: [x, [y], null, "\0"] }
   d: { command: [x], environment: { "A=B": 1, "": 2, C: [], C: "\0" }, directory: "" }
   e: { command: [x], restart: { when: on_failure, backoff: 2s..1s, limit: 5 }, stop: { signal: term, grace: 1 } }
   f: { command: [x], restart: always, stop: { signals: TERM } }
@@ -321,7 +321,7 @@ streams:
         "4:18: empty name of a program (such as make or /usr/bin/make)",
         "5:21: expected text, found a list",
         "5:26: expected text, found nothing",
-        "5:29: a NUL cannot be passed to a program",
+        "5:32: a NUL cannot be passed to a program",
         "6:37: not the name of a variable (not empty, without = and NUL)",
         "6:47: not the name of a variable (not empty, without = and NUL)",
         "6:57: expected text, found a list",
@@ -431,6 +431,39 @@ fn words_of_other_tools_and_of_yaml_1_1_lead_to_the_right_ones() {
     for (text, expected) in table {
         let found = config(&[&text]).err().map_or_else(Vec::new, |_| mistakes(&text));
         assert_eq!(found, expected, "{text}");
+    }
+}
+
+#[test]
+fn commands_and_streams_in_another_form_lead_to_the_right_one() {
+    let whole = |text: &str| format!("streams: {{ a: {text} }}");
+    let table: [(String, Vec<String>); 7] = [
+        (whole("{ command: '' }"), vec!["1:26: empty command (name the program, such as [make, -j8])".into()]),
+        (whole("{ command: ' ' }"), vec!["1:26: empty command (name the program, such as [make, -j8])".into()]),
+        (
+            whole("{ command: [x], environment: [A=1, B=2] }"),
+            vec!["1:44: expected a map of names, found a list (write `A: 1` for each item, without a hyphen or brackets)".into()],
+        ),
+        (
+            whole("{ command: [x], labels: [team=] }"),
+            vec!["1:39: expected a map of names, found a list (write `team: \"\"` for each item, without a hyphen or brackets)".into()],
+        ),
+        (whole("{ command: [x], labels: [team] }"), vec!["1:39: expected a map of names, found a list".into()]),
+        (
+            whole("{ command: [~/bin/x], directory: ~ }"),
+            ["1:27: `~`", "1:48: `~`"]
+                .map(|what| {
+                    format!("{what} is not replaced in a path, as a shell would do (write the path out, such as /home/me/app.log)")
+                })
+                .into(),
+        ),
+        (
+            whole("/var/log/syslog"),
+            vec!["1:15: expected a map, found the text \"/var/log/syslog\" (write { file: /var/log/syslog })".into()],
+        ),
+    ];
+    for (text, expected) in table {
+        assert_eq!(mistakes(&text), expected, "{text}");
     }
 }
 

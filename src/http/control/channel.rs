@@ -27,7 +27,7 @@ use super::requests::{CallResult, FinishedMessage, PendingCall};
 use super::session::{ControlSession, Delivery, Subscription};
 use crate::http::command::rate_limit_text;
 use crate::http::guard::lease::HeldLease;
-use crate::http::guard::lifetime::{Lifetime, LifetimeEnd, TURNED_PRIVATE_TEXT};
+use crate::http::guard::lifetime::{DENIED_TEXT, Lifetime, LifetimeEnd};
 use crate::http::guard::rate_limit::RateLimiter;
 
 /// The maximum time for which a channel that sends too many requests is not read: refusing requests is work, too. A
@@ -215,7 +215,7 @@ impl ControlChannel {
                 };
                 return send(socket, notification.to_text()).await;
             }
-            Delivery::Denied => return self.send_end(socket, number, Some(TURNED_PRIVATE_TEXT)).await,
+            Delivery::Denied => return self.send_end(socket, number, Some(DENIED_TEXT)).await,
             Delivery::Ended => return self.send_end(socket, number, None).await,
         };
         let Some(subscription) = self.session.subscriptions.get_mut(&number) else { return Ok(()) };

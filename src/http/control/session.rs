@@ -253,7 +253,9 @@ impl ControlSession {
                 return Ok(MethodResponse::Steered { readers: 1 });
             }
             (None, Some(session)) if SESSION_TOKEN_SIZE.contains(&session.len()) => {
-                self.check_right(Right::Read)?;
+                // Whoever reads a public stream may steer what it reads.
+                let checked = self.app.check_any_stream(&self.caller, Right::Read, true);
+                checked.map_err(|denied| RpcError::from(CallError::from(denied)))?;
                 self.app.sessions.controls(self.caller.credential(), &session)
             }
             (None, Some(_)) => Vec::new(),
@@ -358,7 +360,7 @@ impl ControlSession {
             Some((Delivery::Raw(raw), attachment))
         });
         let log = self.app.stream(&self.caller, Right::Read, &stream)?.log;
-        let raw = raw.take_until(async move { log.until_private().await });
+        let raw = raw.take_until(async move { log.until_denied().await });
         let deliveries =
             raw.chain(stream::iter([Delivery::Ended])).take_until(over).map(move |delivery| (number, delivery));
         self.deliveries.push(Box::pin(deliveries));

@@ -160,12 +160,7 @@ fn strip_base_path(head: &mut Parts, base_path: &str, connection: &ConnectionInf
         return Ok(());
     }
     let rest = rest.and_then(|rest| rest.parse().ok());
-    head.uri = rest.ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            format!("there is nothing here; all paths begin with {base_path}/, which a proxy must pass on as it is"),
-        )
-    })?;
+    head.uri = rest.ok_or_else(|| Problem::no_base_path(base_path))?;
     Ok(())
 }
 

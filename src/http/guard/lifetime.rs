@@ -20,8 +20,8 @@ use crate::listen::ConnectionInfo;
 /// The last text that a reader receives when its connection has reached its age limit.
 pub(super) const LIFETIME_OVER_TEXT: &str = "this connection has reached its age limit; connect again with the last id";
 
-/// The last text that a reader without a token receives when a stream becomes private.
-pub(crate) const TURNED_PRIVATE_TEXT: &str = "the stream has become private; reading it needs a token";
+/// The last text that a reader without a token receives when a stream becomes private, or is not public any more.
+pub(crate) const DENIED_TEXT: &str = "the stream has become private or is no longer public; reading it needs a token";
 
 /// The conditions that end a response, and its share of the quotas until then.
 pub(crate) struct Lifetime {

@@ -218,6 +218,7 @@ fn problem_schema() -> Value {
             "status": { "type": "integer" },
             "title": { "type": "string" },
             "detail": { "type": "string" },
+            "base_path": { "type": "string", "description": "what all paths begin with, if that of the request does not" },
         },
         "required": ["status", "title", "detail"],
     })

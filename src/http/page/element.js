@@ -216,7 +216,7 @@ class RtlogdStream extends HTMLElement {
 
   showJump() {
     this.jump.hidden = this.follow;
-    this.jump.textContent = this.fresh ? `${this.fresh} new lines` : "Follow";
+    this.jump.textContent = this.fresh ? `${this.fresh.toLocaleString()} new ${this.fresh === 1 ? "line" : "lines"}` : "Follow";
   }
 
   toEnd() {

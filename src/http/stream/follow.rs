@@ -19,7 +19,7 @@ use crate::wire::{Encoding, SseData};
 
 use super::steering::{CursorSpec, ReaderDeliveries, ReaderItem, SteerableCursor};
 use crate::http::call_error::CallError;
-use crate::http::guard::lifetime::{Lifetime, TURNED_PRIVATE_TEXT};
+use crate::http::guard::lifetime::{DENIED_TEXT, Lifetime};
 use crate::http::guard::quota::MAX_STREAMS_PER_CONNECTION;
 use crate::http::problem::Problem;
 use crate::http::query::StreamQuery;
@@ -228,7 +228,7 @@ impl BodyStage {
         loop {
             let Some(item) = reader.cursor.next(Instant::now() + reader.keep_alive).await else {
                 if reader.cursor.is_denied() {
-                    return Some((reader.encoding.denied_notice(TURNED_PRIVATE_TEXT, None).into(), Self::End));
+                    return Some((reader.encoding.denied_notice(DENIED_TEXT, None).into(), Self::End));
                 }
                 if !reader.reports_satisfied || reader.cursor.is_paused() {
                     return None;
@@ -328,7 +328,7 @@ impl MultiStreamReader {
                 ReaderItem::Item(item) => this.encode(at, &item, position, skipped),
                 ReaderItem::Denied => {
                     let name = this.positions[at].0.as_str();
-                    this.encoding.denied_notice(TURNED_PRIVATE_TEXT, Some(name)).into_bytes()
+                    this.encoding.denied_notice(DENIED_TEXT, Some(name)).into_bytes()
                 }
             };
             if !bytes.is_empty() {
@@ -537,7 +537,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_becomes_private_ends_its_readers_with_the_reason() {
-        let why = TURNED_PRIVATE_TEXT;
+        let why = DENIED_TEXT;
         let table = [
             ("sse", format!("event: denied\ndata: {{\"why\":\"{why}\"}}\n\n")),
             ("ndjson", format!("{{\"kind\":\"denied\",\"why\":\"{why}\"}}\n")),

@@ -152,7 +152,7 @@ impl Steering {
                 item = cursor.next(deadline), if !self.paused => return item,
                 () = sleep_until(deadline), if self.paused => return Some(CursorItem::TimedOut),
                 _ = self.spec.ready.wait_for(|ready| !ready), if self.paused => return None,
-                () = self.spec.log.until_private(), if self.paused => return None,
+                () = self.spec.log.until_denied(), if self.paused => return None,
             }
         }
     }

@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use crate::event::{Introducer, control_sequence_length, control_string_length, simple_escape_length};
+
 /// The first bytes of escapes: backslashes as in JSON, percent signs as in URLs, and the entities of HTML.
 pub(super) const ESCAPE_INTRODUCERS: [u8; 3] = *b"\\%&";
 
@@ -204,15 +206,15 @@ impl DecodedText<'_> {
         let mut at = 0;
         while let Some(&byte) = line.get(at) {
             let rest = &line[at..];
-            let (introducer, length) = match rest {
-                [0x1B, second @ (b'[' | b']' | b'P' | b'X' | b'^' | b'_'), ..] => (*second, 2),
-                [0xC2, 0x9B, ..] => (b'[', 2),
-                [0xC2, 0x90 | 0x98 | 0x9D..=0x9F, ..] if strings.is_some() => (b']', 2),
-                [0x1B, ..] => {
+            // In a control string, the C1 controls begin no other one.
+            let is_text = strings.is_none() && byte == 0xC2;
+            let introducer = match (Introducer::at(rest), rest) {
+                (Some(introducer), _) if !is_text || introducer == Introducer::ControlSequence => introducer,
+                (_, [0x1B, ..]) => {
                     at += simple_escape_length(rest);
                     continue;
                 }
-                _ if invisible_length(rest) > 0 => {
+                (_, rest) if invisible_length(rest) > 0 => {
                     at += invisible_length(rest);
                     continue;
                 }
@@ -224,8 +226,8 @@ impl DecodedText<'_> {
                     continue;
                 }
             };
-            at += length;
-            if introducer == b'[' {
+            at += 2;
+            if introducer == Introducer::ControlSequence {
                 at += control_sequence_length(&line[at..]);
                 continue;
             }
@@ -239,34 +241,6 @@ impl DecodedText<'_> {
         }
         seen
     }
-}
-
-/// The length of an escape that is neither a control sequence nor a control string (ECMA-35, 13.2).
-fn simple_escape_length(text: &[u8]) -> usize {
-    let middle = text[1..].iter().take_while(|byte| matches!(byte, 0x20..=0x2F)).count();
-    1 + middle + usize::from(matches!(text.get(1 + middle), Some(0x30..=0x7E)))
-}
-
-/// The length of the text that follows `ESC [` (ECMA-48, 5.4).
-fn control_sequence_length(text: &[u8]) -> usize {
-    let length = text.iter().take_while(|byte| matches!(byte, 0x20..=0x3F)).count();
-    length + usize::from(matches!(text.get(length), Some(0x40..=0x7E)))
-}
-
-/// The length of the control string at the beginning of the text, without and with its terminator.
-fn control_string_length(text: &[u8]) -> (usize, usize) {
-    let mut at = 0;
-    while let Some(next) = memchr::memchr3(0x07, 0x1B, 0xC2, &text[at..]) {
-        at += next;
-        match &text[at..] {
-            [0x07, ..] => return (at, at + 1),
-            [0x1B, b'\\', ..] | [0xC2, 0x9C, ..] => return (at, at + 2),
-            // Any other escape ends the string, too.
-            [0x1B, ..] => return (at, at),
-            _ => at += 1,
-        }
-    }
-    (text.len(), text.len())
 }
 
 /// The invisible parts of a line between `begin` and `end`, which are kept when the secret around them is removed.

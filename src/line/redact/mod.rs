@@ -29,7 +29,6 @@ mod value;
 mod decoded;
 mod xml;
 
-use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use memchr::memmem;
@@ -47,12 +46,6 @@ pub const REDACTION_MARK: &[u8] = b"[redacted]";
 /// The number of bytes at the end of a piece that are held back, so that a secret is not split; a secret across the
 /// split may have four times as many. Longer lines are split earlier by this number.
 const MAX_HELD_BYTES: usize = 1 << 10;
-
-/// The text that a terminal shows: the line without its escape sequences and control strings. Most lines have none, and
-/// are not copied.
-pub(super) fn visible_text(line: &[u8]) -> Cow<'_, [u8]> {
-    if decoded::has_invisible(line) { DecodedText::of(line).visible_text().0.text } else { Cow::Borrowed(line) }
-}
 
 /// The maximum number of escape levels that are undone. Each level halves the backslashes, and a line has at most 2^18
 /// bytes by default.

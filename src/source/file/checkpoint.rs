@@ -17,7 +17,7 @@ use crate::source::file::rotation::watermark::Watermark;
 /// The checkpoint of one path. The content decides whether a file is the recorded one; the identity says where to look
 /// for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Checkpoint {
+pub(in crate::source) struct Checkpoint {
     /// No file existed when the checkpoint was recorded, so a file that appears is new.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     gone: bool,
@@ -207,7 +207,7 @@ impl Checkpoint {
     }
 
     /// The fingerprint of the file up to the offset.
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
+    pub(super) fn fingerprint(&self) -> Fingerprint {
         Fingerprint { at: self.at, head: self.head.0, before: self.before.0 }
     }
 
@@ -218,8 +218,18 @@ impl Checkpoint {
     }
 
     /// Parses a recorded checkpoint; `None` if it is damaged.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub(in crate::source) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
+    }
+
+    /// The offset behind the last byte that was delivered; `None` if there was no file.
+    pub(in crate::source) fn offset(&self) -> Option<u64> {
+        (!self.gone).then_some(self.at)
+    }
+
+    /// The time of the record.
+    pub(in crate::source) fn recorded_at(&self) -> Time {
+        Time(i64::try_from(self.time).unwrap_or(i64::MAX).saturating_mul(1000))
     }
 
     /// The text to record.

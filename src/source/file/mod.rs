@@ -82,6 +82,7 @@ mod tailer;
 mod fifo;
 
 pub(crate) use crate::source::file::watch::watcher::Watcher;
+pub(super) use checkpoint::Checkpoint;
 
 use std::fs::Metadata;
 use std::io;

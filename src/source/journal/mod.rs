@@ -10,6 +10,8 @@
 mod entry;
 mod query;
 
+pub(super) use query::START_CHECKPOINT;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::mem;
@@ -36,7 +38,7 @@ use entry::JournalEntry;
 use query::{JournalCheckpoint, JournalQuery};
 
 /// The key under which the position in the journal is recorded.
-const CHECKPOINT_KEY: &str = "journal";
+pub(super) const CHECKPOINT_KEY: &str = "journal";
 
 /// The file with the id of the machine (machine-id(5)).
 const MACHINE_ID_PATH: &str = "/etc/machine-id";

@@ -7,6 +7,9 @@ use crate::line::Carry;
 
 use super::entry;
 
+/// The text in which the start of the journal is recorded.
+pub(in crate::source) const START_CHECKPOINT: &str = "start";
+
 /// The selection of entries as command-line arguments.
 #[derive(Debug, Clone)]
 pub(super) struct JournalQuery {
@@ -81,7 +84,7 @@ impl JournalQuery {
     /// The text in which a position is recorded.
     pub(super) fn to_text(&self, checkpoint: &JournalCheckpoint) -> String {
         match checkpoint {
-            JournalCheckpoint::Start => "start".to_owned(),
+            JournalCheckpoint::Start => START_CHECKPOINT.to_owned(),
             JournalCheckpoint::At { cursor, carry: Carry::Nothing, .. } => format!("{:08x} {cursor}", self.mark()),
             JournalCheckpoint::At { cursor, carry, .. } => format!("{:08x} {cursor} {carry}", self.mark()),
         }

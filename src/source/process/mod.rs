@@ -41,7 +41,7 @@
 mod run;
 mod child;
 mod spawn;
-mod environment_file;
+pub(crate) mod environment_file;
 mod leader;
 mod pipes;
 mod pty;
@@ -58,6 +58,7 @@ pub(super) use helper::Helper;
 pub(crate) use leader::Children;
 pub(crate) use pipes::Tee;
 pub(super) use run_record::RunRecord;
+pub(super) use supervisor::RUN_RECORD_KEY;
 
 #[cfg(test)]
 mod tests;

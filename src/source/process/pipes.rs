@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe::Receiver;
@@ -31,6 +32,9 @@ pub(super) enum PipeRead {
     Bytes,
     /// No bytes were read, but an unfinished line is to be shown.
     OpenLineDue,
+    /// The copy of a terminal's output has no reader any more, and the terminal was closed. Unlike a pipe, it does not
+    /// tell its writers in the usual way.
+    TerminalUnread,
     /// Both pipes are at their end.
     End,
 }
@@ -111,15 +115,25 @@ impl Pipes {
         if let Some(tee) = tee
             && tee.waits()
         {
+            let mut read = PipeRead::Bytes;
             for output in tee.flush().await {
                 // The reader of rtlogd's output is gone. The pipe is closed, from which the process learns that in the
                 // usual way.
+                if self.terminal_viewers.is_some() && self.ends[output].is_some() {
+                    read = PipeRead::TerminalUnread;
+                }
                 self.close(output, batch);
             }
-            return PipeRead::Bytes;
+            return read;
         }
         let due = self.pipeline.due();
+        let is_pipe = self.terminal_viewers.is_none() && self.ends[0].is_some();
         let output = select! {
+            () = Tee::reader_gone(tee), if is_pipe => {
+                // As without rtlogd, the next write of the process fails, and not only the one after it.
+                self.close(0, batch);
+                return PipeRead::Bytes;
+            }
             () = readable(self.ends[0].as_ref()), if self.ends[0].is_some() => 0,
             () = readable(self.ends[1].as_ref()), if self.ends[1].is_some() => 1,
             () = sleep_until(due.unwrap_or_else(|| ClockReading::read().instant)), if due.is_some() => {
@@ -193,6 +207,8 @@ async fn readable(end: Option<&Receiver>) {
 pub(crate) struct Tee {
     /// The copies of standard output and standard error; `None` once writing failed.
     outs: [Option<TeeOutput>; 2],
+    /// Ready when the copy of standard output has no reader any more; `None` after that, or if it is not known.
+    reader_gone: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 struct TeeOutput {
@@ -210,7 +226,21 @@ impl Tee {
     ) -> Self {
         let out = TeeOutput { writer: Box::new(out), waiting: Vec::new(), at: 0 };
         let err = TeeOutput { writer: Box::new(err), waiting: Vec::new(), at: 0 };
-        Self { outs: [Some(out), Some(err)] }
+        Self { outs: [Some(out), Some(err)], reader_gone: None }
+    }
+
+    /// The same copies, of which the one of standard output has no reader any more when `gone` is ready.
+    pub(crate) fn with_reader_gone(self, gone: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
+        Self { reader_gone: Some(Box::pin(gone)), ..self }
+    }
+
+    /// Waits until the copy of standard output has no reader. May be dropped at any time.
+    async fn reader_gone(tee: &mut Option<Self>) {
+        let Some(gone) = tee.as_mut().and_then(|tee| tee.reader_gone.as_mut()) else { return pending().await };
+        gone.await;
+        if let Some(tee) = tee {
+            (tee.reader_gone, tee.outs[0]) = (None, None);
+        }
     }
 
     /// Returns whether bytes are waiting to be written.

@@ -181,6 +181,10 @@ impl ProcessRun {
                 if read == PipeRead::Bytes && self.last_output.is_some() {
                     self.last_output = Some(Instant::now());
                 }
+                if read == PipeRead::TerminalUnread {
+                    // The signal that a write into a pipe without a reader raises.
+                    self.signal_all(Signal::PIPE);
+                }
                 return Some(None);
             }
             RunEvent::Exit(exit) => self.begin_draining(exit),
@@ -210,7 +214,7 @@ impl ProcessRun {
             () = until(rest) => PipeRead::End,
         };
         match read {
-            PipeRead::Bytes => {
+            PipeRead::Bytes | PipeRead::TerminalUnread => {
                 *quiet = Instant::now() + DRAIN_QUIET_TIME;
                 Some(None)
             }

@@ -18,7 +18,7 @@ pub(super) const RUN_MARK_VARIABLE: &str = "RTLOGD_RUN";
 pub(in crate::source) struct RunRecord {
     /// The number of the run, from 1.
     pub(in crate::source) run: u64,
-    pub(super) pid: i32,
+    pub(in crate::source) pid: i32,
     /// The start time of the process, see [`procfs::ProcStat::started`].
     pub(super) started: u64,
     /// The value of [`RUN_MARK_VARIABLE`], unique to this run.

@@ -22,7 +22,7 @@ use crate::source::writer::StreamWriter;
 use crate::source::{ClockReading, SourceError, SourceOptions};
 
 /// The key of the run record among the checkpoints of a stream.
-const RUN_RECORD_KEY: &str = "run";
+pub(in crate::source) const RUN_RECORD_KEY: &str = "run";
 
 /// The interval at which processes that outlived the previous daemon are checked until they have ended.
 const CRASH_POLL_INTERVAL: Duration = Duration::from_millis(100);
