@@ -49,6 +49,7 @@
 //! | 45 | `a_kill_between_pieces_neither_loses_nor_repeats` |
 //! | 46 | `a_pipe_whose_writer_is_gone_ends_once` |
 //! | 48 | `a_few_nuls_are_text_and_many_are_a_hole` |
+//! | 49 | `a_joined_event_continues_in_the_successor_of_a_closed_file` |
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -81,7 +82,7 @@ fn each_case_has_its_test() {
         .filter_map(|row| row.split_once(" | `"))
         .filter_map(|(number, test)| Some((number.parse().ok()?, test)))
         .collect();
-    assert!((1..=42).chain([46, 48]).all(|row| rows.contains_key(&row)), "{rows:?}");
+    assert!((1..=42).chain([46, 48, 49]).all(|row| rows.contains_key(&row)), "{rows:?}");
     for (number, test) in rows {
         let (plain, waiting) = (format!("fn {test}() {{"), format!("async fn {test}() {{"));
         assert!(text.contains(&plain) || text.contains(&waiting), "{number}: no test is named {test}");
@@ -357,6 +358,85 @@ fn logrotate_with_copytruncate_shows_every_line_that_could_be_read() {
         "{missing} of {written} are missing, {losses} losses were told"
     );
     println!("copytruncate: {written} lines, {missing} overwritten before they could be read, {losses} losses told");
+}
+
+#[test]
+fn a_new_file_is_read_as_soon_as_a_writer_closed_the_old_one() {
+    let open = |daemon: &Daemon| OpenOptions::new().append(true).create(true).open(daemon.path("app.log")).unwrap();
+    for (file, link) in [("app.log", None), ("'app*.log'", None), ("link.log", Some("app.log"))] {
+        let dir = TestDir::new();
+        dir.write("app.log", "");
+        if let Some(target) = link {
+            std::os::unix::fs::symlink(target, dir.path("link.log")).unwrap();
+        }
+        // Whatever comes does so because of a notification, since the wait would outlast the test.
+        let daemon = dir.start(&format!("streams: {{ app: {{ file: {file}, from: start, rotate_wait: 10m }} }}"));
+        let mut reader = daemon.follow("app").query("tail=all").open();
+        reader.until("following", |message| message.is_state("following"));
+        let [mut first, mut second] = [open(&daemon), open(&daemon)];
+        for round in 0..3 {
+            let old = daemon.path(&format!("app.log.{round}"));
+            first.write_all(format!("{round} before\n").as_bytes()).unwrap();
+            reader.until("a line", |line| line.data == format!("{round} before"));
+            fs::rename(daemon.path("app.log"), &old).unwrap();
+            first.write_all(format!("{round} late\n").as_bytes()).unwrap();
+            // As a program does on a SIGHUP: it opens the new file, and closes the old one.
+            first = open(&daemon);
+            first.write_all(format!("{round} new\n").as_bytes()).unwrap();
+            let lines = reader.until("the new file", |line| line.data == format!("{round} new"));
+            let lines: Vec<_> = lines.iter().filter(|line| line.is_line()).map(|line| line.data.clone()).collect();
+            assert_eq!(lines, [format!("{round} late"), format!("{round} new")], "{file}");
+            // The other writer has not noticed the rotation yet.
+            second.write_all(format!("{round} of the other writer\n").as_bytes()).unwrap();
+            reader.until("the other writer", |line| line.data == format!("{round} of the other writer"));
+            second = open(&daemon);
+        }
+        let all = daemon.follow("app").query("tail=all&follow=false").until_end();
+        assert_eq!(all.iter().filter(|message| message.is_line()).count(), 4 * 3, "{all:#?}");
+        assert!(all.iter().all(|message| message.event != "loss"), "{all:#?}");
+    }
+}
+
+#[test]
+fn a_kill_between_the_end_of_the_old_file_and_the_new_one_loses_nothing() {
+    let config = "state_directory: state\nstreams: { app: { file: app.log, from: start, rotate_wait: 1s } }";
+    for late in [false, true] {
+        let dir = TestDir::new();
+        dir.write("app.log", "1\n");
+        let daemon = dir.start(config);
+        let mut writer = OpenOptions::new().append(true).open(daemon.path("app.log")).unwrap();
+        let mut other = OpenOptions::new().append(true).open(daemon.path("app.log")).unwrap();
+        let mut reader = daemon.follow("app").query("tail=all").open();
+        reader.until("1", |line| line.data == "1");
+        daemon.rename("app.log", "app.log.1");
+        writer.write_all(b"2\n").unwrap();
+        drop(writer);
+        reader.until("2", |line| line.data == "2");
+        if late {
+            other.write_all(b"3\n").unwrap();
+            reader.until("3", |line| line.data == "3");
+        }
+        let id = reader.last_id().to_owned();
+        let dir = daemon.kill();
+        other.write_all(b"late\n").unwrap();
+        dir.write("app.log", "new\n");
+        let daemon = dir.start(config);
+        let mut reader = daemon.follow("app").after(&id).open();
+        reader.until("new", |line| line.data == "new");
+        append(&daemon, "end\n");
+        reader.until("the end", |line| line.data == "end");
+        let all = daemon.follow("app").query("tail=all&follow=false").until_end();
+        let lines: Vec<_> = all.iter().filter(|line| line.is_line()).map(|line| line.data.as_str()).collect();
+        let expected =
+            if late { &["1", "2", "3", "late", "new", "end"][..] } else { &["1", "2", "late", "new", "end"] };
+        assert_eq!(lines, expected);
+        assert!(all.iter().all(|message| message.event != "loss"), "{all:#?}");
+    }
+}
+
+fn append(daemon: &Daemon, text: &str) {
+    let mut file = OpenOptions::new().append(true).open(daemon.path("app.log")).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
 }
 
 /// CPU time of a process, in ticks of 10 ms; its memory in kB; its open files.

@@ -25,8 +25,10 @@
 //!
 //! **Late writers.** A writer may keep a file open after its rotation. Without a successor, the renamed file stays the
 //! current generation, whatever time passes (if a pattern found it, for ten minutes of silence, since a file that was
-//! moved to an archive has no successor). With one, the successor waits at most `rotate_wait` after it appeared. Then
-//! the old file is left, or, if it was not silent, becomes one of the [old files](rotation::old_files): these are read
+//! moved to an archive has no successor). With one, the successor is read once nothing more is expected in the old file:
+//! a writer closed it, as inotify reports, or its last write is `rotate_wait` ago; and in any case `rotate_wait` after it
+//! appeared. Since another writer may still have the old file open, it then becomes one of the [old
+//! files](rotation::old_files), unless it has been silent for `rotate_wait` since its rotation: these are read
 //! in addition to the current generation, each with an unfinished line of its own, and their checkpoints precede that
 //! of the current generation. After a restart they are read first. The size of a renamed file that was left is checked
 //! for ten minutes, also over a restart: what was written to it later is a loss of known size. The silence of a file is

@@ -23,6 +23,7 @@ use super::reader::{FileRead, FileReader, ReadOptions};
 use super::rotation::old_files::OldFileLoss;
 use super::rotation::{REOPEN_INTERVAL, ReplacedBy, ResumeResult, Rotation};
 use super::target::{PathTarget, is_missing};
+use crate::source::file::watch::watcher::PathChange;
 
 /// A file that grew within this time is active.
 const ACTIVE_PERIOD: Duration = Duration::from_mins(1);
@@ -103,9 +104,15 @@ impl PathTail {
         &mut self.rotation
     }
 
-    /// Notes that a write was notified.
-    pub(super) fn note_written(&mut self) {
-        self.rotation.note_written();
+    /// Records a change that was notified.
+    pub(super) fn note_change(&mut self, change: PathChange) {
+        let generations = self.rotation.generations_mut();
+        if change.written {
+            generations.note_written();
+        }
+        if change.closed {
+            generations.note_closed();
+        }
     }
 
     /// Returns whether changes of the path are not notified.
@@ -214,7 +221,7 @@ impl PathTail {
             reader.compressed()?.map(|kind| PathTarget::Compressed(identity, kind))
         };
         let by = if other.is_none() { ReplacedBy::File } else { ReplacedBy::Other };
-        self.rotation.mark_replaced(pass.now.instant, Some(by));
+        self.rotation.generations_mut().mark_replaced(pass.now, Some(by));
         if let Some(found) = other {
             return Ok(found);
         }
@@ -234,7 +241,7 @@ impl PathTail {
     /// Reads a chunk of the current generation, and of each old file that is still written to. Returns the number of
     /// bytes, and whether there is more to do.
     pub(super) fn read(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
-        self.rotation.note_growth(pass.now.instant);
+        self.rotation.generations_mut().note_growth(pass.now.instant);
         let (old_bytes, more_old) = self.rotation.read_old_files(pass);
         let (bytes, more) = self.read_current(pass);
         for OldFileLoss { missed, bytes, reason } in self.rotation.take_losses() {

@@ -29,7 +29,7 @@ use super::scheduler::Scheduler;
 use super::status::{PathStatus, StatusReporter};
 use super::target::{PathTarget, is_symlink};
 use crate::source::file::watch::watch_set::WatchSet;
-use crate::source::file::watch::watcher::{Mailbox, PathChange, Watcher};
+use crate::source::file::watch::watcher::{Mailbox, Watcher};
 
 /// The number of last lines that are emitted of the files that exist at the start: enough to see what they are about.
 const INITIAL_LINES: usize = 100;
@@ -288,12 +288,12 @@ impl Tailer {
         let mut found = BTreeSet::new();
         let mut scan = changes.all || self.scan_at.is_none_or(|at| now.instant >= at);
         // A name comes before those that a rotation makes of it.
-        for (path, PathChange { written, .. }) in BTreeMap::from_iter(changes.paths) {
+        for (path, change) in BTreeMap::from_iter(changes.paths) {
             let known = self.by_path.get(&path).copied();
             let others = self.watch_set.ids_for(&path);
             for id in known.into_iter().chain(others) {
-                if let Some(tail) = self.tails[id].as_mut().filter(|_| written) {
-                    tail.note_written();
+                if let Some(tail) = self.tails[id].as_mut() {
+                    tail.note_change(change);
                 }
                 self.scheduler.wake(id);
             }
@@ -461,9 +461,9 @@ impl Tailer {
     }
 
     #[cfg(test)]
-    pub(super) fn mark_written(&mut self, path: &Path) {
+    pub(super) fn note_change(&mut self, path: &Path, change: super::watch::watcher::PathChange) {
         if let Some(tail) = self.by_path.get(path).and_then(|id| self.tails[*id].as_mut()) {
-            tail.note_written();
+            tail.note_change(change);
         }
     }
 

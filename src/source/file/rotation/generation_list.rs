@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::fs::File;
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::discovery::Discovery;
-use super::generation::{Generation, is_copy};
+use super::generation::{Generation, ReplacedBy, is_copy};
 use super::old_files::OldFiles;
 use super::siblings::{Sibling, Siblings};
+use crate::source::ClockReading;
 use crate::source::file::checkpoint::Checkpoint;
 use crate::source::file::fingerprint::{Fingerprint, Identity};
 use crate::source::file::pass::PassContext;
@@ -36,6 +38,8 @@ pub(in crate::source::file) struct GenerationList {
     pub(super) superseded_at: Option<Instant>,
     /// The time when the replaced files were examined last.
     examined_at: Option<Instant>,
+    /// A writer closed a file that was renamed from the path, as was notified since the last pass.
+    closed: bool,
 }
 
 impl Deref for GenerationList {
@@ -108,16 +112,40 @@ impl GenerationList {
         }
     }
 
-    /// Examines which of the replaced files grew, once at each time.
-    pub(super) fn note_growth(&mut self, now: Instant) {
+    /// Records that the path does not name the newest generation any more, but `by`, or nothing.
+    pub(in crate::source::file) fn mark_replaced(&mut self, now: ClockReading, by: Option<ReplacedBy>) {
+        self.superseded_at = self.superseded_at.or(Some(now.instant)).filter(|_| by == Some(ReplacedBy::Other));
+        let newest = self.files.back_mut();
+        if let Some(newest) = newest.filter(|newest| newest.replaced_at.is_none() && newest.saved.is_none()) {
+            newest.note_replaced(now);
+            newest.replaced_atomically = by == Some(ReplacedBy::File);
+        }
+    }
+
+    /// Returns whether the successor may be read while the current generation is still followed.
+    pub(super) fn may_continue(&self) -> bool {
+        self.files.len() > 1 && self.old_files.has_room()
+    }
+
+    /// Examines which of the replaced files were closed or grew, once at each time.
+    pub(in crate::source::file) fn note_growth(&mut self, now: Instant) {
+        if mem::take(&mut self.closed) {
+            self.files.iter_mut().filter(|file| file.replaced_at.is_some()).for_each(|file| file.closed_at = Some(now));
+        }
         if self.examined_at.replace(now) == Some(now) {
             return;
         }
         self.files.iter_mut().filter(|file| file.replaced_at.is_some()).for_each(|file| file.note_growth(now));
     }
 
+    /// Records that a writer closed a file that was renamed from the path. The notification does not say which file, if
+    /// there are several: then the successors of all of them may be read.
+    pub(in crate::source::file) fn note_closed(&mut self) {
+        self.closed = true;
+    }
+
     /// Records that a write to the path was notified. If the newest file was replaced, the write was to another one.
-    pub(super) fn note_written(&mut self) {
+    pub(in crate::source::file) fn note_written(&mut self) {
         if let Some(newest) = self.files.back_mut().filter(|newest| newest.replaced_at.is_none()) {
             newest.notified_writes = newest.notified_writes.saturating_add(1);
         }
@@ -163,7 +191,10 @@ impl GenerationList {
                 point.offset() == 0 && current.is_none_or(|current| generation.reader.age() >= current.reader.age());
             generation.saved.clone().or_else(|| (!is_discovered).then(new))
         };
-        let written = self.old_files.written().map(|(generation, number)| emitted(generation, number));
+        // The checkpoint of a file whose last lines wait for the next file begins with these lines.
+        let is_joined = |file: &Generation| joined.iter().any(|saved| saved.identity() == file.reader.identity());
+        let written = self.old_files.written().filter(|(file, _)| !is_joined(file));
+        let written = written.map(|(generation, number)| emitted(generation, number));
         let joined = joined.iter().cloned().map(Some);
         let current = current.map(|current| emitted(current, id));
         let mut all: VecDeque<_> = written.chain(joined).chain(current).collect::<Option<_>>()?;

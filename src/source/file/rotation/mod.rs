@@ -34,8 +34,8 @@ use super::target::Refusal;
 pub(super) use checkpoint_search::ResumeResult;
 use checkpoint_search::{CheckpointSearch, SearchOutcome};
 use discovery::{Discovery, Listing};
-pub(super) use generation::ReplacedBy;
-use generation::{Generation, MAX_OLD_FILE_TIME, NextStep, OpenResult};
+use generation::{Generation, NextStep, OpenResult};
+pub(super) use generation::{MAX_OLD_FILE_TIME, ReplacedBy};
 use generation_list::{GenerationList, MAX_GENERATIONS};
 use joined_files::JoinedFiles;
 use location::LogLocation;
@@ -168,14 +168,8 @@ impl Rotation {
         mem::take(&mut self.losses)
     }
 
-    /// Records that a write to the path was notified.
-    pub(super) fn note_written(&mut self) {
-        self.generations.note_written();
-    }
-
-    /// Examines which of the replaced files grew, once in each pass.
-    pub(super) fn note_growth(&mut self, now: Instant) {
-        self.generations.note_growth(now);
+    pub(super) fn generations_mut(&mut self) -> &mut GenerationList {
+        &mut self.generations
     }
 
     /// Returns whether work is left for the next pass, and clears the flag.
@@ -202,7 +196,7 @@ impl Rotation {
     pub(super) fn note_named(&mut self, metadata: &Metadata, pass: &mut PassContext<'_>) -> bool {
         let identity = Identity::from(metadata);
         if let Some(old) = self.generations.old_files.reinstate(identity, pass) {
-            self.mark_replaced(pass.now.instant, None);
+            self.generations.mark_replaced(pass.now, None);
             self.generations.push_back(Generation { replaced_at: None, ..old });
             self.checkpoint_changed = true;
         }
@@ -221,25 +215,14 @@ impl Rotation {
 
     /// Records that the path names nothing that can be followed; `by` says what came after the newest generation.
     pub(super) fn note_missing(&mut self, by: Option<ReplacedBy>, pass: &mut PassContext<'_>) {
-        self.mark_replaced(pass.now.instant, by);
+        self.generations.mark_replaced(pass.now, by);
         self.discover(None, pass);
         self.checkpoint_changed |= self.generations.is_empty();
     }
 
-    /// Records that the path does not name the newest generation any more, but `by`, or nothing.
-    pub(super) fn mark_replaced(&mut self, now: Instant, by: Option<ReplacedBy>) {
-        self.generations.superseded_at =
-            self.generations.superseded_at.or(Some(now)).filter(|_| by == Some(ReplacedBy::Other));
-        let newest = self.generations.back_mut();
-        if let Some(newest) = newest.filter(|newest| newest.replaced_at.is_none() && newest.saved.is_none()) {
-            (newest.replaced_at, newest.changed) = (Some(now), true);
-            newest.replaced_atomically = by == Some(ReplacedBy::File);
-        }
-    }
-
     /// Handles that the path names an older generation again.
     fn reinstate(&mut self, at: usize, pass: &mut PassContext<'_>) {
-        self.mark_replaced(pass.now.instant, None);
+        self.generations.mark_replaced(pass.now, None);
         if at == 0 {
             pass.finish(self.id);
         }
@@ -370,7 +353,7 @@ impl Rotation {
     /// Reads a chunk of each old file, and checks those that were left. Returns the number of bytes, and whether there
     /// is more to do.
     pub(super) fn read_old_files(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
-        let read = self.generations.old_files.read(&self.location, self.id, pass);
+        let read = self.generations.old_files.read(&self.location, self.id, &self.joined_files, pass);
         self.checkpoint_changed |= read.bytes > 0 || !read.losses.is_empty();
         self.losses.extend(read.losses);
         for old in read.done {
@@ -384,8 +367,9 @@ impl Rotation {
     pub(super) fn current_at_end(&mut self, active: bool, pass: &mut PassContext<'_>) -> bool {
         let wait = self.generations.effective_wait(pass.settings.rotate_wait);
         let successor_at = self.generations.successor_at();
+        let may_continue = self.generations.may_continue() && pass.pipeline.is_between_lines(self.id);
         let Some(current) = self.generations.front_mut() else { return false };
-        let step = current.next_step(successor_at, self.max_silence, wait, pass.now.instant);
+        let step = current.next_step(successor_at, self.max_silence, wait, may_continue, pass.now.instant);
         if step == NextStep::Stay {
             if let Some(successor_at) = successor_at {
                 // The next line of an event may be in the successor.
@@ -399,15 +383,29 @@ impl Rotation {
         if self.deferred {
             return true;
         }
-        if step == NextStep::Lose {
-            self.losses.push(OldFileLoss { missed: None, bytes: None, reason: DELETED_FILE_LOSS });
-        }
-        if step == NextStep::ReadSuccessor {
-            self.release_current(pass);
-        } else {
-            self.leave_current(pass);
+        match step {
+            NextStep::Stay | NextStep::Leave => self.leave_current(pass),
+            NextStep::Lose => {
+                self.losses.push(OldFileLoss { missed: None, bytes: None, reason: DELETED_FILE_LOSS });
+                self.leave_current(pass);
+            }
+            NextStep::ContinueInSuccessor => self.continue_in_successor(pass),
+            NextStep::ReadSuccessor => self.release_current(pass),
         }
         true
+    }
+
+    /// Continues in the next generation, since nothing more is expected in the current one, which is still followed.
+    fn continue_in_successor(&mut self, pass: &mut PassContext<'_>) {
+        let Some(old) = self.generations.pop_front() else { return };
+        let number = self.generations.old_files.free_number(self.id);
+        pass.pipeline.branch_off(self.id, number);
+        if !self.hand_over(&old, 0) {
+            self.joined_files.change_file(self.id, &old, self.generations.front(), pass);
+        }
+        self.discovery.leave(old.reader.age(), old.reader.identity());
+        self.generations.old_files.add_finished(old, number);
+        self.checkpoint_changed = true;
     }
 
     /// Makes the current generation, which is still written to, an old file that is read at the same time as the next.

@@ -14,7 +14,7 @@ use crate::source::testing::TestDirectory;
 use crate::stream::{Batch, Checkpoints};
 
 use crate::source::file::tailer::{NextPass, Tailer};
-use crate::source::file::watch::watcher::{Mailbox, Watcher};
+use crate::source::file::watch::watcher::{Mailbox, PathChange, Watcher};
 
 pub(super) struct TailerHarness {
     pub(super) directory: TestDirectory,
@@ -92,6 +92,14 @@ impl TailerHarness {
     pub(super) fn after(&mut self, milliseconds: u64) -> Vec<String> {
         self.now += Duration::from_millis(milliseconds);
         self.run_until_idle()
+    }
+
+    /// Notifies that a file which had this name was closed by a writer.
+    pub(super) fn note_closed(&mut self, name: &str) {
+        let path = self.directory.path(name);
+        if let Some(files) = &mut self.files {
+            files.note_change(&path, PathChange { closed: true, ..PathChange::default() });
+        }
     }
 
     /// Forgets the changes that were notified so far.
@@ -691,7 +699,7 @@ fn what_was_deleted_while_it_was_closed_is_a_loss() {
     harness.run_until_idle();
     harness.directory.append("199.log", "unread\n");
     if let Some(files) = &mut harness.files {
-        files.mark_written(&harness.directory.path("199.log"));
+        files.note_change(&harness.directory.path("199.log"), PathChange { written: true, ..PathChange::default() });
     }
     fs::remove_file(harness.directory.path("199.log")).unwrap();
     fs::remove_file(harness.directory.path("198.log")).unwrap();
@@ -809,13 +817,17 @@ fn a_byte_order_mark_decides_over_appends_restarts_and_rotations() {
     }
 }
 
-#[test]
-fn an_event_of_several_lines_continues_in_the_next_file() {
-    let joined = || crate::config::MultilineConfig {
+/// Events begin with a digit.
+pub(super) fn joined() -> crate::config::MultilineConfig {
+    crate::config::MultilineConfig {
         begins: true,
         expression: "^[0-9]".parse().unwrap(),
         timeout: Duration::from_secs(1),
-    };
+    }
+}
+
+#[test]
+fn an_event_of_several_lines_continues_in_the_next_file() {
     for (name, restart) in [("log", 0), ("log", 1), ("log", 2), ("lo[g]", 0), ("lo[g]", 1), ("lo[g]", 2)] {
         let mut harness =
             TailerHarness::new(&[name], ReadFrom::Beginning).with_spec(|spec| spec.multiline = Some(joined()));
