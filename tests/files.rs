@@ -46,6 +46,7 @@
 //! | 40 | `a_target_that_comes_later_is_noticed_at_once` |
 //! | 41 | `a_writer_that_keeps_the_renamed_file_open_is_read_and_then_reported` |
 //! | 42 | `a_renamed_file_without_a_successor_is_followed_for_ever` |
+//! | 44 | `a_burst_larger_than_memory_reaches_a_reader_that_keeps_up` |
 //! | 45 | `a_kill_between_pieces_neither_loses_nor_repeats` |
 //! | 46 | `a_pipe_whose_writer_is_gone_ends_once` |
 //! | 48 | `a_few_nuls_are_text_and_many_are_a_hole` |
@@ -82,7 +83,7 @@ fn each_case_has_its_test() {
         .filter_map(|row| row.split_once(" | `"))
         .filter_map(|(number, test)| Some((number.parse().ok()?, test)))
         .collect();
-    assert!((1..=42).chain([46, 48, 49]).all(|row| rows.contains_key(&row)), "{rows:?}");
+    assert!((1..=42).chain([44, 46, 48, 49]).all(|row| rows.contains_key(&row)), "{rows:?}");
     for (number, test) in rows {
         let (plain, waiting) = (format!("fn {test}() {{"), format!("async fn {test}() {{"));
         assert!(text.contains(&plain) || text.contains(&waiting), "{number}: no test is named {test}");
@@ -437,6 +438,37 @@ fn a_kill_between_the_end_of_the_old_file_and_the_new_one_loses_nothing() {
 fn append(daemon: &Daemon, text: &str) {
     let mut file = OpenOptions::new().append(true).open(daemon.path("app.log")).unwrap();
     file.write_all(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_burst_is_read_whatever_slow_and_filtering_readers_do() {
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
+    let mut slow = daemon.follow("app").query("tail=all").open();
+    slow.until("following", |message| message.is_state("following"));
+    let _filtering = daemon.follow("app").query("tail=0&grep=nothing").open();
+    daemon.until_readers("app", 2);
+    append(&daemon, &(("y".repeat(99) + "\n").repeat(100_000) + "last\n"));
+    // The first reader takes nothing meanwhile.
+    let seen = daemon.follow("app").query("tail=1").until("the last line", |line| line.data == "last");
+    assert_eq!(seen.last().unwrap().data, "last");
+}
+
+#[test]
+fn a_burst_larger_than_memory_comes_without_a_gap() {
+    const LINES: usize = 100_000;
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
+    let mut reader = daemon.follow("app").query("tail=all").open();
+    reader.until("following", |message| message.is_state("following"));
+    let text: Vec<_> = (0..LINES).map(|n| format!("{n:099}\n")).collect();
+    append(&daemon, &(text.concat() + "last\n"));
+    let seen = reader.until("the last line", |message| message.data == "last");
+    assert!(seen.iter().all(|message| message.event != "gap"), "{:?}", seen.iter().find(|it| it.event == "gap"));
+    let lines = seen.iter().filter(|message| message.is_line() && message.data != "last");
+    assert!(lines.map(|line| line.data.parse::<usize>().unwrap()).eq(0..LINES));
 }
 
 /// CPU time of a process, in ticks of 10 ms; its memory in kB; its open files.

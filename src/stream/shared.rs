@@ -9,6 +9,7 @@ use crate::history::HistoryReader;
 use crate::structured::StructuredFormat;
 
 use super::private::PrivateFlag;
+use super::read_ahead::ReaderPositions;
 use super::ring::Ring;
 use super::view::{EncodedLog, Views};
 
@@ -19,6 +20,8 @@ pub(super) struct LogShared {
     pub(super) private: PrivateFlag,
     /// The events on disk; `None` if nothing is recorded.
     pub(super) history: Option<HistoryReader>,
+    /// The positions of the readers; `None` with a history, from which a reader that is behind continues.
+    pub(super) positions: Option<Arc<ReaderPositions>>,
     views: Mutex<Views>,
     /// The number of readers that ever came and demanded the source.
     demands: watch::Sender<u64>,
@@ -26,7 +29,8 @@ pub(super) struct LogShared {
 
 impl LogShared {
     pub(super) fn new(name: StreamName, private: PrivateFlag, history: Option<HistoryReader>) -> Self {
-        Self { name, private, history, views: Mutex::default(), demands: watch::Sender::new(0) }
+        let positions = history.is_none().then(|| Arc::new(ReaderPositions::new()));
+        Self { name, private, history, positions, views: Mutex::default(), demands: watch::Sender::new(0) }
     }
 
     /// The views, locked. The guard must not be held across an await.

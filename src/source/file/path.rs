@@ -19,7 +19,7 @@ use super::claims::Claims;
 use super::denied::OpenDenied;
 use super::fingerprint::Identity;
 use super::pass::PassContext;
-use super::reader::{FileRead, FileReader, ReadOptions};
+use super::reader::{FILE_READ_SIZE, FileRead, FileReader, ReadOptions};
 use super::rotation::old_files::OldFileLoss;
 use super::rotation::{REOPEN_INTERVAL, ReplacedBy, ResumeResult, Rotation};
 use super::target::{PathTarget, is_missing};
@@ -264,6 +264,14 @@ impl PathTail {
             Err(error) => return self.record_refusal(&error, pass.now.instant),
         }
         let id = self.rotation.id();
+        let mut most = FILE_READ_SIZE;
+        if self.rotation.generations().can_be_read_later() {
+            most = pass.room.next_read(most);
+            if most == 0 {
+                self.rotation.defer();
+                return (0, false);
+            }
+        }
         let Some(current) = self.rotation.current_mut() else { return (0, false) };
         current.notified_writes = 0;
         if current.reader.read_point().offset() > 0 && pass.pipeline.is_at_file_start(id) {
@@ -280,7 +288,8 @@ impl PathTail {
         }
         let positions = current.reader.take_stream_positions();
         pass.pipeline.resume(id, &positions);
-        let options = ReadOptions { line_start: pass.pipeline.at_line_start(id), is_utf16: pass.pipeline.is_utf16(id) };
+        let line_start = pass.pipeline.at_line_start(id);
+        let options = ReadOptions { line_start, is_utf16: pass.pipeline.is_utf16(id), most };
         let read = current.reader.read(options);
         let (identity, replaced) = (current.reader.identity(), current.replaced_at.is_some());
         match read {
@@ -301,6 +310,7 @@ impl PathTail {
         match read {
             FileRead::Bytes { bytes, more } => {
                 let before = pass.batch.len();
+                pass.room.take(bytes.len());
                 pass.pipeline.push(id, &bytes, pass.now, pass.batch);
                 self.rotation.mark_checkpoint(pass.batch.len() > before);
                 self.last_growth = Some(pass.now.instant);

@@ -122,6 +122,13 @@ impl GenerationList {
         }
     }
 
+    /// Returns whether the current generation has bytes that can be read as well later: it is the file that the path names,
+    /// and was not truncated, as far as is known.
+    pub(in crate::source::file) fn can_be_read_later(&self) -> bool {
+        let is_only = self.files.len() == 1 && self.old_files.is_empty();
+        is_only && self.is_named() && self.files.iter().all(|current| current.reader.unread() > 0)
+    }
+
     /// Returns whether the successor may be read while the current generation is still followed.
     pub(super) fn may_continue(&self) -> bool {
         self.files.len() > 1 && self.old_files.has_room()

@@ -16,7 +16,7 @@ use super::location::LogLocation;
 use super::siblings::SearchResult;
 use crate::source::file::fingerprint::Identity;
 use crate::source::file::pass::PassContext;
-use crate::source::file::reader::{FileRead, FileReader, ReadOptions};
+use crate::source::file::reader::{FILE_READ_SIZE, FileRead, FileReader, ReadOptions};
 
 /// The maximum number of old files of a path that are read at once, and of those that were left and are checked.
 const MAX_OLD_FILES: usize = 4;
@@ -222,7 +222,11 @@ impl WrittenFile {
         let now = pass.now.instant;
         let line_start = pass.pipeline.at_line_start(*number);
         let mut lose = |missed, bytes, reason| result.losses.push(OldFileLoss { missed, bytes, reason });
-        let read = generation.reader.read(ReadOptions { line_start, is_utf16: pass.pipeline.is_utf16(*number) });
+        let read = generation.reader.read(ReadOptions {
+            line_start,
+            is_utf16: pass.pipeline.is_utf16(*number),
+            most: FILE_READ_SIZE,
+        });
         if !matches!(read, Ok(FileRead::CaughtUp)) {
             joined.end_joined_lines(id, generation.reader.identity(), pass);
         }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::config::{FileSelector as Named, FileSourceConfig, ReadFrom, SourceKind, Stream};
 use crate::source::ClockReading;
 use crate::source::testing::TestDirectory;
-use crate::stream::{Batch, Checkpoints};
+use crate::stream::{Batch, Checkpoints, ReadRoom};
 
 use crate::source::file::tailer::{NextPass, Tailer};
 use crate::source::file::watch::watcher::{Mailbox, PathChange, Watcher};
@@ -24,6 +24,8 @@ pub(super) struct TailerHarness {
     mailbox: Arc<Mailbox>,
     checkpoints: Checkpoints,
     now: Instant,
+    /// The limit of each pass.
+    room: ReadRoom,
     losses: usize,
     pub(super) loss_texts: Vec<String>,
     pub(super) state: serde_json::Value,
@@ -44,6 +46,7 @@ impl TailerHarness {
             mailbox: Arc::default(),
             checkpoints: Checkpoints::new(),
             now: Instant::now(),
+            room: ReadRoom::Unlimited,
             losses: 0,
             loss_texts: Vec::new(),
             state,
@@ -51,10 +54,11 @@ impl TailerHarness {
     }
 
     pub(super) fn one_pass(&mut self) -> (Vec<String>, NextPass) {
-        let Self { spec, source, files, mailbox, checkpoints, now, .. } = self;
+        let Self { spec, source, files, mailbox, checkpoints, now, room, .. } = self;
         let files =
             files.get_or_insert_with(|| Tailer::new(spec, source, checkpoints, Watcher::new(), mailbox.clone()));
         let mut batch = Batch::new();
+        files.set_room(*room);
         let next = files.run_pass(ClockReading { instant: *now, time: SystemTime::now().into() }, &mut batch);
         for change in batch.checkpoint_changes() {
             change.clone().apply_to(checkpoints);
@@ -893,4 +897,85 @@ fn a_pattern_without_files_waits() {
     harness.run_until_idle();
     let reason = harness.state["reason"].as_str().unwrap();
     assert!(reason.starts_with("no file matches ") && reason.ends_with("/*.log"), "{}", harness.state);
+}
+
+#[test]
+fn a_file_waits_for_readers_only_as_long_as_it_stays_where_it_is() {
+    /// A change of the log.
+    type Change = fn(&TailerHarness);
+    let table: [(&str, Change, &[&str]); 7] = [
+        ("unchanged", |_| {}, &[]),
+        ("written", |harness| harness.directory.append("log", "third\n"), &[]),
+        ("renamed", |harness| harness.rename("log", "log.1"), &["second"]),
+        (
+            "rotated",
+            |harness| {
+                harness.rename("log", "log.1");
+                harness.directory.write("log", "third\n");
+            },
+            &["second"],
+        ),
+        ("deleted", |harness| fs::remove_file(harness.directory.path("log")).unwrap(), &["second"]),
+        ("truncated", |harness| drop(harness.directory.write("log", "new\n")), &["new"]),
+        (
+            "replaced",
+            |harness| {
+                harness.directory.write("new", "first\nsecond\nthird\n");
+                harness.rename("new", "log");
+            },
+            &["second"],
+        ),
+    ];
+    for name in ["log", "lo[g]"] {
+        for (what, change, expected) in table {
+            let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+            harness.directory.write("log", "first\n");
+            assert_eq!(harness.run_until_idle(), ["first"]);
+            harness.directory.append("log", "second\n");
+            harness.room = ReadRoom::Hold;
+            for _ in 0..2 {
+                assert_eq!(harness.after(1000), [""; 0], "{what}");
+                harness.files.as_mut().unwrap().wake_all();
+                assert_eq!(harness.one_pass(), (Vec::new(), NextPass::AfterReaders), "{what}");
+            }
+            change(&harness);
+            assert_eq!(harness.after(10), expected, "{name}, {what}");
+            harness.room = ReadRoom::Unlimited;
+            let rest = [harness.after(10), harness.after(6000), harness.after(10)].concat();
+            if expected.is_empty() {
+                assert_eq!(rest[0], "second", "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_has_nothing_new_waits_for_no_reader() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    harness.directory.write("log", "first\n");
+    assert_eq!(harness.run_until_idle(), ["first"]);
+    harness.room = ReadRoom::Hold;
+    harness.files.as_mut().unwrap().wake_all();
+    assert!(matches!(harness.one_pass(), (lines, NextPass::At(_)) if lines.is_empty()));
+}
+
+#[test]
+fn small_reads_find_the_same_lines_and_holes() {
+    let nuls = |count| "\0".repeat(count);
+    let text = format!("one\n{}two\nin{}side\n{}\nlong {}\nlast\n", nuls(300), nuls(20), nuls(5), "x".repeat(500));
+    let read = |room| {
+        let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+        harness.directory.write("log", &text);
+        harness.room = room;
+        let mut all = harness.run_until_idle();
+        for _ in 0..text.len() {
+            all.extend(harness.run_until_idle());
+        }
+        (all, harness.loss_texts.len())
+    };
+    let expected = read(ReadRoom::Unlimited);
+    assert_eq!((expected.0.len(), expected.1), (6, 1), "{expected:?}");
+    for size in [1, 3, 64, 100] {
+        assert_eq!(read(ReadRoom::Bytes(size)), expected, "{size}");
+    }
 }
