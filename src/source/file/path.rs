@@ -312,7 +312,7 @@ impl PathTail {
                 let before = pass.batch.len();
                 pass.room.take(bytes.len());
                 pass.pipeline.push(id, &bytes, pass.now, pass.batch);
-                self.rotation.mark_checkpoint(pass.batch.len() > before);
+                *self.rotation.checkpoint_changed() |= pass.batch.len() > before;
                 self.last_growth = Some(pass.now.instant);
                 let grows = self.rotation.current_mut().is_some_and(|it| it.note_bytes(more, pass.now.instant));
                 let more = if more || (replaced && !grows) {
@@ -374,12 +374,12 @@ impl PathTail {
     fn report_loss(&mut self, missed: Option<u64>, bytes: Option<u64>, reason: &str, pass: &mut PassContext<'_>) {
         let reason = format!("{}: {reason}", self.origin.as_str());
         pass.batch.loss(pass.now.time, &Loss { missed, bytes, reason });
-        self.rotation.mark_checkpoint(true);
+        *self.rotation.checkpoint_changed() = true;
     }
 
     /// Records the checkpoint of the path, if that changed or `always`.
     pub(super) fn record_checkpoint(&mut self, always: bool, pass: &mut PassContext<'_>) {
-        if !self.rotation.take_checkpoint_changed() && !always {
+        if !std::mem::take(self.rotation.checkpoint_changed()) && !always {
             return;
         }
         self.rotation.forget_emitted(pass);

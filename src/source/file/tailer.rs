@@ -407,7 +407,7 @@ impl Tailer {
         let Some(tail) = self.tails[id].as_ref().filter(|tail| !tail.is_configured()) else { return };
         let reads: Vec<_> = originals(tail.path()).iter().flat_map(|path| self.fingerprints(path)).collect();
         if !reads.is_empty()
-            && !tail.rotation().names_newest()
+            && !tail.rotation().generations().newest_is_at(tail.path())
             && let Some(tail) = self.tails[id].as_mut()
         {
             tail.rotation_mut().set_copy_candidates(reads);

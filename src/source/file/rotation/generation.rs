@@ -231,6 +231,12 @@ impl Generation {
         saved.at >= MIN_COPY_SIZE && opened().is_some_and(|(file, _)| continues(&file))
     }
 
+    /// The point `held` bytes before the one up to which the file was read, or that one if the file changed meanwhile.
+    pub(super) fn read_point_before(&self, held: u64) -> ReadPoint {
+        let point = self.reader.read_point_before(held).ok().flatten();
+        point.unwrap_or_else(|| self.reader.read_point().clone())
+    }
+
     /// The fingerprint up to which the file was read, as far as it is known.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.saved.as_ref().map_or_else(|| self.reader.read_point().fingerprint(), Checkpoint::fingerprint)

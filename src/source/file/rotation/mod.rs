@@ -16,7 +16,7 @@ pub(super) mod old_files;
 pub(super) mod siblings;
 pub(super) mod watermark;
 
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -152,12 +152,6 @@ impl Rotation {
         self.generations.front_mut()
     }
 
-    /// Returns whether the path names the newest generation.
-    pub(super) fn names_newest(&self) -> bool {
-        let named = fs::metadata(self.path()).map(|metadata| Identity::from(&metadata)).ok();
-        named.is_some() && named == self.generations.newest()
-    }
-
     /// The fingerprints of the generations and the deleted files, if they are long enough for recognising a copy.
     pub(super) fn fingerprints(&self) -> Vec<Fingerprint> {
         self.generations.fingerprints().chain(self.gone.iter()).filter(|read| read.at >= MIN_COPY_SIZE).collect()
@@ -182,14 +176,9 @@ impl Rotation {
         self.deferred = true;
     }
 
-    /// Returns whether the checkpoint is to be recorded again, and clears the flag.
-    pub(super) fn take_checkpoint_changed(&mut self) -> bool {
-        mem::take(&mut self.checkpoint_changed)
-    }
-
-    /// Requests that the checkpoint is recorded again if `changed`.
-    pub(super) fn mark_checkpoint(&mut self, changed: bool) {
-        self.checkpoint_changed |= changed;
+    /// Whether the checkpoint is to be recorded again.
+    pub(super) fn checkpoint_changed(&mut self) -> &mut bool {
+        &mut self.checkpoint_changed
     }
 
     /// Records that the path names this file; `false` if it is not one of the generations.
@@ -317,7 +306,7 @@ impl Rotation {
             return;
         };
         self.truncated_at = None;
-        if self.names_newest() {
+        if self.generations.newest_is_at(self.path()) {
             self.checkpoint_changed |= self.discovery.skip(&siblings);
         }
     }
@@ -428,7 +417,11 @@ impl Rotation {
     fn hand_over(&mut self, old: &Generation, held: u64) -> bool {
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
         let is_same = self.generations.continue_copy_of(old, held);
-        self.after_atomic_replacement |= !is_same && deleted && old.replaced_atomically;
+        if !is_same && deleted {
+            // A copy may come after the next generation.
+            self.gone.remember(old.read_point_before(held).fingerprint());
+            self.after_atomic_replacement |= old.replaced_atomically;
+        }
         is_same
     }
 
@@ -459,9 +452,7 @@ impl Rotation {
 
     /// Goes back to the start of the current generation, which was truncated.
     pub(super) fn restart_current(&mut self) {
-        let Some(current) = self.generations.front_mut() else { return };
-        let read = current.reader.read_point().fingerprint();
-        current.reader.restart();
+        let Some(read) = self.generations.restart_current() else { return };
         self.truncated_at = Some(Instant::now());
         self.gone.remember(read);
     }
@@ -526,19 +517,28 @@ impl Rotation {
             SearchOutcome::Waiting => return Ok(ResumeResult::Waiting),
             SearchOutcome::Unclear => return Ok(ResumeResult::Deferred),
         };
-        let result = if let Some((reader, point, at_path)) = found {
-            let replaced_at = (!at_path).then_some(resumed_at);
-            self.resume_in(*reader, point, replaced_at, pass);
-            ResumeResult::Done
-        } else {
-            self.generations.pop_front();
-            pass.claims.release(saved.identity(), self.id, None);
-            ResumeResult::Lost { offset: saved.at() }
-        };
-        if let Some(path) = rewritten {
-            self.checkpoint_changed |= self.generations.add_rewritten(&path, saved.identity(), self.id, pass);
+        let is_own = |reader: &FileReader| reader.identity().same_inode(saved.identity());
+        let is_own = found.as_ref().is_some_and(|(reader, ..)| is_own(reader));
+        // Of several copies, the first one comes next.
+        let copy = if is_own { None } else { self.generations.continue_in_later(&saved) };
+        let continues_in = copy.or_else(|| found.as_ref().map(|(reader, ..)| reader.identity()));
+        match found.filter(|_| copy.is_none()) {
+            Some((reader, point, at_path)) if !self.generations.merge_later(reader.identity(), point.offset()) => {
+                self.resume_in(*reader, point, (!at_path).then_some(resumed_at), pass);
+            }
+            Some(_) => pass.claims.release(saved.identity(), self.id, None),
+            None => {
+                self.generations.pop_front();
+                pass.claims.release(saved.identity(), self.id, None);
+            }
         }
-        Ok(result)
+        self.checkpoint_changed |= continues_in.is_some();
+        if let Some(path) = rewritten {
+            let identity = saved.identity();
+            self.checkpoint_changed |= self.generations.add_rewritten(&path, identity, continues_in, self.id, pass);
+        }
+        let lost = ResumeResult::Lost { offset: saved.at() };
+        Ok(continues_in.map_or(lost, |_| ResumeResult::Done))
     }
 
     /// Continues at `point` of the file that was found, which was rotated away before `replaced_at`, or is at the path.

@@ -67,7 +67,8 @@ struct LeftFile {
 pub(super) struct OldFiles {
     /// In the order of their rotation; at most [`MAX_OLD_FILES`].
     written: VecDeque<WrittenFile>,
-    /// In the order in which they were left; at most [`MAX_OLD_FILES`].
+    /// The oldest first, in whatever order they were left: the newest ones are the most likely to be written to. At most
+    /// [`MAX_OLD_FILES`].
     left: VecDeque<LeftFile>,
 }
 
@@ -141,7 +142,9 @@ impl OldFiles {
         }
         let size = reader.end_of_text();
         let expires_at = Some(replaced_at.unwrap_or(now) + MAX_OLD_FILE_TIME);
-        self.left.push_back(LeftFile { reader, size, check_at: Some(now + LEFT_FILE_CHECK_INTERVAL), expires_at });
+        let at = self.left.iter().rposition(|left| left.reader.age() <= reader.age()).map_or(0, |older| older + 1);
+        let check_at = Some(now + LEFT_FILE_CHECK_INTERVAL);
+        self.left.insert(at, LeftFile { reader, size, check_at, expires_at });
     }
 
     /// The files that were left, each with the size up to which it was read or reported.

@@ -900,6 +900,67 @@ fn a_pattern_without_files_waits() {
 }
 
 #[test]
+fn a_deleted_file_and_the_copy_that_continues_it_are_not_both_read_after_a_restart() {
+    let line = |n: u32| format!("line {n}, long enough that a copy is recognised\n");
+    let lines = |numbers: std::ops::Range<u32>| numbers.map(line).collect::<Vec<_>>().concat();
+    for name in ["log", "lo[g]"] {
+        for (copied_at_once, rotated) in [(6, false), (4, false), (6, true)] {
+            let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+            harness.directory.write("log", &lines(0..4));
+            // The last write is long ago, so that nothing more is expected in the file when it is replaced.
+            let file = fs::OpenOptions::new().append(true).open(harness.directory.path("log")).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
+            let mut all = harness.run_until_idle();
+            harness.create_later("new", &lines(0..copied_at_once));
+            harness.rename("new", "log");
+            all.extend([harness.after(10), harness.after(10)].concat());
+            harness.directory.append("log", &lines(copied_at_once..8));
+            all.extend(harness.after(10));
+            // Both files are read now; only the copy has a name.
+            if rotated {
+                harness.rename("log", "log-20260101");
+                harness.create_later("log", &lines(8..9));
+            } else {
+                harness.directory.append("log", &lines(8..9));
+            }
+            harness.restart();
+            all.extend([harness.after(10), harness.after(6000), harness.after(10), harness.after(6000)].concat());
+            let expected: Vec<_> = (0..9).map(|n| line(n).trim_end().to_owned()).collect();
+            assert_eq!(all, expected, "{name}, {copied_at_once}, rotated: {rotated}");
+            assert_eq!(harness.loss_texts, [""; 0], "{name}, {copied_at_once}, rotated: {rotated}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_is_deleted_while_older_files_are_waited_for_is_not_read_again() {
+    let line = |n: u32| format!("line {n}, long enough that a copy is recognised\n");
+    let lines = |numbers: std::ops::Range<u32>| numbers.map(line).collect::<Vec<_>>().concat();
+    for name in ["log", "lo[g]"] {
+        let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+        harness.directory.write("log", &lines(0..2));
+        let mut all = harness.run_until_idle();
+        harness.rename("log", "log-20260101");
+        harness.create_later("log", &lines(2..4));
+        harness.note_closed("log");
+        // Both files are read, and after the restart the first one is waited for.
+        all.extend([harness.after(10), harness.after(10)].concat());
+        harness.restart();
+        harness.create_later("new", &lines(2..6));
+        harness.rename("new", "log");
+        all.extend(harness.after(10));
+        fs::remove_file(harness.directory.path("log")).unwrap();
+        harness.create_later("log", &lines(6..7));
+        for _ in 0..5 {
+            all.extend(harness.after(6000));
+        }
+        let expected: Vec<_> = (0..7).map(|n| line(n).trim_end().to_owned()).collect();
+        assert_eq!(all, expected, "{name}");
+        assert_eq!(harness.loss_texts, [""; 0], "{name}");
+    }
+}
+
+#[test]
 fn a_file_waits_for_readers_only_as_long_as_it_stays_where_it_is() {
     /// A change of the log.
     type Change = fn(&TailerHarness);
