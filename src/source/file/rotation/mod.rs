@@ -532,13 +532,13 @@ impl Rotation {
                 pass.claims.release(saved.identity(), self.id, None);
             }
         }
-        self.checkpoint_changed |= continues_in.is_some();
+        self.checkpoint_changed |= continues_in.is_some() || saved.is_finished();
         if let Some(path) = rewritten {
             let identity = saved.identity();
             self.checkpoint_changed |= self.generations.add_rewritten(&path, identity, continues_in, self.id, pass);
         }
         let lost = ResumeResult::Lost { offset: saved.at() };
-        Ok(continues_in.map_or(lost, |_| ResumeResult::Done))
+        Ok(if continues_in.is_some() || saved.is_finished() { ResumeResult::Done } else { lost })
     }
 
     /// Continues at `point` of the file that was found, which was rotated away before `replaced_at`, or is at the path.
