@@ -46,9 +46,11 @@
 //! | 40 | `a_target_that_comes_later_is_noticed_at_once` |
 //! | 41 | `a_writer_that_keeps_the_renamed_file_open_is_read_and_then_reported` |
 //! | 42 | `a_renamed_file_without_a_successor_is_followed_for_ever` |
+//! | 44 | `a_burst_larger_than_memory_reaches_a_reader_that_keeps_up` |
 //! | 45 | `a_kill_between_pieces_neither_loses_nor_repeats` |
 //! | 46 | `a_pipe_whose_writer_is_gone_ends_once` |
 //! | 48 | `a_few_nuls_are_text_and_many_are_a_hole` |
+//! | 49 | `a_joined_event_continues_in_the_successor_of_a_closed_file` |
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -81,7 +83,7 @@ fn each_case_has_its_test() {
         .filter_map(|row| row.split_once(" | `"))
         .filter_map(|(number, test)| Some((number.parse().ok()?, test)))
         .collect();
-    assert!((1..=42).chain([46, 48]).all(|row| rows.contains_key(&row)), "{rows:?}");
+    assert!((1..=42).chain([44, 46, 48, 49]).all(|row| rows.contains_key(&row)), "{rows:?}");
     for (number, test) in rows {
         let (plain, waiting) = (format!("fn {test}() {{"), format!("async fn {test}() {{"));
         assert!(text.contains(&plain) || text.contains(&waiting), "{number}: no test is named {test}");
@@ -357,6 +359,116 @@ fn logrotate_with_copytruncate_shows_every_line_that_could_be_read() {
         "{missing} of {written} are missing, {losses} losses were told"
     );
     println!("copytruncate: {written} lines, {missing} overwritten before they could be read, {losses} losses told");
+}
+
+#[test]
+fn a_new_file_is_read_as_soon_as_a_writer_closed_the_old_one() {
+    let open = |daemon: &Daemon| OpenOptions::new().append(true).create(true).open(daemon.path("app.log")).unwrap();
+    for (file, link) in [("app.log", None), ("'app*.log'", None), ("link.log", Some("app.log"))] {
+        let dir = TestDir::new();
+        dir.write("app.log", "");
+        if let Some(target) = link {
+            std::os::unix::fs::symlink(target, dir.path("link.log")).unwrap();
+        }
+        // Whatever comes does so because of a notification, since the wait would outlast the test.
+        let daemon = dir.start(&format!("streams: {{ app: {{ file: {file}, from: start, rotate_wait: 10m }} }}"));
+        let mut reader = daemon.follow("app").query("tail=all").open();
+        reader.until("following", |message| message.is_state("following"));
+        let [mut first, mut second] = [open(&daemon), open(&daemon)];
+        for round in 0..3 {
+            let old = daemon.path(&format!("app.log.{round}"));
+            first.write_all(format!("{round} before\n").as_bytes()).unwrap();
+            reader.until("a line", |line| line.data == format!("{round} before"));
+            fs::rename(daemon.path("app.log"), &old).unwrap();
+            first.write_all(format!("{round} late\n").as_bytes()).unwrap();
+            // As a program does on a SIGHUP: it opens the new file, and closes the old one.
+            first = open(&daemon);
+            first.write_all(format!("{round} new\n").as_bytes()).unwrap();
+            let lines = reader.until("the new file", |line| line.data == format!("{round} new"));
+            let lines: Vec<_> = lines.iter().filter(|line| line.is_line()).map(|line| line.data.clone()).collect();
+            assert_eq!(lines, [format!("{round} late"), format!("{round} new")], "{file}");
+            // The other writer has not noticed the rotation yet.
+            second.write_all(format!("{round} of the other writer\n").as_bytes()).unwrap();
+            reader.until("the other writer", |line| line.data == format!("{round} of the other writer"));
+            second = open(&daemon);
+        }
+        let all = daemon.follow("app").query("tail=all&follow=false").until_end();
+        assert_eq!(all.iter().filter(|message| message.is_line()).count(), 4 * 3, "{all:#?}");
+        assert!(all.iter().all(|message| message.event != "loss"), "{all:#?}");
+    }
+}
+
+#[test]
+fn a_kill_between_the_end_of_the_old_file_and_the_new_one_loses_nothing() {
+    let config = "state_directory: state\nstreams: { app: { file: app.log, from: start, rotate_wait: 1s } }";
+    for late in [false, true] {
+        let dir = TestDir::new();
+        dir.write("app.log", "1\n");
+        let daemon = dir.start(config);
+        let mut writer = OpenOptions::new().append(true).open(daemon.path("app.log")).unwrap();
+        let mut other = OpenOptions::new().append(true).open(daemon.path("app.log")).unwrap();
+        let mut reader = daemon.follow("app").query("tail=all").open();
+        reader.until("1", |line| line.data == "1");
+        daemon.rename("app.log", "app.log.1");
+        writer.write_all(b"2\n").unwrap();
+        drop(writer);
+        reader.until("2", |line| line.data == "2");
+        if late {
+            other.write_all(b"3\n").unwrap();
+            reader.until("3", |line| line.data == "3");
+        }
+        let id = reader.last_id().to_owned();
+        let dir = daemon.kill();
+        other.write_all(b"late\n").unwrap();
+        dir.write("app.log", "new\n");
+        let daemon = dir.start(config);
+        let mut reader = daemon.follow("app").after(&id).open();
+        reader.until("new", |line| line.data == "new");
+        append(&daemon, "end\n");
+        reader.until("the end", |line| line.data == "end");
+        let all = daemon.follow("app").query("tail=all&follow=false").until_end();
+        let lines: Vec<_> = all.iter().filter(|line| line.is_line()).map(|line| line.data.as_str()).collect();
+        let expected =
+            if late { &["1", "2", "3", "late", "new", "end"][..] } else { &["1", "2", "late", "new", "end"] };
+        assert_eq!(lines, expected);
+        assert!(all.iter().all(|message| message.event != "loss"), "{all:#?}");
+    }
+}
+
+fn append(daemon: &Daemon, text: &str) {
+    let mut file = OpenOptions::new().append(true).open(daemon.path("app.log")).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_burst_is_read_whatever_slow_and_filtering_readers_do() {
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
+    let mut slow = daemon.follow("app").query("tail=all").open();
+    slow.until("following", |message| message.is_state("following"));
+    let _filtering = daemon.follow("app").query("tail=0&grep=nothing").open();
+    daemon.until_readers("app", 2);
+    append(&daemon, &(("y".repeat(99) + "\n").repeat(100_000) + "last\n"));
+    // The first reader takes nothing meanwhile.
+    let seen = daemon.follow("app").query("tail=1").until("the last line", |line| line.data == "last");
+    assert_eq!(seen.last().unwrap().data, "last");
+}
+
+#[test]
+fn a_burst_larger_than_memory_comes_without_a_gap() {
+    const LINES: usize = 100_000;
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
+    let mut reader = daemon.follow("app").query("tail=all").open();
+    reader.until("following", |message| message.is_state("following"));
+    let text: Vec<_> = (0..LINES).map(|n| format!("{n:099}\n")).collect();
+    append(&daemon, &(text.concat() + "last\n"));
+    let seen = reader.until("the last line", |message| message.data == "last");
+    assert!(seen.iter().all(|message| message.event != "gap"), "{:?}", seen.iter().find(|it| it.event == "gap"));
+    let lines = seen.iter().filter(|message| message.is_line() && message.data != "last");
+    assert!(lines.map(|line| line.data.parse::<usize>().unwrap()).eq(0..LINES));
 }
 
 /// CPU time of a process, in ticks of 10 ms; its memory in kB; its open files.

@@ -44,7 +44,8 @@ pub(crate) async fn run(
     let mut writer = StreamWriter::new(&spec.name, appender);
     let outcome = match &spec.source {
         SourceKind::File(file) => {
-            run_file(FileSource::new(&spec, file, &checkpoints, watcher), &mut writer, &stopping).await;
+            let read_ahead = writer.appender.read_ahead();
+            run_file(FileSource::new(&spec, file, &checkpoints, watcher, read_ahead), &mut writer, &stopping).await;
             Ok(None)
         }
         SourceKind::Process(process) => {

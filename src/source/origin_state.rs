@@ -143,6 +143,16 @@ impl OriginState {
         }
     }
 
+    /// The state for the rest of the same file as number `at`, from the end of a line on, without the joined lines.
+    pub(super) fn rest_of_file(&self, spec: &Stream, at: usize) -> Self {
+        let mut rest = Self::new(spec, at, self.output.origin.clone());
+        rest.decoder = self.decoder.within_same_file();
+        rest.lines.set_source_unit(rest.decoder.source_unit());
+        (rest.nothing_read, rest.at_file_start) = (self.nothing_read, self.at_file_start);
+        rest.resume_redaction(self);
+        rest
+    }
+
     /// Continues the secret of several lines, if any, at which another state of this origin stopped.
     pub(super) fn resume_redaction(&mut self, before: &Self) {
         if let (Some(redact), Some(before)) = (&mut self.output.redact, &before.output.redact) {
@@ -261,9 +271,21 @@ impl OriginState {
         }
     }
 
+    /// Returns whether everything that was read is a complete line, which was emitted or is joined.
+    pub(super) fn is_between_lines(&self) -> bool {
+        self.decoder.held() + self.lines.held() + self.redacted() == 0
+    }
+
+    /// The number of bytes that are held back since they may contain a secret.
+    fn redacted(&self) -> u64 {
+        self.output.redact.as_ref().map_or(0, |redact| redact.held() as u64)
+    }
+
     pub(super) fn held(&self) -> u64 {
-        let redacted = self.output.redact.as_ref().map_or(0, |redact| redact.held() as u64);
-        self.decoder.held() + self.lines.held() + self.joined.as_ref().map_or(0, |(joined, _)| joined.held()) + redacted
+        self.decoder.held()
+            + self.lines.held()
+            + self.joined.as_ref().map_or(0, |(joined, _)| joined.held())
+            + self.redacted()
     }
 
     /// The visible text of the unfinished line.

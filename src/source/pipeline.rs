@@ -109,6 +109,18 @@ impl LinePipeline {
         self.origins.insert(to, state);
     }
 
+    /// Begins to read two files at once, neither of which is [within a line](Self::is_between_lines): the rest of the
+    /// present file as number `to`, and another one, which continues the log, as `at`. Joined lines stay there.
+    pub(crate) fn branch_off(&mut self, at: usize, to: usize) {
+        if self.envelopes.contains_key(&at) {
+            return self.split_off(at, to);
+        }
+        if let Some(state) = self.origins.get(&at) {
+            let rest = state.rest_of_file(&self.spec, to);
+            self.origins.insert(to, rest);
+        }
+    }
+
     /// Adds the lines that `chunk` completes to `batch`.
     pub(super) fn push(&mut self, origin: usize, chunk: &[u8], now: ClockReading, batch: &mut Batch) {
         if let Some(mut envelopes) = self.envelopes.remove(&origin) {
@@ -274,6 +286,15 @@ impl LinePipeline {
         });
     }
 
+    /// Emits the joined lines, although the next line may belong to them.
+    pub(super) fn flush_joined(&mut self, at: usize, now: ClockReading, batch: &mut Batch) {
+        self.update(at, now, batch, |state, progress, batch| {
+            state.join_due = None;
+            state.flush(progress, batch);
+            false
+        });
+    }
+
     /// Makes joined lines wait at least until `until` and the time for the next line, since that may be in a file that is
     /// read only then.
     pub(super) fn hold_joined(&mut self, at: usize, until: Instant) {
@@ -316,6 +337,14 @@ impl LinePipeline {
             return splitter.line_start() == splitter.received();
         }
         self.origins.get(&origin).is_none_or(|state| state.decoder.held() + state.lines.held() == 0)
+    }
+
+    /// Returns whether everything that was read is a complete line, which was emitted or is joined.
+    pub(super) fn is_between_lines(&self, origin: usize) -> bool {
+        match self.position(origin) {
+            Some((held, _)) => held == 0,
+            None => self.origins.get(&origin).is_none_or(OriginState::is_between_lines),
+        }
     }
 
     /// Returns whether there is an unfinished line.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::event::{Loss, Position, SourceState, Time};
 
 use super::budget::BudgetShare;
+use super::read_ahead::ReadAhead;
 use super::ring::Ring;
 use super::shared::LogShared;
 use crate::history::{NextEvent, RecordOutcome, Recorder};
@@ -177,6 +178,13 @@ impl Appender {
             bytes += ring.bytes();
         });
         self.budget_share.report(bytes);
+    }
+
+    /// The limit for reading ahead of the readers; `None` with a history, since nothing is lost then to a reader that is
+    /// behind.
+    pub fn read_ahead(&self) -> Option<ReadAhead> {
+        let positions = self.shared.positions.clone()?;
+        Some(ReadAhead::new(positions, self.ring.subscribe(), self.shared.memory.clone(), self.budget_share.room()))
     }
 
     /// The number of readers that ever came, for a source that starts with the first one.

@@ -34,6 +34,26 @@ pub(super) struct BudgetShare {
     at: usize,
 }
 
+/// The memory that one log may take of a [`Budget`], as long as that log is open.
+#[derive(Debug)]
+pub(super) struct BudgetRoom {
+    budget: Budget,
+    at: usize,
+}
+
+impl BudgetRoom {
+    /// The bytes that the log may take without dropping events: what all others leave, and in any case as much as the
+    /// largest of them, which would drop its events first.
+    pub(super) fn bytes(&self) -> usize {
+        self.budget.with(|shares| {
+            let held = |holder: &Option<BudgetMember>| holder.as_ref().map_or(0, |holder| holder.bytes);
+            let others =
+                || shares.members.iter().enumerate().filter(|(at, _)| *at != self.at).map(|(_, other)| held(other));
+            shares.total.saturating_sub(others().sum()).max(others().max().unwrap_or(0))
+        })
+    }
+}
+
 impl Budget {
     /// A budget of `total` bytes.
     pub fn new(total: usize) -> Self {
@@ -54,6 +74,11 @@ impl Budget {
 }
 
 impl BudgetShare {
+    /// The memory that this log may take.
+    pub(super) fn room(&self) -> BudgetRoom {
+        BudgetRoom { budget: self.budget.clone(), at: self.at }
+    }
+
     /// Reports that this log holds `bytes` now, and makes the largest logs drop events while all hold too much.
     pub(super) fn report(&self, bytes: usize) {
         self.budget.with(|shares| {

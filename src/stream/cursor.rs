@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::event::{Gap, OpenLine, Position, Progress, Time};
 
+use super::read_ahead::ReaderPosition;
 use super::ring::{ResumePoint, RingRead};
 use super::shared::LogAccess;
 use super::view::{EncodedEvents, NextSlot, SLOT_TEXT_SIZE, Slot, View};
@@ -79,6 +80,8 @@ pub struct Cursor {
     open_line_version: u64,
     /// The version of the progress that was checked last; 0 for none.
     progress_version: u64,
+    /// The position as the source sees it, if that may wait for readers.
+    position: Option<ReaderPosition>,
 }
 
 impl Drop for Cursor {
@@ -131,7 +134,9 @@ impl Cursor {
     /// A cursor without a start and without bounds. Cost: a lock.
     pub(super) fn new(log: LogAccess, view: View) -> Self {
         let (at, view) = log.shared.views().join(view);
+        let position = log.shared.positions.as_ref().map(|positions| positions.add(view.filter.is_empty()));
         Self {
+            position,
             log,
             view,
             view_index: at,
@@ -263,8 +268,16 @@ impl Cursor {
             views.join(view)
         };
         (self.view_index, self.view, self.next_cut_at) = (at, view, None);
+        self.set_paused(false);
         // The new filter decides whether the open line is shown.
         self.open_line_version = 0;
+    }
+
+    /// Records whether the reader is paused: the source of a file never waits for one that is.
+    pub fn set_paused(&self, paused: bool) {
+        if let Some(position) = &self.position {
+            position.set_takes_all(!paused && self.view.filter.is_empty());
+        }
     }
 
     /// Returns whether the filter has rejected events since the last call, so that the position changed without a
@@ -295,7 +308,10 @@ impl Cursor {
         let slot = self.log.shared.views().next_slot(self.view_index, self.next, shareable_to, now);
         let bound = match slot {
             NextSlot::Ready(slot) => return self.take_slot(&slot),
-            NextSlot::WaitUntil(tick) => return CursorStep::WaitUntil(tick),
+            NextSlot::WaitUntil(tick) => {
+                self.note_position(true, now);
+                return CursorStep::WaitUntil(tick);
+            }
             NextSlot::CutNow { before } => self.bounds.seq.min(before),
         };
         let (read, end) = {
@@ -303,7 +319,10 @@ impl Cursor {
             (ring.read(self.next, bound, SLOT_TEXT_SIZE), ring.end())
         };
         match read {
-            RingRead::CaughtUp => self.changed_progress().unwrap_or_else(|| self.changed_open_line()),
+            RingRead::CaughtUp => {
+                self.note_position(self.next >= end, now);
+                self.changed_progress().unwrap_or_else(|| self.changed_open_line())
+            }
             RingRead::InHistory { bound } => CursorStep::ReadHistory { end_seq: bound },
             RingRead::Gap { to } => self.skip_to(to),
             RingRead::Events(slices) => {
@@ -343,9 +362,20 @@ impl Cursor {
         self.advance_past(encoded)
     }
 
+    /// Records the position for the source, if that may wait for readers.
+    fn note_position(&self, is_end: bool, now: Instant) {
+        if let Some(position) = &self.position {
+            position.set(self.next, is_end, now);
+        }
+    }
+
     /// Moves past encoded events.
     fn advance_past(&mut self, encoded: &EncodedEvents) -> CursorStep {
         self.next = encoded.to;
+        if self.position.is_some() {
+            let end = self.log.ring.borrow().end();
+            self.note_position(self.next >= end, Instant::now());
+        }
         if let Some(left) = &mut self.bounds.lines {
             debug_assert!(encoded.lines <= *left, "encoding stops at the last line that is wanted");
             *left -= encoded.lines;

@@ -3,12 +3,12 @@
 //! One [`Appender`] writes a log. It cuts each batch into segments, records them in the [history](crate::history) if
 //! there is one, and then pushes them into the *ring*, a watch channel that wakes the readers. Each reader is a
 //! [`Cursor`]: the sequence number of its next event, and a [`View`] that it shares with all readers of the same format
-//! and filter. Reading never slows the writer: there is no queue for a reader. If the ring has dropped the next event
+//! and filter. Reading never slows the writer (with one exception, [`ReadAhead`]): there is no queue for a reader. If the ring has dropped the next event
 //! of a slow reader, the reader receives a gap with the number of events that it missed.
 //!
 //! Reading order: `ring` (the events), `appender` (the writer), `log` (the read side), `cursor` (one reader), `view`
 //! (the encoded bytes that readers share), `shared` (the parts that all of these share), `budget` (the memory of all
-//! streams together), `status` and `counts` (facts in addition to the events), `private`, `catalog` (all streams by
+//! streams together), `read_ahead` (the limit for reading files whose readers keep up), `status` and `counts` (facts in addition to the events), `private`, `catalog` (all streams by
 //! name).
 
 mod counts;
@@ -16,6 +16,7 @@ pub(crate) mod status;
 pub(crate) mod ring;
 mod view;
 mod budget;
+mod read_ahead;
 mod appender;
 mod shared;
 pub(crate) mod private;
@@ -37,6 +38,7 @@ pub use counts::StreamCounts;
 pub use cursor::{Cursor, CursorEnd, CursorItem, CursorStart, EncodedFrames};
 pub use log::{Log, LogInfo};
 pub use private::{PrivateFlag, PublicAccess};
+pub use read_ahead::{ReadAhead, ReadRoom};
 pub use status::RunInfo;
 pub use view::View;
 

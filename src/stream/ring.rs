@@ -201,6 +201,18 @@ impl Ring {
         self.bytes
     }
 
+    /// The memory of the segments with events from `seq` on, in bytes. Cost: a look at each of them.
+    pub(super) fn bytes_from(&self, seq: u64) -> usize {
+        let newest = self.segments.iter().rev();
+        newest.take_while(|segment| segment.end() > seq).map(|segment| segment.memory_size()).sum()
+    }
+
+    /// The memory that a byte of the source takes, rounded up, judged by the newest segment; `None` if there is none. Each
+    /// event took at least a newline.
+    pub(super) fn memory_per_source_byte(&self) -> Option<usize> {
+        self.segments.back().map(|segment| segment.memory_size().div_ceil(segment.text_len() + segment.len()))
+    }
+
     /// The sequence number of the next event.
     pub(crate) fn end(&self) -> u64 {
         self.numbering.next()

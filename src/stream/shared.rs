@@ -10,6 +10,7 @@ use crate::history::HistoryReader;
 use crate::structured::StructuredFormat;
 
 use super::private::{PrivateFlag, PublicAccess};
+use super::read_ahead::ReaderPositions;
 use super::ring::Ring;
 use super::view::{EncodedLog, Views};
 
@@ -21,7 +22,9 @@ pub(super) struct LogShared {
     /// The events on disk; `None` if nothing is recorded.
     pub(super) history: Option<HistoryReader>,
     /// The most bytes of events and encoded bytes together.
-    pub(super) memory: AtomicUsize,
+    pub(super) memory: Arc<AtomicUsize>,
+    /// The positions of the readers; `None` with a history, from which a reader that is behind continues.
+    pub(super) positions: Option<Arc<ReaderPositions>>,
     views: Mutex<Views>,
     /// The number of readers that ever came and demanded the source.
     demands: watch::Sender<u64>,
@@ -29,11 +32,13 @@ pub(super) struct LogShared {
 
 impl LogShared {
     pub(super) fn new(name: StreamName, private: PrivateFlag, history: Option<HistoryReader>, memory: usize) -> Self {
+        let positions = history.is_none().then(|| Arc::new(ReaderPositions::new()));
         Self {
             name,
             private,
             history,
-            memory: AtomicUsize::new(memory),
+            positions,
+            memory: Arc::new(AtomicUsize::new(memory)),
             views: Mutex::default(),
             demands: watch::Sender::new(0),
         }

@@ -105,8 +105,8 @@ fn check_argv(
         Some(Located { location, value: Some(ScalarText(program)) }) if program.is_empty() => {
             context.wrong(*location, "empty name of a program (such as make or /usr/bin/make)");
         }
-        Some(Located { place, value: Some(ScalarText(program)) }) if program.contains('/') => {
-            context.is_written_out(*place, program);
+        Some(Located { location, value: Some(ScalarText(program)) }) if program.contains('/') => {
+            context.is_written_out(*location, program);
         }
         Some(_) => {}
     }

@@ -152,8 +152,9 @@ pub(super) struct Stream {
     /// with a slash is matched against the whole path.
     pub(super) exclude: Setting<OneOrMany<String>>,
     /// The time of silence after which a file that was rotated away or deleted is left, because its writer may still have
-    /// it open, and the longest time for which the new file waits until it is read as well. Bytes that are written to a
-    /// renamed file later are a `loss`. Default: 5s.
+    /// it open. The new file is read once a program closed the old one (where the system reports changes), or the last
+    /// write to that is this long ago, and in any case this long after it appeared; until the old file is left, both are
+    /// read. Bytes that are written to a renamed file later are a `loss`. Default: 5s.
     pub(super) rotate_wait: Setting<DurationText>,
     /// The directory into which files are moved when they are rotated, such as the `olddir` of logrotate, or a list. A
     /// rotated file that is in the directory of the followed file is found without this. Default: none.

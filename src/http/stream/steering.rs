@@ -160,6 +160,7 @@ impl Steering {
     async fn apply_state(&mut self, cursor: &mut Cursor) {
         let wanted = self.state.borrow_and_update().clone();
         self.paused = wanted.paused;
+        cursor.set_paused(self.paused);
         if wanted.filter_changes == self.changes {
             return;
         }
@@ -171,6 +172,7 @@ impl Steering {
             Some(start) => *cursor = spec.log.cursor(spec.view.clone(), start, spec.until).await,
             None => cursor.change_view(spec.view.clone()),
         }
+        cursor.set_paused(self.paused);
     }
 }
 

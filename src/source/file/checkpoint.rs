@@ -57,6 +57,9 @@ pub(in crate::source) struct Checkpoint {
     /// The streams inside the envelopes of the file that were delivered beyond the offset.
     #[serde(rename = "streams", default, skip_serializing_if = "Vec::is_empty")]
     stream_positions: Vec<StreamPosition>,
+    /// Nothing more was expected in the file, which was rotated away and read to its end: if it is gone, nothing is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    finished: bool,
     /// Files that were left after their rotation, each as device, inode, birth time, and the size up to which it was read
     /// or reported: what is written to them later is a loss.
     #[serde(rename = "left", default, skip_serializing_if = "Vec::is_empty")]
@@ -111,6 +114,7 @@ impl Checkpoint {
             link_target: None,
             gone_fingerprints: Vec::new(),
             stream_positions: Vec::new(),
+            finished: false,
             left_files: Vec::new(),
         }
     }
@@ -125,6 +129,16 @@ impl Checkpoint {
     /// The same checkpoint, with the streams inside the envelopes that were delivered beyond the offset.
     pub(super) fn with_stream_positions(self, stream_positions: Vec<StreamPosition>) -> Self {
         Self { stream_positions, ..self }
+    }
+
+    /// The same checkpoint, of a file in which nothing more is expected, or may be.
+    pub(super) fn with_finished(self, finished: bool) -> Self {
+        Self { finished, ..self }
+    }
+
+    /// Returns whether nothing more was expected in the file.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
     }
 
     /// The streams inside the envelopes that were delivered beyond the offset.

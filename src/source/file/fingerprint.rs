@@ -158,7 +158,7 @@ pub(super) struct GoneFingerprints(VecDeque<Fingerprint>);
 impl GoneFingerprints {
     /// Remembers the fingerprint of a file, unless that is too short for recognising a copy (see [`MIN_COPY_SIZE`]).
     pub(super) fn remember(&mut self, read: Fingerprint) {
-        if read.at >= MIN_COPY_SIZE {
+        if read.at >= MIN_COPY_SIZE && self.0.back() != Some(&read) {
             self.0.push_back(read);
             if self.0.len() > MAX_GONE_FINGERPRINTS {
                 self.0.pop_front();

@@ -23,10 +23,16 @@
 //! the next one is a copy that continues it. Lines that `multiline` joins wait for those of the next generation; until they
 //! are emitted, the checkpoint begins with the generation in which they began.
 //!
+//! **Readers.** Readers do not slow a source, with one exception: if nothing is recorded, a file is read only as far ahead
+//! as [`ReadAhead`] says, so that a reader that keeps up does not miss what the ring would drop. This holds only for a
+//! file that will still be there: not once it was renamed, truncated or deleted.
+//!
 //! **Late writers.** A writer may keep a file open after its rotation. Without a successor, the renamed file stays the
 //! current generation, whatever time passes (if a pattern found it, for ten minutes of silence, since a file that was
-//! moved to an archive has no successor). With one, the successor waits at most `rotate_wait` after it appeared. Then
-//! the old file is left, or, if it was not silent, becomes one of the [old files](rotation::old_files): these are read
+//! moved to an archive has no successor). With one, the successor is read once nothing more is expected in the old file:
+//! a writer closed it, as inotify reports, or its last write is `rotate_wait` ago; and in any case `rotate_wait` after it
+//! appeared. Since another writer may still have the old file open, it then becomes one of the [old
+//! files](rotation::old_files), unless it has been silent for `rotate_wait` since its rotation: these are read
 //! in addition to the current generation, each with an unfinished line of its own, and their checkpoints precede that
 //! of the current generation. After a restart they are read first. The size of a renamed file that was left is checked
 //! for ten minutes, also over a restart: what was written to it later is a loss of known size. The silence of a file is
@@ -97,7 +103,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::{FileSourceConfig, OwnPaths, Stream};
-use crate::stream::{Batch, Checkpoints};
+use crate::stream::{Batch, Checkpoints, ReadAhead, ReadRoom};
 
 use super::ClockReading;
 use crate::source::file::watch::watcher::Mailbox;
@@ -151,6 +157,8 @@ pub(super) struct FileSource {
     earliest_wake: Instant,
     mailbox: Arc<Mailbox>,
     fifos: Fifos,
+    /// The limit for reading ahead of readers that keep up; `None` if it does not matter to them.
+    read_ahead: Option<ReadAhead>,
     /// The source is stopping, and does not wait for anything.
     is_last: bool,
 }
@@ -165,12 +173,19 @@ struct PassResult {
 
 impl FileSource {
     /// Continues each file from its checkpoint in `checkpoints`, if it has one.
-    pub(super) fn new(spec: &Stream, source: &FileSourceConfig, checkpoints: &Checkpoints, watcher: Watcher) -> Self {
+    pub(super) fn new(
+        spec: &Stream,
+        source: &FileSourceConfig,
+        checkpoints: &Checkpoints,
+        watcher: Watcher,
+        read_ahead: Option<ReadAhead>,
+    ) -> Self {
         let mailbox = Arc::new(Mailbox::default());
         let tailer = Box::new(Tailer::new(spec, source, checkpoints, watcher, mailbox.clone()));
         let next = NextPass::Now;
         let fifos = Fifos::new(tailer.watcher.open_limit.clone());
-        Self { tailer: Some(tailer), pass: None, next, earliest_wake: Instant::now(), mailbox, fifos, is_last: false }
+        let earliest_wake = Instant::now();
+        Self { tailer: Some(tailer), pass: None, next, earliest_wake, mailbox, fifos, read_ahead, is_last: false }
     }
 
     /// Waits until there are events, and adds them to `batch`, which is empty. May be dropped at any time.
@@ -178,7 +193,7 @@ impl FileSource {
         while batch.is_empty() {
             if self.pass.is_none() {
                 select! {
-                    () = wait_for_pass(self.next, self.earliest_wake, &self.mailbox) => {}
+                    () = wait_for_pass(self.next, self.earliest_wake, &self.mailbox, self.read_ahead.as_ref()) => {}
                     (id, bytes) = self.fifos.read() => {
                         if let Some(tailer) = &mut self.tailer {
                             let now = ClockReading::read();
@@ -212,12 +227,14 @@ impl FileSource {
             tailer.wake_all();
         }
         self.run_pass(batch).await;
-        !batch.is_empty() || self.next == NextPass::Now
+        !batch.is_empty() || !matches!(self.next, NextPass::At(_))
     }
 
     /// Waits for the current pass, or makes one.
     async fn run_pass(&mut self, batch: &mut Batch) {
         if let Some(mut tailer) = self.tailer.take() {
+            let read_ahead = self.read_ahead.as_mut().filter(|_| !self.is_last);
+            tailer.set_room(read_ahead.map_or(ReadRoom::Unlimited, |read_ahead| read_ahead.room(Instant::now())));
             self.pass = Some(spawn_blocking(move || {
                 let mut batch = Batch::new();
                 let next = tailer.run_pass(ClockReading::read(), &mut batch);
@@ -261,9 +278,14 @@ fn earlier_pass(next: NextPass, due: Option<Instant>) -> NextPass {
 }
 
 /// Waits until the next pass is due, or a wake makes it due.
-async fn wait_for_pass(next: NextPass, pace: Instant, mailbox: &Mailbox) {
+async fn wait_for_pass(next: NextPass, pace: Instant, mailbox: &Mailbox, read_ahead: Option<&ReadAhead>) {
     match next {
         NextPass::Now => {}
+        NextPass::AfterReaders => {
+            if let Some(read_ahead) = read_ahead {
+                read_ahead.wait().await;
+            }
+        }
         NextPass::At(at) => {
             let woken = async {
                 sleep_until(pace).await;

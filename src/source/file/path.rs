@@ -19,10 +19,11 @@ use super::claims::Claims;
 use super::denied::OpenDenied;
 use super::fingerprint::Identity;
 use super::pass::PassContext;
-use super::reader::{FileRead, FileReader, ReadOptions};
+use super::reader::{FILE_READ_SIZE, FileRead, FileReader, ReadOptions};
 use super::rotation::old_files::OldFileLoss;
 use super::rotation::{REOPEN_INTERVAL, ReplacedBy, ResumeResult, Rotation};
 use super::target::{PathTarget, is_missing};
+use crate::source::file::watch::watcher::PathChange;
 
 /// A file that grew within this time is active.
 const ACTIVE_PERIOD: Duration = Duration::from_mins(1);
@@ -103,9 +104,15 @@ impl PathTail {
         &mut self.rotation
     }
 
-    /// Notes that a write was notified.
-    pub(super) fn note_written(&mut self) {
-        self.rotation.note_written();
+    /// Records a change that was notified.
+    pub(super) fn note_change(&mut self, change: PathChange) {
+        let generations = self.rotation.generations_mut();
+        if change.written {
+            generations.note_written();
+        }
+        if change.closed {
+            generations.note_closed();
+        }
     }
 
     /// Returns whether changes of the path are not notified.
@@ -214,7 +221,7 @@ impl PathTail {
             reader.compressed()?.map(|kind| PathTarget::Compressed(identity, kind))
         };
         let by = if other.is_none() { ReplacedBy::File } else { ReplacedBy::Other };
-        self.rotation.mark_replaced(pass.now.instant, Some(by));
+        self.rotation.generations_mut().mark_replaced(pass.now, Some(by));
         if let Some(found) = other {
             return Ok(found);
         }
@@ -234,7 +241,7 @@ impl PathTail {
     /// Reads a chunk of the current generation, and of each old file that is still written to. Returns the number of
     /// bytes, and whether there is more to do.
     pub(super) fn read(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
-        self.rotation.note_growth(pass.now.instant);
+        self.rotation.generations_mut().note_growth(pass.now.instant);
         let (old_bytes, more_old) = self.rotation.read_old_files(pass);
         let (bytes, more) = self.read_current(pass);
         for OldFileLoss { missed, bytes, reason } in self.rotation.take_losses() {
@@ -257,6 +264,14 @@ impl PathTail {
             Err(error) => return self.record_refusal(&error, pass.now.instant),
         }
         let id = self.rotation.id();
+        let mut most = FILE_READ_SIZE;
+        if self.rotation.generations().can_be_read_later() {
+            most = pass.room.next_read(most);
+            if most == 0 {
+                self.rotation.defer();
+                return (0, false);
+            }
+        }
         let Some(current) = self.rotation.current_mut() else { return (0, false) };
         current.notified_writes = 0;
         if current.reader.read_point().offset() > 0 && pass.pipeline.is_at_file_start(id) {
@@ -273,7 +288,8 @@ impl PathTail {
         }
         let positions = current.reader.take_stream_positions();
         pass.pipeline.resume(id, &positions);
-        let options = ReadOptions { line_start: pass.pipeline.at_line_start(id), is_utf16: pass.pipeline.is_utf16(id) };
+        let line_start = pass.pipeline.at_line_start(id);
+        let options = ReadOptions { line_start, is_utf16: pass.pipeline.is_utf16(id), most };
         let read = current.reader.read(options);
         let (identity, replaced) = (current.reader.identity(), current.replaced_at.is_some());
         match read {
@@ -294,8 +310,9 @@ impl PathTail {
         match read {
             FileRead::Bytes { bytes, more } => {
                 let before = pass.batch.len();
+                pass.room.take(bytes.len());
                 pass.pipeline.push(id, &bytes, pass.now, pass.batch);
-                self.rotation.mark_checkpoint(pass.batch.len() > before);
+                *self.rotation.checkpoint_changed() |= pass.batch.len() > before;
                 self.last_growth = Some(pass.now.instant);
                 let grows = self.rotation.current_mut().is_some_and(|it| it.note_bytes(more, pass.now.instant));
                 let more = if more || (replaced && !grows) {
@@ -357,12 +374,12 @@ impl PathTail {
     fn report_loss(&mut self, missed: Option<u64>, bytes: Option<u64>, reason: &str, pass: &mut PassContext<'_>) {
         let reason = format!("{}: {reason}", self.origin.as_str());
         pass.batch.loss(pass.now.time, &Loss { missed, bytes, reason });
-        self.rotation.mark_checkpoint(true);
+        *self.rotation.checkpoint_changed() = true;
     }
 
     /// Records the checkpoint of the path, if that changed or `always`.
     pub(super) fn record_checkpoint(&mut self, always: bool, pass: &mut PassContext<'_>) {
-        if !self.rotation.take_checkpoint_changed() && !always {
+        if !std::mem::take(self.rotation.checkpoint_changed()) && !always {
             return;
         }
         self.rotation.forget_emitted(pass);

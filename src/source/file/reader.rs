@@ -77,12 +77,14 @@ struct LineEndMark {
 }
 
 /// The interpretation of the bytes that are read.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct ReadOptions {
     /// The next byte begins a line.
     pub(super) line_start: bool,
     /// The file is UTF-16, in which NUL bytes are part of the text.
     pub(super) is_utf16: bool,
+    /// The maximum number of bytes to read, up to [`FILE_READ_SIZE`].
+    pub(super) most: usize,
 }
 
 /// The result of a read.
@@ -293,15 +295,16 @@ impl FileReader {
         read_at(self.file()?, offset - count as u64, count)
     }
 
-    /// Reads new bytes, at most [`FILE_READ_SIZE`], and moves behind them.
+    /// Reads new bytes, at most [`most`](ReadOptions::most), and moves behind them.
     pub(super) fn read(&mut self, how: ReadOptions) -> io::Result<FileRead> {
         let offset = self.read_point.offset();
         let before = self.read_point.before().len();
+        debug_assert!(how.most <= FILE_READ_SIZE, "a run of NUL bytes of the maximum size is a hole");
         let metadata = self.handle()?.metadata()?;
         let size = metadata.len();
         self.mtime_nanos = metadata.modified().map_or(0, unix_nanos);
         let last = std::mem::replace(&mut self.size, size);
-        let new = usize::try_from(size.saturating_sub(offset)).unwrap_or(FILE_READ_SIZE).min(FILE_READ_SIZE);
+        let new = usize::try_from(size.saturating_sub(offset)).unwrap_or(how.most).min(how.most);
         let bytes = read_at(self.file()?, offset - before as u64, before + new)?;
         if size < offset && self.was_line_end(size)? {
             self.read_point = ReadPoint::of(self.file()?, size)?.unwrap_or_else(ReadPoint::new);
@@ -327,6 +330,10 @@ impl FileReader {
             return Ok(FileRead::Compressed(kind));
         }
         let run = count_nuls(fresh);
+        if run == how.most && run < FILE_READ_SIZE {
+            // Only a larger read says what this run of NUL bytes is.
+            return self.read(ReadOptions { most: FILE_READ_SIZE, ..how });
+        }
         let is_utf16 = how.is_utf16 || (offset == 0 && utf16_mark(fresh).is_some());
         if run == fresh.len() && self.is_unfilled(offset + run as u64)? {
             return Ok(FileRead::CaughtUp);
@@ -481,7 +488,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
     use tempfile::NamedTempFile;
 
-    const TEST_READ_OPTIONS: ReadOptions = ReadOptions { line_start: true, is_utf16: false };
+    const TEST_READ_OPTIONS: ReadOptions = ReadOptions { line_start: true, is_utf16: false, most: FILE_READ_SIZE };
 
     fn reader(content: &[u8]) -> (NamedTempFile, FileReader) {
         let mut file = NamedTempFile::new().unwrap();
@@ -602,7 +609,7 @@ mod tests {
     #[test]
     fn a_preallocated_file_is_read_as_it_is_filled_in() {
         for (size, is_utf16) in [(100, false), (5000, false), (3 << 20, false), (3 << 20, true)] {
-            let options = |line_start| ReadOptions { line_start, is_utf16 };
+            let options = |line_start| ReadOptions { line_start, is_utf16, most: FILE_READ_SIZE };
             let (file, mut reader) = reader(&vec![0; size]);
             let mut at = 0;
             for piece in ["one\n", "tw", "o\nthr", "ee\n"] {

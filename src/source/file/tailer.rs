@@ -15,13 +15,13 @@ use crate::config::{FileSelector as Named, FileSourceConfig, ReadFrom, Stream};
 use crate::event::{Origin, StreamName};
 use crate::source::ClockReading;
 use crate::source::pipeline::LinePipeline;
-use crate::stream::{Batch, Checkpoints};
+use crate::stream::{Batch, Checkpoints, ReadRoom};
 
 use super::checkpoint::Checkpoint;
 use super::claims::Claims;
 use super::fingerprint::{Fingerprint, Identity, unix_nanos};
 use super::glob::Globs;
-use super::pass::{PassContext, TailSettings};
+use super::pass::{PassContext, PassRoom, TailSettings};
 use super::path::PathTail;
 use super::rotation::old_files::{OLD_FILE_NUMBERS, left_fifo_number};
 use super::rotation::siblings::{DirectoryIndex, originals};
@@ -29,7 +29,7 @@ use super::scheduler::Scheduler;
 use super::status::{PathStatus, StatusReporter};
 use super::target::{PathTarget, is_symlink};
 use crate::source::file::watch::watch_set::WatchSet;
-use crate::source::file::watch::watcher::{Mailbox, PathChange, Watcher};
+use crate::source::file::watch::watcher::{Mailbox, Watcher};
 
 /// The number of last lines that are emitted of the files that exist at the start: enough to see what they are about.
 const INITIAL_LINES: usize = 100;
@@ -60,6 +60,8 @@ const MAX_GONE_PATHS: usize = 256;
 pub(super) enum NextPass {
     /// At once: there is more to do.
     Now,
+    /// When there is room for more bytes: readers are to take events first.
+    AfterReaders,
     /// On a wake, or at this time.
     At(Instant),
 }
@@ -89,6 +91,7 @@ pub(super) struct Tailer {
     left_fifos: Vec<usize>,
     scheduler: Scheduler,
     pipeline: LinePipeline,
+    room: PassRoom,
     claims: Claims,
     index: DirectoryIndex,
     status: StatusReporter,
@@ -146,6 +149,7 @@ impl Tailer {
             left_fifos: Vec::new(),
             scheduler: Scheduler::default(),
             pipeline: LinePipeline::new(spec, []),
+            room: PassRoom::default(),
             claims: Claims::default(),
             index,
             status: StatusReporter::new(spec.name.clone()),
@@ -189,6 +193,11 @@ impl Tailer {
         self.pipeline.finish(id, now, batch);
     }
 
+    /// Limits the bytes that the next pass reads from files that will still be there later.
+    pub(super) fn set_room(&mut self, room: ReadRoom) {
+        self.room = PassRoom::new(room);
+    }
+
     /// Makes a pass: examines the paths that are due, and reads about [`MAX_BYTES_PER_PASS`] into `batch`.
     pub(super) fn run_pass(&mut self, now: ClockReading, batch: &mut Batch) -> NextPass {
         self.index.clear();
@@ -208,6 +217,7 @@ impl Tailer {
                 self.scheduler.wake(id);
             }
         }
+        let waits_for_readers = self.room.held() && self.scheduler.is_idle();
         for id in later {
             self.scheduler.wake(id);
         }
@@ -216,7 +226,11 @@ impl Tailer {
         }
         self.status.report_after_pass(&self.globs, now, batch);
         self.last_pass_nanos = Some(u64::try_from(now.time.0).unwrap_or(0) * 1000);
-        if self.scheduler.is_idle() { NextPass::At(self.next_pass_at(now.instant)) } else { NextPass::Now }
+        match () {
+            () if self.scheduler.is_idle() => NextPass::At(self.next_pass_at(now.instant)),
+            () if waits_for_readers => NextPass::AfterReaders,
+            () => NextPass::Now,
+        }
     }
 
     /// Examines one path, and reads a chunk. Returns the number of bytes, and whether there is more to do.
@@ -266,13 +280,14 @@ impl Tailer {
     where
         T: Default,
     {
-        let Self { stream, tails, pipeline, index, claims, watcher, settings, globs, .. } = self;
+        let Self { stream, tails, pipeline, room, index, claims, watcher, settings, globs, .. } = self;
         let is_own_path = |path: &Path| globs.names(path);
         let mut pass = PassContext {
             stream,
             now,
             batch,
             pipeline,
+            room,
             index,
             claims,
             open_limit: &watcher.open_limit,
@@ -288,12 +303,12 @@ impl Tailer {
         let mut found = BTreeSet::new();
         let mut scan = changes.all || self.scan_at.is_none_or(|at| now.instant >= at);
         // A name comes before those that a rotation makes of it.
-        for (path, PathChange { written, .. }) in BTreeMap::from_iter(changes.paths) {
+        for (path, change) in BTreeMap::from_iter(changes.paths) {
             let known = self.by_path.get(&path).copied();
             let others = self.watch_set.ids_for(&path);
             for id in known.into_iter().chain(others) {
-                if let Some(tail) = self.tails[id].as_mut().filter(|_| written) {
-                    tail.note_written();
+                if let Some(tail) = self.tails[id].as_mut() {
+                    tail.note_change(change);
                 }
                 self.scheduler.wake(id);
             }
@@ -392,7 +407,7 @@ impl Tailer {
         let Some(tail) = self.tails[id].as_ref().filter(|tail| !tail.is_configured()) else { return };
         let reads: Vec<_> = originals(tail.path()).iter().flat_map(|path| self.fingerprints(path)).collect();
         if !reads.is_empty()
-            && !tail.rotation().names_newest()
+            && !tail.rotation().generations().newest_is_at(tail.path())
             && let Some(tail) = self.tails[id].as_mut()
         {
             tail.rotation_mut().set_copy_candidates(reads);
@@ -461,9 +476,9 @@ impl Tailer {
     }
 
     #[cfg(test)]
-    pub(super) fn mark_written(&mut self, path: &Path) {
+    pub(super) fn note_change(&mut self, path: &Path, change: super::watch::watcher::PathChange) {
         if let Some(tail) = self.by_path.get(path).and_then(|id| self.tails[*id].as_mut()) {
-            tail.note_written();
+            tail.note_change(change);
         }
     }
 

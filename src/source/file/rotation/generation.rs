@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::location::LogLocation;
 use super::siblings::SearchResult;
+use crate::source::ClockReading;
 use crate::source::file::checkpoint::Checkpoint;
 use crate::source::file::fingerprint::{Fingerprint, MIN_COPY_SIZE, ReadPoint, unix_nanos};
 use crate::source::file::open_limit::OpenLimit;
@@ -18,7 +19,7 @@ use crate::source::file::reader::FileReader;
 use crate::source::file::target::{Refusal, is_missing};
 
 /// The time after its rotation for which a file is followed: a writer that has not noticed by then never will.
-pub(super) const MAX_OLD_FILE_TIME: Duration = Duration::from_mins(10);
+pub(in crate::source::file) const MAX_OLD_FILE_TIME: Duration = Duration::from_mins(10);
 
 /// The time after its deletion for which a file is followed: its disk space is free only once it is closed.
 pub(super) const MAX_DELETED_FILE_TIME: Duration = Duration::from_mins(1);
@@ -41,8 +42,10 @@ pub(crate) struct Generation {
     /// The file was read to its end.
     pub(crate) at_end: bool,
     /// The time when the file was last seen to have grown: after it was read to its end, or while it waited for the
-    /// files before it.
+    /// files before it. From its rotation on at least the time of its last write, if that is known.
     pub(crate) grew_at: Option<Instant>,
+    /// The time when a writer was seen to have closed the file after its rotation. Others may still have it open.
+    pub(crate) closed_at: Option<Instant>,
     /// The size and the modification time when [`note_growth`](Self::note_growth) examined the file last.
     pub(crate) examined: Option<(u64, u64)>,
     /// The number of writes that were notified while the path named the file, since it was read last.
@@ -67,6 +70,7 @@ impl Generation {
             added_at: None,
             at_end: false,
             grew_at: None,
+            closed_at: None,
             examined: None,
             notified_writes: 0,
             changed: true,
@@ -142,29 +146,44 @@ impl Generation {
         self.replaced_at.is_some() && self.grew_at == Some(now)
     }
 
-    /// The time since which nothing was written to the file; `None` while the path names it.
+    /// Records that the path names the file no more. Its last write was when its modification time says.
+    pub(super) fn note_replaced(&mut self, now: ClockReading) {
+        (self.replaced_at, self.changed, self.closed_at) = (Some(now.instant), true, None);
+        self.grew_at = self.grew_at.max(self.reader.last_write(now));
+    }
+
+    /// The time since its rotation for which nothing was written to the file; `None` while the path names it.
     pub(crate) fn silent_since(&self) -> Option<Instant> {
         self.replaced_at.max(self.replaced_at.and(self.grew_at))
     }
 
-    /// Returns whether the file was replaced, and nothing was written to it for this time.
+    /// Returns whether nothing more is expected in the file, which was read to its end: a writer closed it, or the last
+    /// write was this long ago. Since another writer may still have it open, it is followed for some more time.
+    fn is_finished(&self, wait: Duration, now: Instant) -> bool {
+        self.closed_at.is_some() || self.grew_at.is_some_and(|last| now >= last + wait)
+    }
+
+    /// Returns whether nothing was written to the file for this time since its rotation.
     pub(crate) fn is_silent(&self, wait: Duration, now: Instant) -> bool {
         self.silent_since().is_some_and(|since| now >= since + wait)
     }
 
     /// The next step at the end of this file. `successor_at` is the time when its successor appeared, if there is one;
-    /// a renamed file without one is left after `max_silence`.
+    /// a renamed file without one is left after `max_silence`. `may_continue` says that the successor may be read as soon
+    /// as nothing more is expected in this file.
     pub(crate) fn next_step(
         &self,
         successor_at: Option<Instant>,
         max_silence: Option<Duration>,
         wait: Duration,
+        may_continue: bool,
         now: Instant,
     ) -> NextStep {
         let Some(replaced_at) = self.replaced_at else { return NextStep::Stay };
         if let Some(successor_at) = successor_at {
             return match () {
                 () if self.is_silent(wait, now) => NextStep::Leave,
+                () if may_continue && self.is_finished(wait, now) => NextStep::ContinueInSuccessor,
                 () if now >= successor_at + wait => NextStep::ReadSuccessor,
                 () => NextStep::Stay,
             };
@@ -183,8 +202,13 @@ impl Generation {
     /// since its changes may not be notified.
     pub(crate) fn next_step_at(&self, successor_at: Option<Instant>, wait: Duration, now: Instant) -> Option<Instant> {
         let replaced_at = self.replaced_at?;
-        let poll = (now < self.silent_since()? + MAX_OLD_FILE_TIME).then_some(now + OLD_FILE_POLL_INTERVAL);
-        let steps = [self.silent_since().map(|at| at + wait), successor_at.map(|at| at.max(replaced_at) + wait), poll];
+        let silent_since = self.silent_since()?;
+        let steps = [
+            Some(silent_since + wait),
+            self.grew_at.map(|last| last + wait),
+            successor_at.map(|at| at.max(replaced_at) + wait),
+            (now < silent_since + MAX_OLD_FILE_TIME).then_some(now + OLD_FILE_POLL_INTERVAL),
+        ];
         steps.into_iter().flatten().filter(|at| *at > now).min()
     }
 
@@ -205,6 +229,12 @@ impl Generation {
         let opened = || open_limit.open(path).ok();
         let continues = |file: &File| saved.read_point_in(file).is_ok_and(|found| found.is_some());
         saved.at >= MIN_COPY_SIZE && opened().is_some_and(|(file, _)| continues(&file))
+    }
+
+    /// The point `held` bytes before the one up to which the file was read, or that one if the file changed meanwhile.
+    pub(super) fn read_point_before(&self, held: u64) -> ReadPoint {
+        let point = self.reader.read_point_before(held).ok().flatten();
+        point.unwrap_or_else(|| self.reader.read_point().clone())
     }
 
     /// The fingerprint up to which the file was read, as far as it is known.
@@ -231,6 +261,8 @@ pub(crate) enum NextStep {
     Leave,
     /// The file is deleted and still written to, and is closed.
     Lose,
+    /// Nothing more is expected in the file: the log continues in its successor. Late writers are still read.
+    ContinueInSuccessor,
     /// The file is still written to, and its successor is read at the same time.
     ReadSuccessor,
 }

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{self, File};
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
@@ -10,11 +11,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::discovery::Discovery;
-use super::generation::{Generation, is_copy};
+use super::generation::{Generation, ReplacedBy, is_copy};
 use super::old_files::OldFiles;
 use super::siblings::{Sibling, Siblings};
+use crate::source::ClockReading;
 use crate::source::file::checkpoint::Checkpoint;
-use crate::source::file::fingerprint::{Fingerprint, Identity};
+use crate::source::file::fingerprint::{Fingerprint, Identity, MIN_COPY_SIZE};
 use crate::source::file::pass::PassContext;
 use crate::source::file::reader::FileReader;
 use crate::source::file::target::Refusal;
@@ -36,6 +38,10 @@ pub(in crate::source::file) struct GenerationList {
     pub(super) superseded_at: Option<Instant>,
     /// The time when the replaced files were examined last.
     examined_at: Option<Instant>,
+    /// A writer closed a file that was renamed from the path, as was notified since the last pass.
+    closed: bool,
+    /// The file that was truncated last.
+    truncated: Option<Identity>,
 }
 
 impl Deref for GenerationList {
@@ -73,6 +79,12 @@ impl GenerationList {
         self.files.back().map(|newest| newest.reader.identity())
     }
 
+    /// Returns whether the path names the newest generation.
+    pub(in crate::source::file) fn newest_is_at(&self, path: &Path) -> bool {
+        let named = fs::metadata(path).map(|metadata| Identity::from(&metadata)).ok();
+        named.is_some() && named == self.newest()
+    }
+
     pub(super) fn position(&self, identity: Identity) -> Option<usize> {
         self.files.iter().position(|generation| generation.reader.identity() == identity)
     }
@@ -108,16 +120,57 @@ impl GenerationList {
         }
     }
 
-    /// Examines which of the replaced files grew, once at each time.
-    pub(super) fn note_growth(&mut self, now: Instant) {
+    /// Records that the path does not name the newest generation any more, but `by`, or nothing.
+    pub(in crate::source::file) fn mark_replaced(&mut self, now: ClockReading, by: Option<ReplacedBy>) {
+        self.superseded_at = self.superseded_at.or(Some(now.instant)).filter(|_| by == Some(ReplacedBy::Other));
+        let newest = self.files.back_mut();
+        if let Some(newest) = newest.filter(|newest| newest.replaced_at.is_none() && newest.saved.is_none()) {
+            newest.note_replaced(now);
+            newest.replaced_atomically = by == Some(ReplacedBy::File);
+        }
+    }
+
+    /// Returns whether the current generation has bytes that can be read as well later: it is the file that the path names,
+    /// and was not truncated: it may be again at any time.
+    pub(in crate::source::file) fn can_be_read_later(&self) -> bool {
+        let is_only = self.files.len() == 1 && self.old_files.is_empty() && self.newest() != self.truncated;
+        is_only && self.is_named() && self.files.iter().all(|current| current.reader.unread() > 0)
+    }
+
+    /// Returns whether the successor may be read while the current generation is still followed.
+    pub(super) fn may_continue(&self) -> bool {
+        self.files.len() > 1 && self.old_files.has_room()
+    }
+
+    /// Examines which of the replaced files were closed or grew, once at each time.
+    pub(in crate::source::file) fn note_growth(&mut self, now: Instant) {
+        if mem::take(&mut self.closed) {
+            self.files.iter_mut().filter(|file| file.replaced_at.is_some()).for_each(|file| file.closed_at = Some(now));
+        }
         if self.examined_at.replace(now) == Some(now) {
             return;
         }
         self.files.iter_mut().filter(|file| file.replaced_at.is_some()).for_each(|file| file.note_growth(now));
     }
 
+    /// Goes back to the start of the current generation, which was truncated. Returns the fingerprint up to which it was
+    /// read.
+    pub(super) fn restart_current(&mut self) -> Option<Fingerprint> {
+        let current = self.files.front_mut()?;
+        let read = current.reader.read_point().fingerprint();
+        current.reader.restart();
+        self.truncated = Some(current.reader.identity());
+        Some(read)
+    }
+
+    /// Records that a writer closed a file that was renamed from the path. The notification does not say which file, if
+    /// there are several: then the successors of all of them may be read.
+    pub(in crate::source::file) fn note_closed(&mut self) {
+        self.closed = true;
+    }
+
     /// Records that a write to the path was notified. If the newest file was replaced, the write was to another one.
-    pub(super) fn note_written(&mut self) {
+    pub(in crate::source::file) fn note_written(&mut self) {
         if let Some(newest) = self.files.back_mut().filter(|newest| newest.replaced_at.is_none()) {
             newest.notified_writes = newest.notified_writes.saturating_add(1);
         }
@@ -163,7 +216,13 @@ impl GenerationList {
                 point.offset() == 0 && current.is_none_or(|current| generation.reader.age() >= current.reader.age());
             generation.saved.clone().or_else(|| (!is_discovered).then(new))
         };
-        let written = self.old_files.written().map(|(generation, number)| emitted(generation, number));
+        // The checkpoint of a file whose last lines wait for the next file begins with these lines.
+        let is_joined = |file: &Generation| joined.iter().any(|saved| saved.identity() == file.reader.identity());
+        let written = self.old_files.written().filter(|(file, _)| !is_joined(file));
+        let written = written.map(|(generation, number)| {
+            let finished = generation.closed_at.is_some() && pass.pipeline.held(number) == 0;
+            Some(emitted(generation, number)?.with_finished(finished))
+        });
         let joined = joined.iter().cloned().map(Some);
         let current = current.map(|current| emitted(current, id));
         let mut all: VecDeque<_> = written.chain(joined).chain(current).collect::<Option<_>>()?;
@@ -260,12 +319,40 @@ impl GenerationList {
         true
     }
 
+    /// Handles that the current generation, which has a checkpoint up to `offset`, continues in the file `identity`: a file
+    /// that is also a later generation is read only once. If that was read as far, the current generation is removed, and the
+    /// result is `true`; otherwise the later one is.
+    pub(super) fn merge_later(&mut self, identity: Identity, offset: u64) -> bool {
+        let later = self.files.iter().skip(1).position(|later| later.reader.identity() == identity);
+        let Some(at) = later.map(|later| later + 1) else { return false };
+        let saved = self.files[at].saved.as_ref().map(Checkpoint::at);
+        let is_read = saved.unwrap_or_else(|| self.files[at].reader.read_point().offset()) >= offset;
+        self.files.remove(if is_read { 0 } else { at });
+        is_read
+    }
+
+    /// Handles that the file of a checkpoint is gone: the first later generation that is a copy of it, and may be deleted as
+    /// well, is read from there. Returns its identity.
+    pub(super) fn continue_in_later(&mut self, saved: &Checkpoint) -> Option<Identity> {
+        let read = saved.fingerprint();
+        if read.at < MIN_COPY_SIZE {
+            return None;
+        }
+        let later = self.files.iter_mut().skip(1).filter(|later| later.is_unread());
+        let copy = later.map(|later| &mut later.reader).find_map(|copy| copy.resume_at(read).ok()?.then_some(copy));
+        copy.map(|copy| {
+            copy.set_stream_positions(saved.stream_positions().to_vec());
+            copy.identity()
+        })
+    }
+
     /// Adds the new content of the checkpoint's file, which was truncated and then rotated away: it comes after the old
-    /// content. Returns whether it was added.
+    /// content, which continues in the file `after`, or before everything else. Returns whether it was added.
     pub(super) fn add_rewritten(
         &mut self,
         path: &Path,
         identity: Identity,
+        after: Option<Identity>,
         id: usize,
         pass: &mut PassContext<'_>,
     ) -> bool {
@@ -274,7 +361,7 @@ impl GenerationList {
             |reader: &FileReader| reader.identity() == identity && !pass.claims.is_claimed_by_other(identity, id);
         if let Some(reader) = opened.filter(is_ours) {
             pass.claims.claim(identity, id);
-            let at = self.files.len().min(1);
+            let at = after.and_then(|after| self.position(after)).map_or(0, |after| after + 1);
             let generation = Generation { replaced_at: Some(pass.now.instant), ..Generation::new(reader) };
             self.files.insert(at, generation);
             return true;
@@ -286,8 +373,7 @@ impl GenerationList {
     /// not emitted. Returns whether it is.
     pub(super) fn continue_copy_of(&mut self, old: &Generation, held: u64) -> bool {
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
-        let point = old.reader.read_point_before(held).ok().flatten();
-        let read = point.as_ref().unwrap_or(old.reader.read_point()).fingerprint();
+        let read = old.read_point_before(held).fingerprint();
         // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that
         // an overlay file system makes before the first write.
         self.files.front_mut().is_some_and(|next| {

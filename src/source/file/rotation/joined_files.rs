@@ -2,6 +2,7 @@
 
 use super::generation::Generation;
 use crate::source::file::checkpoint::Checkpoint;
+use crate::source::file::fingerprint::Identity;
 use crate::source::file::pass::PassContext;
 
 /// The maximum number of files over which an event extends.
@@ -22,6 +23,14 @@ impl JoinedFiles {
     /// The checkpoints of the files, the oldest first.
     pub(super) fn checkpoints(&self) -> &[Checkpoint] {
         &self.checkpoints
+    }
+
+    /// Emits the joined lines if some are of the file `identity`, since that file has further lines: these are not read
+    /// again after a restart.
+    pub(super) fn end_joined_lines(&self, id: usize, identity: Identity, pass: &mut PassContext<'_>) {
+        if self.checkpoints.iter().any(|saved| saved.identity() == identity) {
+            pass.pipeline.flush_joined(id, pass.now, pass.batch);
+        }
     }
 
     /// Ends the unfinished line at the end of `old`, a file of the path `id`. If the file after it is read from its start,

@@ -16,7 +16,7 @@ pub(super) mod old_files;
 pub(super) mod siblings;
 pub(super) mod watermark;
 
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -34,8 +34,8 @@ use super::target::Refusal;
 pub(super) use checkpoint_search::ResumeResult;
 use checkpoint_search::{CheckpointSearch, SearchOutcome};
 use discovery::{Discovery, Listing};
-pub(super) use generation::ReplacedBy;
-use generation::{Generation, MAX_OLD_FILE_TIME, NextStep, OpenResult};
+use generation::{Generation, NextStep, OpenResult};
+pub(super) use generation::{MAX_OLD_FILE_TIME, ReplacedBy};
 use generation_list::{GenerationList, MAX_GENERATIONS};
 use joined_files::JoinedFiles;
 use location::LogLocation;
@@ -152,12 +152,6 @@ impl Rotation {
         self.generations.front_mut()
     }
 
-    /// Returns whether the path names the newest generation.
-    pub(super) fn names_newest(&self) -> bool {
-        let named = fs::metadata(self.path()).map(|metadata| Identity::from(&metadata)).ok();
-        named.is_some() && named == self.generations.newest()
-    }
-
     /// The fingerprints of the generations and the deleted files, if they are long enough for recognising a copy.
     pub(super) fn fingerprints(&self) -> Vec<Fingerprint> {
         self.generations.fingerprints().chain(self.gone.iter()).filter(|read| read.at >= MIN_COPY_SIZE).collect()
@@ -168,14 +162,8 @@ impl Rotation {
         mem::take(&mut self.losses)
     }
 
-    /// Records that a write to the path was notified.
-    pub(super) fn note_written(&mut self) {
-        self.generations.note_written();
-    }
-
-    /// Examines which of the replaced files grew, once in each pass.
-    pub(super) fn note_growth(&mut self, now: Instant) {
-        self.generations.note_growth(now);
+    pub(super) fn generations_mut(&mut self) -> &mut GenerationList {
+        &mut self.generations
     }
 
     /// Returns whether work is left for the next pass, and clears the flag.
@@ -188,21 +176,16 @@ impl Rotation {
         self.deferred = true;
     }
 
-    /// Returns whether the checkpoint is to be recorded again, and clears the flag.
-    pub(super) fn take_checkpoint_changed(&mut self) -> bool {
-        mem::take(&mut self.checkpoint_changed)
-    }
-
-    /// Requests that the checkpoint is recorded again if `changed`.
-    pub(super) fn mark_checkpoint(&mut self, changed: bool) {
-        self.checkpoint_changed |= changed;
+    /// Whether the checkpoint is to be recorded again.
+    pub(super) fn checkpoint_changed(&mut self) -> &mut bool {
+        &mut self.checkpoint_changed
     }
 
     /// Records that the path names this file; `false` if it is not one of the generations.
     pub(super) fn note_named(&mut self, metadata: &Metadata, pass: &mut PassContext<'_>) -> bool {
         let identity = Identity::from(metadata);
         if let Some(old) = self.generations.old_files.reinstate(identity, pass) {
-            self.mark_replaced(pass.now.instant, None);
+            self.generations.mark_replaced(pass.now, None);
             self.generations.push_back(Generation { replaced_at: None, ..old });
             self.checkpoint_changed = true;
         }
@@ -221,25 +204,14 @@ impl Rotation {
 
     /// Records that the path names nothing that can be followed; `by` says what came after the newest generation.
     pub(super) fn note_missing(&mut self, by: Option<ReplacedBy>, pass: &mut PassContext<'_>) {
-        self.mark_replaced(pass.now.instant, by);
+        self.generations.mark_replaced(pass.now, by);
         self.discover(None, pass);
         self.checkpoint_changed |= self.generations.is_empty();
     }
 
-    /// Records that the path does not name the newest generation any more, but `by`, or nothing.
-    pub(super) fn mark_replaced(&mut self, now: Instant, by: Option<ReplacedBy>) {
-        self.generations.superseded_at =
-            self.generations.superseded_at.or(Some(now)).filter(|_| by == Some(ReplacedBy::Other));
-        let newest = self.generations.back_mut();
-        if let Some(newest) = newest.filter(|newest| newest.replaced_at.is_none() && newest.saved.is_none()) {
-            (newest.replaced_at, newest.changed) = (Some(now), true);
-            newest.replaced_atomically = by == Some(ReplacedBy::File);
-        }
-    }
-
     /// Handles that the path names an older generation again.
     fn reinstate(&mut self, at: usize, pass: &mut PassContext<'_>) {
-        self.mark_replaced(pass.now.instant, None);
+        self.generations.mark_replaced(pass.now, None);
         if at == 0 {
             pass.finish(self.id);
         }
@@ -334,7 +306,7 @@ impl Rotation {
             return;
         };
         self.truncated_at = None;
-        if self.names_newest() {
+        if self.generations.newest_is_at(self.path()) {
             self.checkpoint_changed |= self.discovery.skip(&siblings);
         }
     }
@@ -370,7 +342,7 @@ impl Rotation {
     /// Reads a chunk of each old file, and checks those that were left. Returns the number of bytes, and whether there
     /// is more to do.
     pub(super) fn read_old_files(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
-        let read = self.generations.old_files.read(&self.location, self.id, pass);
+        let read = self.generations.old_files.read(&self.location, self.id, &self.joined_files, pass);
         self.checkpoint_changed |= read.bytes > 0 || !read.losses.is_empty();
         self.losses.extend(read.losses);
         for old in read.done {
@@ -384,8 +356,9 @@ impl Rotation {
     pub(super) fn current_at_end(&mut self, active: bool, pass: &mut PassContext<'_>) -> bool {
         let wait = self.generations.effective_wait(pass.settings.rotate_wait);
         let successor_at = self.generations.successor_at();
+        let may_continue = self.generations.may_continue() && pass.pipeline.is_between_lines(self.id);
         let Some(current) = self.generations.front_mut() else { return false };
-        let step = current.next_step(successor_at, self.max_silence, wait, pass.now.instant);
+        let step = current.next_step(successor_at, self.max_silence, wait, may_continue, pass.now.instant);
         if step == NextStep::Stay {
             if let Some(successor_at) = successor_at {
                 // The next line of an event may be in the successor.
@@ -399,15 +372,29 @@ impl Rotation {
         if self.deferred {
             return true;
         }
-        if step == NextStep::Lose {
-            self.losses.push(OldFileLoss { missed: None, bytes: None, reason: DELETED_FILE_LOSS });
-        }
-        if step == NextStep::ReadSuccessor {
-            self.release_current(pass);
-        } else {
-            self.leave_current(pass);
+        match step {
+            NextStep::Stay | NextStep::Leave => self.leave_current(pass),
+            NextStep::Lose => {
+                self.losses.push(OldFileLoss { missed: None, bytes: None, reason: DELETED_FILE_LOSS });
+                self.leave_current(pass);
+            }
+            NextStep::ContinueInSuccessor => self.continue_in_successor(pass),
+            NextStep::ReadSuccessor => self.release_current(pass),
         }
         true
+    }
+
+    /// Continues in the next generation, since nothing more is expected in the current one, which is still followed.
+    fn continue_in_successor(&mut self, pass: &mut PassContext<'_>) {
+        let Some(old) = self.generations.pop_front() else { return };
+        let number = self.generations.old_files.free_number(self.id);
+        pass.pipeline.branch_off(self.id, number);
+        if !self.hand_over(&old, 0) {
+            self.joined_files.change_file(self.id, &old, self.generations.front(), pass);
+        }
+        self.discovery.leave(old.reader.age(), old.reader.identity());
+        self.generations.old_files.add_finished(old, number);
+        self.checkpoint_changed = true;
     }
 
     /// Makes the current generation, which is still written to, an old file that is read at the same time as the next.
@@ -430,7 +417,11 @@ impl Rotation {
     fn hand_over(&mut self, old: &Generation, held: u64) -> bool {
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
         let is_same = self.generations.continue_copy_of(old, held);
-        self.after_atomic_replacement |= !is_same && deleted && old.replaced_atomically;
+        if !is_same && deleted {
+            // A copy may come after the next generation.
+            self.gone.remember(old.read_point_before(held).fingerprint());
+            self.after_atomic_replacement |= old.replaced_atomically;
+        }
         is_same
     }
 
@@ -461,9 +452,7 @@ impl Rotation {
 
     /// Goes back to the start of the current generation, which was truncated.
     pub(super) fn restart_current(&mut self) {
-        let Some(current) = self.generations.front_mut() else { return };
-        let read = current.reader.read_point().fingerprint();
-        current.reader.restart();
+        let Some(read) = self.generations.restart_current() else { return };
         self.truncated_at = Some(Instant::now());
         self.gone.remember(read);
     }
@@ -528,19 +517,28 @@ impl Rotation {
             SearchOutcome::Waiting => return Ok(ResumeResult::Waiting),
             SearchOutcome::Unclear => return Ok(ResumeResult::Deferred),
         };
-        let result = if let Some((reader, point, at_path)) = found {
-            let replaced_at = (!at_path).then_some(resumed_at);
-            self.resume_in(*reader, point, replaced_at, pass);
-            ResumeResult::Done
-        } else {
-            self.generations.pop_front();
-            pass.claims.release(saved.identity(), self.id, None);
-            ResumeResult::Lost { offset: saved.at() }
-        };
-        if let Some(path) = rewritten {
-            self.checkpoint_changed |= self.generations.add_rewritten(&path, saved.identity(), self.id, pass);
+        let is_own = |reader: &FileReader| reader.identity().same_inode(saved.identity());
+        let is_own = found.as_ref().is_some_and(|(reader, ..)| is_own(reader));
+        // Of several copies, the first one comes next.
+        let copy = if is_own { None } else { self.generations.continue_in_later(&saved) };
+        let continues_in = copy.or_else(|| found.as_ref().map(|(reader, ..)| reader.identity()));
+        match found.filter(|_| copy.is_none()) {
+            Some((reader, point, at_path)) if !self.generations.merge_later(reader.identity(), point.offset()) => {
+                self.resume_in(*reader, point, (!at_path).then_some(resumed_at), pass);
+            }
+            Some(_) => pass.claims.release(saved.identity(), self.id, None),
+            None => {
+                self.generations.pop_front();
+                pass.claims.release(saved.identity(), self.id, None);
+            }
         }
-        Ok(result)
+        self.checkpoint_changed |= continues_in.is_some() || saved.is_finished();
+        if let Some(path) = rewritten {
+            let identity = saved.identity();
+            self.checkpoint_changed |= self.generations.add_rewritten(&path, identity, continues_in, self.id, pass);
+        }
+        let lost = ResumeResult::Lost { offset: saved.at() };
+        Ok(if continues_in.is_some() || saved.is_finished() { ResumeResult::Done } else { lost })
     }
 
     /// Continues at `point` of the file that was found, which was rotated away before `replaced_at`, or is at the path.

@@ -11,11 +11,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::generation::{Generation, MAX_DELETED_FILE_TIME, MAX_OLD_FILE_TIME, OLD_FILE_POLL_INTERVAL};
+use super::joined_files::JoinedFiles;
 use super::location::LogLocation;
 use super::siblings::SearchResult;
 use crate::source::file::fingerprint::Identity;
 use crate::source::file::pass::PassContext;
-use crate::source::file::reader::{FileRead, FileReader, ReadOptions};
+use crate::source::file::reader::{FILE_READ_SIZE, FileRead, FileReader, ReadOptions};
 
 /// The maximum number of old files of a path that are read at once, and of those that were left and are checked.
 const MAX_OLD_FILES: usize = 4;
@@ -66,7 +67,8 @@ struct LeftFile {
 pub(super) struct OldFiles {
     /// In the order of their rotation; at most [`MAX_OLD_FILES`].
     written: VecDeque<WrittenFile>,
-    /// In the order in which they were left; at most [`MAX_OLD_FILES`].
+    /// The oldest first, in whatever order they were left: the newest ones are the most likely to be written to. At most
+    /// [`MAX_OLD_FILES`].
     left: VecDeque<LeftFile>,
 }
 
@@ -107,11 +109,28 @@ impl OldFiles {
         pass: &mut PassContext<'_>,
     ) -> Option<Generation> {
         let oldest = (self.written.len() == MAX_OLD_FILES).then(|| self.take_written(0, pass)).flatten();
-        let is_free = |number: &usize| self.written.iter().all(|file| file.number != *number);
-        let number = (1..=MAX_OLD_FILES).map(|slot| id + slot * OLD_FILE_NUMBERS).find(is_free).unwrap_or(id);
+        let number = self.free_number(id);
         pass.pipeline.split_off(id, number);
         self.written.push_back(WrittenFile { generation, number });
         oldest
+    }
+
+    /// Adds a file in which nothing more is expected, under a [free number](Self::free_number). There
+    /// [is room](Self::has_room) for it.
+    pub(super) fn add_finished(&mut self, generation: Generation, number: usize) {
+        debug_assert!(self.has_room(), "a file that may still be written to would be left");
+        self.written.push_back(WrittenFile { generation, number });
+    }
+
+    /// Returns whether another old file may be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.written.len() < MAX_OLD_FILES
+    }
+
+    /// A number in the line pipeline for an old file of the path `id`.
+    pub(super) fn free_number(&self, id: usize) -> usize {
+        let is_free = |number: &usize| self.written.iter().all(|file| file.number != *number);
+        (1..=MAX_OLD_FILES).map(|slot| id + slot * OLD_FILE_NUMBERS).find(is_free).unwrap_or(id)
     }
 
     /// Adds a renamed file that is not read any more.
@@ -123,7 +142,9 @@ impl OldFiles {
         }
         let size = reader.end_of_text();
         let expires_at = Some(replaced_at.unwrap_or(now) + MAX_OLD_FILE_TIME);
-        self.left.push_back(LeftFile { reader, size, check_at: Some(now + LEFT_FILE_CHECK_INTERVAL), expires_at });
+        let at = self.left.iter().rposition(|left| left.reader.age() <= reader.age()).map_or(0, |older| older + 1);
+        let check_at = Some(now + LEFT_FILE_CHECK_INTERVAL);
+        self.left.insert(at, LeftFile { reader, size, check_at, expires_at });
     }
 
     /// The files that were left, each with the size up to which it was read or reported.
@@ -152,11 +173,17 @@ impl OldFiles {
     }
 
     /// Reads a chunk of each old file that is still written to, and checks those that were left. They belong to the log
-    /// at `location`, whose path has the number `id`.
-    pub(super) fn read(&mut self, location: &LogLocation, id: usize, pass: &mut PassContext<'_>) -> OldFilesRead {
+    /// at `location`, whose path has the number `id`; the last lines of some are `joined` with those of the next file.
+    pub(super) fn read(
+        &mut self,
+        location: &LogLocation,
+        id: usize,
+        joined: &JoinedFiles,
+        pass: &mut PassContext<'_>,
+    ) -> OldFilesRead {
         let mut result = OldFilesRead::default();
         for at in (0..self.written.len()).rev() {
-            if self.written[at].read(&mut result, pass) {
+            if self.written[at].read(id, joined, &mut result, pass) {
                 result.done.extend(self.take_written(at, pass));
             }
         }
@@ -193,12 +220,20 @@ impl OldFiles {
 
 impl WrittenFile {
     /// Reads a chunk. Returns whether the file is done.
-    fn read(&mut self, result: &mut OldFilesRead, pass: &mut PassContext<'_>) -> bool {
+    fn read(&mut self, id: usize, joined: &JoinedFiles, result: &mut OldFilesRead, pass: &mut PassContext<'_>) -> bool {
         let Self { generation, number } = self;
         let now = pass.now.instant;
         let line_start = pass.pipeline.at_line_start(*number);
         let mut lose = |missed, bytes, reason| result.losses.push(OldFileLoss { missed, bytes, reason });
-        match generation.reader.read(ReadOptions { line_start, is_utf16: pass.pipeline.is_utf16(*number) }) {
+        let read = generation.reader.read(ReadOptions {
+            line_start,
+            is_utf16: pass.pipeline.is_utf16(*number),
+            most: FILE_READ_SIZE,
+        });
+        if !matches!(read, Ok(FileRead::CaughtUp)) {
+            joined.end_joined_lines(id, generation.reader.identity(), pass);
+        }
+        match read {
             Ok(FileRead::Bytes { bytes, more }) => {
                 pass.pipeline.push(*number, &bytes, pass.now, pass.batch);
                 result.bytes += bytes.len();

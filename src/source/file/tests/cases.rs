@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use crate::config::{FileSelector as Named, FileSourceConfig, ReadFrom, SourceKind, Stream};
 use crate::source::ClockReading;
 use crate::source::testing::TestDirectory;
-use crate::stream::{Batch, Checkpoints};
+use crate::stream::{Batch, Checkpoints, ReadRoom};
 
 use crate::source::file::tailer::{NextPass, Tailer};
-use crate::source::file::watch::watcher::{Mailbox, Watcher};
+use crate::source::file::watch::watcher::{Mailbox, PathChange, Watcher};
 
 pub(super) struct TailerHarness {
     pub(super) directory: TestDirectory,
@@ -24,6 +24,8 @@ pub(super) struct TailerHarness {
     mailbox: Arc<Mailbox>,
     checkpoints: Checkpoints,
     now: Instant,
+    /// The limit of each pass.
+    room: ReadRoom,
     losses: usize,
     pub(super) loss_texts: Vec<String>,
     pub(super) state: serde_json::Value,
@@ -44,6 +46,7 @@ impl TailerHarness {
             mailbox: Arc::default(),
             checkpoints: Checkpoints::new(),
             now: Instant::now(),
+            room: ReadRoom::Unlimited,
             losses: 0,
             loss_texts: Vec::new(),
             state,
@@ -51,10 +54,11 @@ impl TailerHarness {
     }
 
     pub(super) fn one_pass(&mut self) -> (Vec<String>, NextPass) {
-        let Self { spec, source, files, mailbox, checkpoints, now, .. } = self;
+        let Self { spec, source, files, mailbox, checkpoints, now, room, .. } = self;
         let files =
             files.get_or_insert_with(|| Tailer::new(spec, source, checkpoints, Watcher::new(), mailbox.clone()));
         let mut batch = Batch::new();
+        files.set_room(*room);
         let next = files.run_pass(ClockReading { instant: *now, time: SystemTime::now().into() }, &mut batch);
         for change in batch.checkpoint_changes() {
             change.clone().apply_to(checkpoints);
@@ -92,6 +96,14 @@ impl TailerHarness {
     pub(super) fn after(&mut self, milliseconds: u64) -> Vec<String> {
         self.now += Duration::from_millis(milliseconds);
         self.run_until_idle()
+    }
+
+    /// Notifies that a file which had this name was closed by a writer.
+    pub(super) fn note_closed(&mut self, name: &str) {
+        let path = self.directory.path(name);
+        if let Some(files) = &mut self.files {
+            files.note_change(&path, PathChange { closed: true, ..PathChange::default() });
+        }
     }
 
     /// Forgets the changes that were notified so far.
@@ -691,7 +703,7 @@ fn what_was_deleted_while_it_was_closed_is_a_loss() {
     harness.run_until_idle();
     harness.directory.append("199.log", "unread\n");
     if let Some(files) = &mut harness.files {
-        files.mark_written(&harness.directory.path("199.log"));
+        files.note_change(&harness.directory.path("199.log"), PathChange { written: true, ..PathChange::default() });
     }
     fs::remove_file(harness.directory.path("199.log")).unwrap();
     fs::remove_file(harness.directory.path("198.log")).unwrap();
@@ -809,13 +821,17 @@ fn a_byte_order_mark_decides_over_appends_restarts_and_rotations() {
     }
 }
 
-#[test]
-fn an_event_of_several_lines_continues_in_the_next_file() {
-    let joined = || crate::config::MultilineConfig {
+/// Events begin with a digit.
+pub(super) fn joined() -> crate::config::MultilineConfig {
+    crate::config::MultilineConfig {
         begins: true,
         expression: "^[0-9]".parse().unwrap(),
         timeout: Duration::from_secs(1),
-    };
+    }
+}
+
+#[test]
+fn an_event_of_several_lines_continues_in_the_next_file() {
     for (name, restart) in [("log", 0), ("log", 1), ("log", 2), ("lo[g]", 0), ("lo[g]", 1), ("lo[g]", 2)] {
         let mut harness =
             TailerHarness::new(&[name], ReadFrom::Beginning).with_spec(|spec| spec.multiline = Some(joined()));
@@ -881,4 +897,146 @@ fn a_pattern_without_files_waits() {
     harness.run_until_idle();
     let reason = harness.state["reason"].as_str().unwrap();
     assert!(reason.starts_with("no file matches ") && reason.ends_with("/*.log"), "{}", harness.state);
+}
+
+#[test]
+fn a_deleted_file_and_the_copy_that_continues_it_are_not_both_read_after_a_restart() {
+    let line = |n: u32| format!("line {n}, long enough that a copy is recognised\n");
+    let lines = |numbers: std::ops::Range<u32>| numbers.map(line).collect::<Vec<_>>().concat();
+    for name in ["log", "lo[g]"] {
+        for (copied_at_once, rotated) in [(6, false), (4, false), (6, true)] {
+            let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+            harness.directory.write("log", &lines(0..4));
+            // The last write is long ago, so that nothing more is expected in the file when it is replaced.
+            let file = fs::OpenOptions::new().append(true).open(harness.directory.path("log")).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
+            let mut all = harness.run_until_idle();
+            harness.create_later("new", &lines(0..copied_at_once));
+            harness.rename("new", "log");
+            all.extend([harness.after(10), harness.after(10)].concat());
+            harness.directory.append("log", &lines(copied_at_once..8));
+            all.extend(harness.after(10));
+            // Both files are read now; only the copy has a name.
+            if rotated {
+                harness.rename("log", "log-20260101");
+                harness.create_later("log", &lines(8..9));
+            } else {
+                harness.directory.append("log", &lines(8..9));
+            }
+            harness.restart();
+            all.extend([harness.after(10), harness.after(6000), harness.after(10), harness.after(6000)].concat());
+            let expected: Vec<_> = (0..9).map(|n| line(n).trim_end().to_owned()).collect();
+            assert_eq!(all, expected, "{name}, {copied_at_once}, rotated: {rotated}");
+            assert_eq!(harness.loss_texts, [""; 0], "{name}, {copied_at_once}, rotated: {rotated}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_is_deleted_while_older_files_are_waited_for_is_not_read_again() {
+    let line = |n: u32| format!("line {n}, long enough that a copy is recognised\n");
+    let lines = |numbers: std::ops::Range<u32>| numbers.map(line).collect::<Vec<_>>().concat();
+    for name in ["log", "lo[g]"] {
+        let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+        harness.directory.write("log", &lines(0..2));
+        let mut all = harness.run_until_idle();
+        harness.rename("log", "log-20260101");
+        harness.create_later("log", &lines(2..4));
+        harness.note_closed("log");
+        // Both files are read, and after the restart the first one is waited for.
+        all.extend([harness.after(10), harness.after(10)].concat());
+        harness.restart();
+        harness.create_later("new", &lines(2..6));
+        harness.rename("new", "log");
+        all.extend(harness.after(10));
+        fs::remove_file(harness.directory.path("log")).unwrap();
+        harness.create_later("log", &lines(6..7));
+        for _ in 0..5 {
+            all.extend(harness.after(6000));
+        }
+        let expected: Vec<_> = (0..7).map(|n| line(n).trim_end().to_owned()).collect();
+        assert_eq!(all, expected, "{name}");
+        assert_eq!(harness.loss_texts, [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn a_file_waits_for_readers_only_as_long_as_it_stays_where_it_is() {
+    /// A change of the log.
+    type Change = fn(&TailerHarness);
+    let table: [(&str, Change, &[&str]); 7] = [
+        ("unchanged", |_| {}, &[]),
+        ("written", |harness| harness.directory.append("log", "third\n"), &[]),
+        ("renamed", |harness| harness.rename("log", "log.1"), &["second"]),
+        (
+            "rotated",
+            |harness| {
+                harness.rename("log", "log.1");
+                harness.directory.write("log", "third\n");
+            },
+            &["second"],
+        ),
+        ("deleted", |harness| fs::remove_file(harness.directory.path("log")).unwrap(), &["second"]),
+        ("truncated", |harness| drop(harness.directory.write("log", "new\n")), &["new"]),
+        (
+            "replaced",
+            |harness| {
+                harness.directory.write("new", "first\nsecond\nthird\n");
+                harness.rename("new", "log");
+            },
+            &["second"],
+        ),
+    ];
+    for name in ["log", "lo[g]"] {
+        for (what, change, expected) in table {
+            let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+            harness.directory.write("log", "first\n");
+            assert_eq!(harness.run_until_idle(), ["first"]);
+            harness.directory.append("log", "second\n");
+            harness.room = ReadRoom::Hold;
+            for _ in 0..2 {
+                assert_eq!(harness.after(1000), [""; 0], "{what}");
+                harness.files.as_mut().unwrap().wake_all();
+                assert_eq!(harness.one_pass(), (Vec::new(), NextPass::AfterReaders), "{what}");
+            }
+            change(&harness);
+            assert_eq!(harness.after(10), expected, "{name}, {what}");
+            harness.room = ReadRoom::Unlimited;
+            let rest = [harness.after(10), harness.after(6000), harness.after(10)].concat();
+            if expected.is_empty() {
+                assert_eq!(rest[0], "second", "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_has_nothing_new_waits_for_no_reader() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    harness.directory.write("log", "first\n");
+    assert_eq!(harness.run_until_idle(), ["first"]);
+    harness.room = ReadRoom::Hold;
+    harness.files.as_mut().unwrap().wake_all();
+    assert!(matches!(harness.one_pass(), (lines, NextPass::At(_)) if lines.is_empty()));
+}
+
+#[test]
+fn small_reads_find_the_same_lines_and_holes() {
+    let nuls = |count| "\0".repeat(count);
+    let text = format!("one\n{}two\nin{}side\n{}\nlong {}\nlast\n", nuls(300), nuls(20), nuls(5), "x".repeat(500));
+    let read = |room| {
+        let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+        harness.directory.write("log", &text);
+        harness.room = room;
+        let mut all = harness.run_until_idle();
+        for _ in 0..text.len() {
+            all.extend(harness.run_until_idle());
+        }
+        (all, harness.loss_texts.len())
+    };
+    let expected = read(ReadRoom::Unlimited);
+    assert_eq!((expected.0.len(), expected.1), (6, 1), "{expected:?}");
+    for size in [1, 3, 64, 100] {
+        assert_eq!(read(ReadRoom::Bytes(size)), expected, "{size}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::time::{Duration, SystemTime};
 
 use crate::config::ReadFrom;
 
@@ -198,6 +199,134 @@ fn a_file_that_is_renamed_back_while_both_are_read_is_continued() {
     all.retain(|line| line != "new");
     assert_eq!(all, ["0", "1", "2", "3", "4", "5", "6", "7", "8"]);
     assert_eq!(harness.loss_texts, [""; 0]);
+}
+
+#[test]
+fn a_successor_is_read_as_soon_as_a_writer_closed_the_old_file() {
+    for (name, closed_before, restart) in
+        [("log", false, false), ("log", true, false), ("lo[g]", false, false), ("log", false, true)]
+    {
+        let (mut harness, writer) = rotated(name);
+        write(&writer, "late\n");
+        if closed_before {
+            harness.note_closed("log");
+            assert_eq!(harness.after(10), ["late"], "{name}");
+        }
+        harness.directory.write("log", "new\n");
+        if !closed_before {
+            assert_eq!(harness.after(10), ["late"], "{name}");
+            harness.note_closed("log");
+        }
+        assert_eq!([harness.after(10), harness.after(10)].concat(), ["new"], "{name}");
+        // Another writer still has the old file open.
+        let mut all = Vec::new();
+        for n in 0..10 {
+            write(&writer, &format!("old {n}\nunfin"));
+            if restart && n == 5 {
+                harness.restart();
+            }
+            all.extend(harness.after(1000));
+            write(&writer, "ished\n");
+            harness.directory.append("log", &format!("new {n}\n"));
+        }
+        all.extend(harness.after(1000));
+        for prefix in ["old", "new", "unfinished"] {
+            let lines: Vec<_> = all.iter().filter(|line| line.starts_with(prefix)).collect();
+            let expected = |(n, line): (usize, &&String)| prefix == "unfinished" || **line == format!("{prefix} {n}");
+            assert!(lines.len() == 10 && lines.iter().enumerate().all(expected), "{name}: {all:?}");
+        }
+        let file = fs::metadata(harness.directory.path("log.1")).unwrap();
+        assert!(harness.has_open(&file), "{name}");
+        assert_eq!([harness.after(6000), harness.after(10)].concat(), [""; 0]);
+        assert!(!harness.has_open(&file), "{name}");
+        assert_eq!((all.len(), &harness.loss_texts[..]), (30, &[][..]), "{name}");
+    }
+}
+
+#[test]
+fn an_unfinished_line_of_a_closed_file_comes_before_the_new_file() {
+    for finished in [false, true] {
+        let (mut harness, writer) = rotated("log");
+        write(&writer, "unfin");
+        harness.directory.write("log", "new\n");
+        harness.note_closed("log");
+        assert_eq!(harness.after(100), [""; 0]);
+        if finished {
+            write(&writer, "ished\n");
+            assert_eq!([harness.after(100), harness.after(10)].concat(), ["unfinished", "new"]);
+        } else {
+            assert_eq!([harness.after(6000), harness.after(10)].concat(), ["unfin", "new"]);
+        }
+        assert_eq!(harness.loss_texts, [""; 0]);
+    }
+}
+
+#[test]
+fn the_silence_of_a_file_begins_with_its_last_write() {
+    for (age, at_once) in [(0, false), (3, false), (6, true), (3600, true)] {
+        let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+        let writer = File::create(harness.directory.path("log")).unwrap();
+        write(&writer, "first\n");
+        writer.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        assert_eq!(harness.run_until_idle(), ["first"]);
+        harness.rename("log", "log.1");
+        harness.directory.write("log", "new\n");
+        assert_eq!([harness.after(10), harness.after(10)].concat().len(), usize::from(at_once), "{age}");
+        if !at_once {
+            // The new file comes when the last write is five seconds ago.
+            assert_eq!(harness.after(4800 - 1000 * age), [""; 0], "{age}");
+            assert_eq!([harness.after(200), harness.after(10)].concat(), ["new"], "{age}");
+        }
+        if age > 0 {
+            // The writer was only slow.
+            write(&writer, "late\n");
+            assert_eq!(harness.after(1000), ["late"], "{age}");
+        }
+        assert_eq!(harness.loss_texts, [""; 0]);
+    }
+}
+
+#[test]
+fn a_joined_event_continues_in_the_successor_of_a_closed_file() {
+    for (late, restart) in [(false, 0), (false, 1), (false, 2), (true, 0), (true, 1), (true, 2)] {
+        let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning)
+            .with_spec(|spec| spec.multiline = Some(super::cases::joined()));
+        harness.directory.write("log", "1 zero\n2 boom\n at a\n");
+        let mut all = harness.run_until_idle();
+        let writer = OpenOptions::new().append(true).open(harness.directory.path("log")).unwrap();
+        harness.rename("log", "log.1");
+        harness.create_later("log", " at b\n");
+        harness.note_closed("log");
+        all.extend([harness.after(50), harness.after(50)].concat());
+        if restart == 1 {
+            harness.restart();
+            all.extend(harness.after(10));
+            harness.note_closed("log");
+            all.extend([harness.after(10), harness.after(10)].concat());
+        }
+        if late {
+            write(&writer, " at late\n3 late\n");
+            all.extend(harness.after(50));
+        }
+        if restart == 2 {
+            harness.restart();
+            all.extend(harness.after(10));
+        }
+        harness.directory.append("log", " at c\n4 next\n");
+        for _ in 0..10 {
+            all.extend(harness.after(1000));
+        }
+        let events = all.join("|");
+        if late {
+            let mut lines: Vec<_> = events.split(['|', '\n']).collect();
+            lines.sort_unstable();
+            let expected = [" at a", " at b", " at c", " at late", "1 zero", "2 boom", "3 late", "4 next"];
+            assert_eq!(lines, expected, "restart {restart}: {events}");
+        } else {
+            assert_eq!(events, "1 zero|2 boom\n at a\n at b\n at c|4 next", "restart {restart}");
+        }
+        assert_eq!(harness.loss_texts, [""; 0]);
+    }
 }
 
 /// A log with `count` rotations, and the writers of all its files; the last one is that of the live file.

@@ -20,7 +20,7 @@ use crate::source::testing::TestDirectory;
 use crate::stream::{Batch, Checkpoints};
 
 use crate::source::file::tailer::{NextPass, Tailer};
-use crate::source::file::watch::watcher::{Mailbox, Watcher};
+use crate::source::file::watch::watcher::{Mailbox, PathChange, Watcher};
 
 /// The number of rotated files that are kept.
 const MODEL_KEPT_ROTATIONS: usize = 12;
@@ -85,6 +85,9 @@ struct ModelCounts {
     excused_and_received: u64,
     losses: usize,
     restarts: u32,
+    crashes: u32,
+    /// The number of lines that were read and not recorded before a crash.
+    unrecorded: usize,
     reported_late: u64,
     steps: BTreeMap<&'static str, u32>,
 }
@@ -117,6 +120,8 @@ struct RotationModel {
     now: Instant,
     spec: Stream,
     source: FileSourceConfig,
+    /// The path that is followed, or that the pattern finds.
+    followed: PathBuf,
     watcher: Watcher,
     files: Option<Tailer>,
     checkpoints: Checkpoints,
@@ -165,8 +170,12 @@ impl RotationModel {
         }
         let named =
             if (seed + seed / 4).is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(pattern) };
-        let source =
-            FileSourceConfig { files: vec![named], from: ReadFrom::Beginning, rotated, ..FileSourceConfig::new(path) };
+        let source = FileSourceConfig {
+            files: vec![named],
+            from: ReadFrom::Beginning,
+            rotated,
+            ..FileSourceConfig::new(path.clone())
+        };
         let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
         let watcher = Watcher::new();
         Self {
@@ -175,6 +184,7 @@ impl RotationModel {
             now: Instant::now(),
             spec,
             source,
+            followed: path,
             watcher,
             files: None,
             checkpoints: Checkpoints::new(),
@@ -221,6 +231,7 @@ impl RotationModel {
             92..93 => ("parent", Self::parent),
             93..94 => ("chmod", Self::chmod),
             94..97 => ("create", Self::create),
+            97..98 => ("crash", Self::crash),
             _ => ("restart", Self::restart),
         };
         *self.counts.steps.entry(name).or_default() += 1;
@@ -364,6 +375,11 @@ impl RotationModel {
             fs::rename(self.path(), &to).unwrap();
         }
         self.created[at].name = Some(to);
+        if self.random.bool() {
+            // A writer closes the file; others may still write to it.
+            let path = self.followed.clone();
+            self.files().note_change(&path, PathChange { closed: true, ..PathChange::default() });
+        }
         if self.random.u8(0..4) > 0 {
             self.create();
         }
@@ -635,6 +651,20 @@ impl RotationModel {
             }
             self.created[at].held = false;
         }
+    }
+
+    /// Kills the source with `kill -9`: what it read since the last record is lost with it, and is read again.
+    fn crash(&mut self) {
+        self.counts.crashes += 1;
+        for _ in 0..self.random.u32(1..4) {
+            self.advance(3000);
+            let now = ClockReading { instant: self.now, time: SystemTime::now().into() };
+            let (files, mut batch) = (self.files(), Batch::new());
+            files.wake_all();
+            files.run_pass(now, &mut batch);
+            self.counts.unrecorded += batch.lines().len();
+        }
+        self.restart();
     }
 
     fn tail(&self) -> &[String] {

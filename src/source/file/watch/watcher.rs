@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use log::warn;
-use notify::event::ModifyKind;
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::config::OwnPaths;
 use crate::event::lock;
@@ -21,6 +22,7 @@ use crate::stream::PrivateFlag;
 
 use crate::source::file::fingerprint::Identity;
 use crate::source::file::open_limit::OpenLimit;
+use crate::source::file::watch::renamed_files::{RenamedFile, RenamedFiles};
 
 /// The maximum number of paths remembered for one mailbox; if there are more, everything is examined.
 const MAX_PENDING_CHANGES: usize = 64 << 10;
@@ -50,6 +52,8 @@ struct WatchedInode {
     names: HashMap<OsString, Vec<WatchListener>>,
     /// The listeners for every name.
     all: Vec<WatchListener>,
+    /// The names of files that were renamed from a name that is listened for, each with that name.
+    renamed: RenamedFiles,
 }
 
 /// A mailbox, and the path by which it knows the directory.
@@ -81,6 +85,8 @@ pub(crate) struct PathChange {
     pub(crate) written: bool,
     /// The name was given to another file, or to none: further writes are to that.
     pub(crate) renamed: bool,
+    /// A writer closed a file that had the name before it was renamed. Others may still have that file open.
+    pub(crate) closed: bool,
 }
 
 /// The kind of one change.
@@ -88,6 +94,8 @@ pub(crate) struct PathChange {
 enum ChangeKind {
     Written,
     Renamed,
+    /// A file that was renamed was closed by a writer.
+    Closed,
     Other,
 }
 
@@ -129,6 +137,7 @@ impl Mailbox {
             let change = changes.paths.entry(path).or_default();
             change.written |= kind == ChangeKind::Written && !change.renamed;
             change.renamed |= kind == ChangeKind::Renamed;
+            change.closed |= kind == ChangeKind::Closed;
         }
         drop(changes);
         self.notify.notify_one();
@@ -228,8 +237,7 @@ impl Watcher {
         let mut directories = lock(&self.directories);
         let known = directories.get(real).is_some_and(|known| known.identity == identity && !known.stale);
         let entry = directories.entry(real.to_owned());
-        let entry =
-            entry.or_insert_with(|| WatchedInode { identity, stale: false, names: HashMap::new(), all: Vec::new() });
+        let entry = entry.or_insert_with(|| WatchedInode::new(identity));
         (entry.identity, entry.stale) = (identity, false);
         match name {
             Some(name) => entry.names.entry(name.to_owned()).or_default().push(listener),
@@ -312,8 +320,15 @@ impl Drop for WatchGuard {
 fn dispatch(directories: &mut WatchedDirectories, event: notify::Result<Event>) {
     let all = |directories: &WatchedDirectories| directories.values().for_each(WatchedInode::post_all);
     match event {
-        // Reading a file, which this program does itself, is not a change.
-        Ok(Event { kind: EventKind::Access(_), .. }) => {}
+        // Reading a file, which this program does itself, is not a change. The end of writing is of interest only in a
+        // file that was rotated, so that a program that opens its log for each line does not wake its stream twice.
+        Ok(Event { kind: EventKind::Access(access), paths, .. }) => {
+            if access == AccessKind::Close(AccessMode::Write) {
+                for path in &paths {
+                    post_to_origin(directories, path, ChangeKind::Closed);
+                }
+            }
+        }
         // The event queue of the system overflowed.
         Ok(event) if event.need_rescan() => all(directories),
         Ok(event) => {
@@ -324,19 +339,69 @@ fn dispatch(directories: &mut WatchedDirectories, event: notify::Result<Event>) 
                     directory.stale |= itself;
                     directory.post_all();
                 }
+                if kind == ChangeKind::Written {
+                    post_to_origin(directories, path, ChangeKind::Other);
+                }
                 let Some((parent, name)) = path.parent().zip(path.file_name()) else { continue };
-                let Some(directory) = directories.get(parent) else { continue };
-                let named = directory.names.get(name).into_iter().flatten();
-                for listener in named.chain(&directory.all) {
-                    listener.mailbox.post(listener.directory.join(name), kind);
+                if let Some(directory) = directories.get(parent) {
+                    directory.post(name, kind);
                 }
             }
+            note_names(directories, &event);
         }
         Err(_) => all(directories),
     }
 }
 
+/// Notifies the path that the file at `path` had before it was renamed, if it was.
+fn post_to_origin(directories: &WatchedDirectories, path: &Path, kind: ChangeKind) {
+    let Some((parent, name)) = path.parent().zip(path.file_name()) else { return };
+    let origin = directories.get(parent).and_then(|directory| directory.renamed.origin(name, Instant::now()));
+    if let Some((parent, name)) = origin.and_then(|origin| origin.parent().zip(origin.file_name()))
+        && let Some(directory) = directories.get(parent)
+    {
+        directory.post(name, kind);
+    }
+}
+
+/// Records which files were renamed.
+fn note_names(directories: &mut WatchedDirectories, event: &Event) {
+    let gone = match (event.kind, &*event.paths) {
+        (EventKind::Modify(ModifyKind::Name(RenameMode::Both)), [from, to]) => {
+            let Some((from_parent, from_name)) = from.parent().zip(from.file_name()) else { return };
+            let Some(directory) = directories.get_mut(from_parent) else { return };
+            let listened = directory.names.contains_key(from_name) || !directory.all.is_empty();
+            let known = directory.renamed.remove(from_name);
+            let renamed = known.or_else(|| listened.then(|| RenamedFile::new(from.clone())));
+            if let Some((to_parent, to_name)) = to.parent().zip(to.file_name())
+                && let Some(directory) = directories.get_mut(to_parent)
+            {
+                directory.renamed.set(to_name, renamed);
+            }
+            return;
+        }
+        (EventKind::Remove(_) | EventKind::Create(_), [gone]) => gone,
+        _ => return,
+    };
+    if let Some((parent, name)) = gone.parent().zip(gone.file_name())
+        && let Some(directory) = directories.get_mut(parent)
+    {
+        directory.renamed.remove(name);
+    }
+}
+
 impl WatchedInode {
+    fn new(identity: Identity) -> Self {
+        let (names, all, renamed) = (HashMap::new(), Vec::new(), RenamedFiles::default());
+        Self { identity, stale: false, names, all, renamed }
+    }
+
+    fn post(&self, name: &OsStr, kind: ChangeKind) {
+        for listener in self.names.get(name).into_iter().flatten().chain(&self.all) {
+            listener.mailbox.post(listener.directory.join(name), kind);
+        }
+    }
+
     fn post_all(&self) {
         self.names.values().flatten().chain(&self.all).for_each(|listener| listener.mailbox.post_all());
     }
@@ -459,6 +524,43 @@ mod tests {
         directory.write("real/log", "x");
         assert!(was_woken(&mailbox).await && was_woken(&other).await);
         assert!(other.take().paths.contains_key(&directory.path("link/log")));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_writing_to_a_renamed_file_is_notified_to_the_path_that_it_had() {
+        /// A step: renames the first name to the second, or removes the first.
+        type Step = (&'static str, Option<&'static str>);
+        let table: [(&[Step], bool); 7] = [
+            (&[], false),
+            (&[("log", Some("log.1"))], true),
+            (&[("log", Some("log.1")), ("log.1", Some("log.2"))], true),
+            (&[("log", Some("old/log"))], true),
+            (&[("log", Some("log.1")), ("other", Some("log.1"))], false),
+            (&[("log", Some("log.1")), ("log.1", None)], false),
+            (&[("other", Some("log"))], false),
+        ];
+        for (steps, expected) in table {
+            let (watcher, directory) = (Watcher::new(), TestDirectory::new());
+            let ((mailbox, mut watch), (other, mut watch_old)) = (path_watch(&watcher), path_watch(&watcher));
+            std::fs::create_dir(directory.path("old")).unwrap();
+            directory.write("other", "");
+            watch_old.update(&directory.path("old/marker"));
+            watch.update(&directory.path("log"));
+            let file = std::fs::OpenOptions::new().append(true).create(true).open(directory.path("log")).unwrap();
+            for (from, to) in steps {
+                match to {
+                    Some(to) => std::fs::rename(directory.path(from), directory.path(to)).unwrap(),
+                    None => std::fs::remove_file(directory.path(from)).unwrap(),
+                }
+            }
+            drop(file);
+            // All changes before the marker were notified once that is.
+            directory.write("old/marker", "x");
+            assert!(was_woken(&other).await, "{steps:?}");
+            let changes = mailbox.take();
+            let closed = changes.paths.get(&directory.path("log")).is_some_and(|change| change.closed);
+            assert_eq!(closed, expected, "{steps:?}: {changes:?}");
+        }
     }
 
     #[tokio::test]
