@@ -93,7 +93,7 @@ fn a_process_has_its_configured_directory_and_environment() {
 
 #[test]
 fn a_failing_command_is_restarted_after_a_delay() {
-    let daemon = shell("echo again; exit 1", "restart: { when: on-failure, backoff: 100ms..400ms }");
+    let daemon = shell("echo again; exit 1", "restart: { when: on-failure, backoff: 100ms..10s }");
     let mut reader = daemon.follow("p").query("tail=all").open();
     for run in 1..=3 {
         let seen = reader.until("a run's end and the wait", |message| message.is_state("backing-off"));
