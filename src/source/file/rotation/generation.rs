@@ -225,10 +225,14 @@ impl Generation {
 
     /// Returns whether the file of the checkpoint was not found yet, and this file continues it: it may be a copy.
     pub(crate) fn may_resume_in(&self, path: &Path, open_limit: &OpenLimit) -> bool {
+        self.saved.is_some() && FileReader::open(path, open_limit).is_ok_and(|file| self.continues_in(&file))
+    }
+
+    /// Returns whether the file of the checkpoint was not found yet, and an open file continues it.
+    pub(super) fn continues_in(&self, reader: &FileReader) -> bool {
         let Some(saved) = self.saved.as_ref().map(Checkpoint::fingerprint) else { return false };
-        let opened = || open_limit.open(path).ok();
         let continues = |file: &File| saved.read_point_in(file).is_ok_and(|found| found.is_some());
-        saved.at >= MIN_COPY_SIZE && opened().is_some_and(|(file, _)| continues(&file))
+        saved.at >= MIN_COPY_SIZE && reader.file().is_ok_and(continues)
     }
 
     /// The point `held` bytes before the one up to which the file was read, or that one if the file changed meanwhile.

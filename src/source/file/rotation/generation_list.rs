@@ -319,16 +319,23 @@ impl GenerationList {
         true
     }
 
-    /// Handles that the current generation, which has a checkpoint up to `offset`, continues in the file `identity`: a file
-    /// that is also a later generation is read only once. If that was read as far, the current generation is removed, and the
-    /// result is `true`; otherwise the later one is.
-    pub(super) fn merge_later(&mut self, identity: Identity, offset: u64) -> bool {
-        let later = self.files.iter().skip(1).position(|later| later.reader.identity() == identity);
-        let Some(at) = later.map(|later| later + 1) else { return false };
-        let saved = self.files[at].saved.as_ref().map(Checkpoint::at);
-        let is_read = saved.unwrap_or_else(|| self.files[at].reader.read_point().offset()) >= offset;
-        self.files.remove(if is_read { 0 } else { at });
-        is_read
+    /// Handles that the current generation, which has a checkpoint, continues at `offset` of the file `found`: nothing is read
+    /// twice. If `found` is also a later generation, the one of the two that was read less far is removed. If it is a copy, and
+    /// the checkpoint of a later generation continues in it as well, at least as far, that one began with the same content, and
+    /// the current generation is removed. Returns the generation that continues it, if it was removed.
+    pub(super) fn merge_later(&mut self, found: &FileReader, is_own: bool, offset: u64) -> Option<Identity> {
+        let later = self.files.iter().skip(1).position(|later| later.reader.identity() == found.identity());
+        if let Some(at) = later.map(|later| later + 1) {
+            let saved = self.files[at].saved.as_ref().map(Checkpoint::at);
+            let is_read = saved.unwrap_or_else(|| self.files[at].reader.read_point().offset()) >= offset;
+            self.files.remove(if is_read { 0 } else { at });
+            return is_read.then_some(found.identity());
+        }
+        let continues = |later: &&Generation| later.fingerprint().at >= offset && later.continues_in(found);
+        let mut later = self.files.iter().skip(1).filter(|_| !is_own);
+        let continues_in = later.find(continues)?.reader.identity();
+        self.files.pop_front();
+        Some(continues_in)
     }
 
     /// Handles that the file of a checkpoint is gone: the first later generation that is a copy of it, and may be deleted as

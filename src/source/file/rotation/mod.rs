@@ -517,20 +517,17 @@ impl Rotation {
             SearchOutcome::Waiting => return Ok(ResumeResult::Waiting),
             SearchOutcome::Unclear => return Ok(ResumeResult::Deferred),
         };
-        let is_own = |reader: &FileReader| reader.identity().same_inode(saved.identity());
-        let is_own = found.as_ref().is_some_and(|(reader, ..)| is_own(reader));
+        let is_own = found.as_ref().is_some_and(|(reader, ..)| reader.identity().same_inode(saved.identity()));
         // Of several copies, the first one comes next.
         let copy = if is_own { None } else { self.generations.continue_in_later(&saved) };
-        let continues_in = copy.or_else(|| found.as_ref().map(|(reader, ..)| reader.identity()));
+        let mut continues_in = copy.or_else(|| found.as_ref().map(|(reader, ..)| reader.identity()));
+        pass.claims.release(saved.identity(), self.id, None);
         match found.filter(|_| copy.is_none()) {
-            Some((reader, point, at_path)) if !self.generations.merge_later(reader.identity(), point.offset()) => {
-                self.resume_in(*reader, point, (!at_path).then_some(resumed_at), pass);
-            }
-            Some(_) => pass.claims.release(saved.identity(), self.id, None),
-            None => {
-                self.generations.pop_front();
-                pass.claims.release(saved.identity(), self.id, None);
-            }
+            Some((reader, point, at_path)) => match self.generations.merge_later(&reader, is_own, point.offset()) {
+                Some(later) => continues_in = Some(later),
+                None => self.resume_in(*reader, point, (!at_path).then_some(resumed_at), pass),
+            },
+            None => drop(self.generations.pop_front()),
         }
         self.checkpoint_changed |= continues_in.is_some() || saved.is_finished();
         if let Some(path) = rewritten {
@@ -551,7 +548,6 @@ impl Rotation {
     ) {
         self.note_opened(&reader);
         let Some(current) = self.generations.front_mut() else { return };
-        pass.claims.release(current.reader.identity(), self.id, None);
         pass.claims.claim(reader.identity(), self.id);
         // All files of the checkpoint were rotated before the restart. Only its last write says how long one is silent.
         current.grew_at = replaced_at.and(reader.last_write(pass.now));

@@ -961,6 +961,42 @@ fn a_copy_that_is_deleted_while_older_files_are_waited_for_is_not_read_again() {
 }
 
 #[test]
+fn what_was_read_in_several_files_is_not_read_again_from_one_copy_after_a_restart() {
+    let line = |n: u32| format!("line {n}, long enough that a copy is recognised\n");
+    let lines = |numbers: std::ops::Range<u32>| numbers.map(line).collect::<Vec<_>>().concat();
+    for (second, copied) in [(6, 6), (4, 4), (6, 7)] {
+        for (name, wait) in [("log", 10), ("lo[g]", 10), ("log", 6000), ("lo[g]", 6000)] {
+            let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+            // The last writes are long ago, so that nothing more is expected in the files.
+            let age = |path: std::path::PathBuf| {
+                let file = fs::OpenOptions::new().append(true).open(path).unwrap();
+                file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
+            };
+            age(harness.directory.write("log", &lines(0..4)));
+            let mut all = harness.run_until_idle();
+            harness.create_later("new", &lines(0..second));
+            age(harness.directory.path("new"));
+            harness.rename("new", "log");
+            all.extend([harness.after(10), harness.after(10)].concat());
+            harness.directory.append("log", &lines(second..copied));
+            all.extend(harness.after(10));
+            age(harness.directory.path("log"));
+            std::thread::park_timeout(Duration::from_millis(12));
+            fs::copy(harness.directory.path("log"), harness.directory.path("log-20260101")).unwrap();
+            fs::remove_file(harness.directory.path("log")).unwrap();
+            harness.create_later("log", &lines(copied..8));
+            all.extend([harness.after(10), harness.after(wait)].concat());
+            harness.restart();
+            harness.directory.append("log", &lines(8..9));
+            all.extend([harness.after(10), harness.after(6000), harness.after(10), harness.after(6000)].concat());
+            let expected: Vec<_> = (0..9).map(|n| line(n).trim_end().to_owned()).collect();
+            assert_eq!(all, expected, "{name}, {second}, {copied}, {wait}");
+            assert_eq!(harness.loss_texts, [""; 0], "{name}, {second}, {copied}, {wait}");
+        }
+    }
+}
+
+#[test]
 fn a_file_waits_for_readers_only_as_long_as_it_stays_where_it_is() {
     /// A change of the log.
     type Change = fn(&TailerHarness);
