@@ -163,6 +163,17 @@ impl Generation {
         self.closed_at.is_some() || self.grew_at.is_some_and(|last| now >= last + wait)
     }
 
+    /// Returns whether the file was read to its end and nothing more is expected in it: if it is gone later, nothing is lost,
+    /// as far as anybody knows. A file that was written to less than `wait` ago may have grown before it was gone.
+    pub(super) fn is_read_completely(&self, wait: Duration, now: Instant) -> bool {
+        self.reader.unread() == 0 && self.is_finished(wait, now)
+    }
+
+    /// Records that an old file was written to: whichever writer closed it before, another one has it open.
+    pub(super) fn note_late_bytes(&mut self, now: Instant) {
+        (self.grew_at, self.closed_at) = (Some(now), None);
+    }
+
     /// Returns whether nothing was written to the file for this time since its rotation.
     pub(crate) fn is_silent(&self, wait: Duration, now: Instant) -> bool {
         self.silent_since().is_some_and(|since| now >= since + wait)

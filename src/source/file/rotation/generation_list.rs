@@ -219,8 +219,9 @@ impl GenerationList {
         // The checkpoint of a file whose last lines wait for the next file begins with these lines.
         let is_joined = |file: &Generation| joined.iter().any(|saved| saved.identity() == file.reader.identity());
         let written = self.old_files.written().filter(|(file, _)| !is_joined(file));
+        let wait = pass.settings.rotate_wait;
         let written = written.map(|(generation, number)| {
-            let finished = generation.closed_at.is_some() && pass.pipeline.held(number) == 0;
+            let finished = generation.is_read_completely(wait, pass.now.instant) && pass.pipeline.held(number) == 0;
             Some(emitted(generation, number)?.with_finished(finished))
         });
         let joined = joined.iter().cloned().map(Some);

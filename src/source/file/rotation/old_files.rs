@@ -238,7 +238,7 @@ impl WrittenFile {
                 pass.pipeline.push(*number, &bytes, pass.now, pass.batch);
                 result.bytes += bytes.len();
                 result.more |= more;
-                generation.grew_at = Some(now);
+                generation.note_late_bytes(now);
             }
             Ok(FileRead::CaughtUp) if generation.is_silent(pass.settings.rotate_wait, now) => return true,
             Ok(FileRead::CaughtUp) => {}

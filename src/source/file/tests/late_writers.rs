@@ -447,3 +447,61 @@ fn bytes_written_to_a_file_that_was_left_before_a_restart_are_a_loss() {
         assert_eq!(harness.loss_texts, [""; 0], "{name}: each byte is reported once");
     }
 }
+
+#[test]
+fn an_old_file_that_vanishes_during_a_stop_is_a_loss_only_if_more_was_expected_in_it() {
+    /// The writer of the old file, which is read to its end in each case.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Writer {
+        Closed,
+        Silent,
+        ClosedAndAnotherWrites,
+        SilentAndThenWrites,
+        Writes,
+    }
+    let table = [
+        (Writer::Closed, 0),
+        (Writer::Silent, 0),
+        (Writer::ClosedAndAnotherWrites, 1),
+        (Writer::SilentAndThenWrites, 1),
+        (Writer::Writes, 1),
+    ];
+    for (name, compressed) in [("log", false), ("lo[g]", true)] {
+        for (writer, losses) in table {
+            let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+            let old = File::create(harness.directory.path("log")).unwrap();
+            write(&old, "old\n");
+            if matches!(writer, Writer::Silent | Writer::SilentAndThenWrites) {
+                old.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
+            }
+            let mut all = harness.run_until_idle();
+            harness.rename("log", "log.1");
+            harness.create_later("log", "new\n");
+            if matches!(writer, Writer::Closed | Writer::ClosedAndAnotherWrites) {
+                harness.note_closed("log");
+            }
+            for _ in 0..if writer == Writer::Writes { 6 } else { 2 } {
+                if writer == Writer::Writes {
+                    write(&old, "late\n");
+                }
+                all.extend(harness.after(1000));
+            }
+            if matches!(writer, Writer::ClosedAndAnotherWrites | Writer::SilentAndThenWrites) {
+                write(&old, "late\n");
+                all.extend(harness.after(1000));
+            }
+            harness.restart();
+            fs::remove_file(harness.directory.path("log.1")).unwrap();
+            if compressed {
+                harness.directory.write("log.1.gz", "\x1f");
+            }
+            harness.directory.append("log", "more\n");
+            all.extend([harness.after(10), harness.after(6000), harness.after(6000)].concat());
+            all.retain(|line| line != "late");
+            assert_eq!(all, ["old", "new", "more"], "{name}, {writer:?}");
+            assert_eq!(harness.loss_texts.len(), losses, "{name}, {writer:?}: {:?}", harness.loss_texts);
+            // Nobody knows how much was written before the file was gone.
+            assert!(harness.loss_texts.iter().all(|loss| !loss.contains("\"bytes\"")), "{:?}", harness.loss_texts);
+        }
+    }
+}
