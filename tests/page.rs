@@ -217,7 +217,7 @@ fn the_headers_of_the_page_restrict_caching_and_embedding() {
     assert_eq!(daemon.get("/page/00000000/main.js", &[]).0, 404);
 
     let (_, headers, element) = daemon.get("/rtlogd.js", &[]);
-    assert!(element.len() <= 25 << 10, "{} bytes", element.len());
+    assert!(element.len() <= 32 << 10, "{} bytes", element.len());
     assert_eq!(header(&headers, "access-control-allow-origin").unwrap(), "*");
     let (status, headers, _) = daemon.get("/embed/app", &[]);
     assert_eq!(status, 200);

@@ -6,7 +6,7 @@
 use std::fs;
 
 use rtlogd::event::{Progress, Time};
-use rtlogd::line::{CarriageReturnMode, LineSplitter, Screen};
+use rtlogd::line::{PIPE_COLUMNS, PIPE_ROWS, Screen};
 use rtlogd::progress::Tracker;
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ fn said(progress: Option<&Progress>) -> String {
 /// The output at each moment of a recording, and the report at that time.
 fn moments(recording: &str) -> Vec<(String, String)> {
     let text = fs::read_to_string(sources(&format!("tests/progress/{recording}"))).unwrap();
-    let mut lines = Screen::new(LineSplitter::new(10_000, CarriageReturnMode::Fold), true);
+    let mut lines = Screen::terminal(10_000, PIPE_COLUMNS, PIPE_ROWS);
     let mut tracker = Tracker::new(Vec::new(), false);
     let mut moments = Vec::new();
     for read in text.lines() {
@@ -42,8 +42,12 @@ fn moments(recording: &str) -> Vec<(String, String)> {
             tracker.line(0, line.text, now);
             moments.push((String::from_utf8_lossy(line.text).into_owned(), said(tracker.progress())));
         });
-        tracker.open(0, lines.open(), now);
-        moments.push((String::from_utf8_lossy(lines.open()).into_owned(), said(tracker.progress())));
+        if let Some(reported) = lines.take_reported_progress() {
+            tracker.reported(&reported, now);
+        }
+        let rows = lines.live_rows();
+        tracker.open(0, &rows, now);
+        moments.push((String::from_utf8_lossy(&rows.join(&b"\n"[..])).into_owned(), said(tracker.progress())));
     }
     lines.finish(|line| {
         moments.push((String::from_utf8_lossy(line.text).into_owned(), said(tracker.progress())));
@@ -382,8 +386,9 @@ fn a_block_that_is_redrawn_many_times_is_logged_once() {
         printf '\033[2A\033[2K\ra: %s0%%\n\033[2K\rb: %s\n' $i $i; done; WAIT; echo end";
     let daemon = daemon(script, "");
     let mut reader = daemon.follow("p").query("run=current").open();
-    // The last drawing is published once the output is calm, although the program continues.
-    let mut seen = reader.take(4);
+    // The rows are live as long as the program may redraw them.
+    let mut seen =
+        reader.until("open", |message| message.event == "open" && message.json()["rows"] == json!(["a: 90%", "b: 9"]));
     daemon.write("go", "");
     seen.extend(reader.until_end());
     assert_eq!(lines(&seen), ["a: wait", "b: wait", "a: 90%", "b: 9", "end"], "{seen:#?}");

@@ -406,7 +406,8 @@ impl Default for Stop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CarriageReturn {
-    /// The program draws the line again: readers see each version while it changes, and only the last version is kept.
+    /// The text after it replaces the text before it: readers see each version while it changes, and only the last one is
+    /// kept. The output of commands and containers is read with all control functions, as a terminal shows it.
     #[default]
     Fold,
     /// A carriage return ends the line.

@@ -417,15 +417,30 @@ pub struct Gap {
     pub resume: Position,
 }
 
-/// A line that is not finished yet. Only the newest is shown, and none is recorded.
+/// The rows that a program can still change: the line that is not finished yet, or the block that it redraws. Only the
+/// newest are shown, and none are recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenLine {
     /// The time at which its last byte was read.
     pub time: Time,
-    /// The part of the source in which the line grows.
+    /// The part of the source in which the rows are.
     pub origin: Origin,
-    /// The text so far; empty once the line was finished or withdrawn.
-    pub text: Vec<u8>,
+    /// The text of each row so far, with its colours; at least one row, and at most [`Self::MAX_ROWS`] rows of
+    /// [`Self::MAX_SIZE`] bytes together.
+    pub rows: Vec<Vec<u8>>,
+}
+
+impl OpenLine {
+    /// The largest number of rows: more than any terminal shows.
+    pub const MAX_ROWS: usize = 200;
+
+    /// The largest size of all rows, in bytes.
+    pub const MAX_SIZE: usize = 64 << 10;
+
+    /// The last row: the unfinished line of a program that does not draw.
+    pub fn text(&self) -> &[u8] {
+        self.rows.last().map_or(&[], Vec::as_slice)
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ use super::split::{Line, SourceUnit};
 pub struct Decoder {
     /// The encoding of a file without a byte order mark.
     configured: &'static Encoding,
+    /// Text in all encodings is decoded before it is split into lines.
+    before_splitting: bool,
     kind: DecoderKind,
 }
 
@@ -38,7 +40,14 @@ enum DecoderKind {
 impl Decoder {
     /// Creates a decoder for a file, which is in this encoding unless it begins with a byte order mark of UTF-16.
     pub fn new(encoding: &'static Encoding) -> Self {
-        Self { configured: encoding, kind: DecoderKind::Start { first: None } }
+        Self { configured: encoding, before_splitting: false, kind: DecoderKind::Start { first: None } }
+    }
+
+    /// The same decoder, except that it decodes text before it is split into lines, for a terminal, whose control functions
+    /// are in the middle of lines. Source offsets count the decoded bytes.
+    #[must_use]
+    pub fn before_splitting(self) -> Self {
+        Self { before_splitting: true, ..self }
     }
 
     /// Returns whether nothing of the file was decoded yet.
@@ -65,7 +74,7 @@ impl Decoder {
             DecoderKind::Utf16 { big, .. } => DecoderKind::Utf16 { big: *big, rest: Vec::new() },
             DecoderKind::Other(decoder) => DecoderKind::of(decoder.encoding()),
         };
-        Self { configured: self.configured, kind }
+        Self { kind, ..*self }
     }
 
     /// The unit by which bytes of the text that is split into lines are counted in the source.
@@ -104,7 +113,15 @@ impl Decoder {
                 return Cow::Owned(self.decode_utf16(&[&[held], chunk].concat(), last).into_owned());
             }
         }
-        let DecoderKind::Utf16 { big, rest } = &mut self.kind else { return Cow::Borrowed(chunk) };
+        let (big, rest) = match &mut self.kind {
+            DecoderKind::Utf16 { big, rest } => (big, rest),
+            DecoderKind::Other(decoder) if self.before_splitting => {
+                let mut text = String::new();
+                decode(decoder, chunk, &mut text, last);
+                return Cow::Owned(text.into_bytes());
+            }
+            DecoderKind::Start { .. } | DecoderKind::Utf8 | DecoderKind::Other(_) => return Cow::Borrowed(chunk),
+        };
         let mut bytes = std::mem::take(rest);
         bytes.extend_from_slice(chunk);
         let unit = |pair: &[u8]| {
@@ -130,18 +147,14 @@ impl Decoder {
 
     /// Passes the line in UTF-8 to `sink`, in pieces of at most `max` bytes if it became longer.
     pub fn decode_line(&mut self, line: Line<'_>, max: usize, sink: &mut impl FnMut(Line<'_>)) {
-        let DecoderKind::Other(decoder) = &mut self.kind else { return sink(line) };
-        let mut text = String::new();
-        let mut from = line.text;
-        loop {
-            let room = decoder.max_utf8_buffer_length(from.len()).unwrap_or(from.len() * 3);
-            text.reserve(room);
-            let (result, read, _) = decoder.decode_to_string(from, &mut text, !line.continued);
-            from = &from[read..];
-            if result == CoderResult::InputEmpty {
-                break;
+        let decoder = match &mut self.kind {
+            DecoderKind::Other(decoder) if !self.before_splitting => decoder,
+            DecoderKind::Start { .. } | DecoderKind::Utf8 | DecoderKind::Utf16 { .. } | DecoderKind::Other(_) => {
+                return sink(line);
             }
-        }
+        };
+        let mut text = String::new();
+        decode(decoder, line.text, &mut text, !line.continued);
         if !line.continued {
             **decoder = decoder.encoding().new_decoder_without_bom_handling();
         }
@@ -152,6 +165,19 @@ impl Decoder {
             rest = after;
         }
         sink(Line { text: rest.as_bytes(), ..line });
+    }
+}
+
+/// Decodes `from`, after which nothing follows if it is the `last`.
+fn decode(decoder: &mut encoding_rs::Decoder, mut from: &[u8], text: &mut String, last: bool) {
+    loop {
+        let room = decoder.max_utf8_buffer_length(from.len()).unwrap_or(from.len() * 3);
+        text.reserve(room);
+        let (result, read, _) = decoder.decode_to_string(from, text, last);
+        from = &from[read..];
+        if result == CoderResult::InputEmpty {
+            break;
+        }
     }
 }
 
@@ -186,8 +212,23 @@ impl std::fmt::Debug for DecoderKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::line::{CarriageReturnMode, LineSplitter};
+    use crate::line::{CarriageReturnMode, LineSplitter, Screen};
     use encoding_rs::{SHIFT_JIS, WINDOWS_1252};
+
+    #[test]
+    fn a_terminal_receives_decoded_text() {
+        let mut decoder = Decoder::new(SHIFT_JIS).before_splitting();
+        let mut screen = Screen::terminal(100, 80, 24);
+        let mut lines = Vec::new();
+        // The second byte of a character may be one of ASCII.
+        for byte in b"\x83\x5c\rx\x1b[K\n\x83\x5c\n" {
+            let text = decoder.decode_utf16(&[*byte], false).into_owned();
+            screen.push(&text, |line| {
+                decoder.decode_line(line, 100, &mut |line| lines.push(String::from_utf8(line.text.to_vec()).unwrap()));
+            });
+        }
+        assert_eq!(lines, ["x", "ソ"]);
+    }
     use proptest::prelude::*;
 
     /// All lines of `chunks`, with the source bytes that each took.

@@ -6,7 +6,6 @@
 
 mod envelope;
 mod split;
-mod redraw;
 mod screen;
 mod encoding;
 mod joiner;
@@ -16,8 +15,7 @@ pub use encoding::{Decoder, utf16_mark};
 pub use envelope::{Envelope, EnvelopeFormat, EnvelopeSplitter, EnvelopeStream, MAX_ENVELOPE_SIZE};
 pub use joiner::{LineJoiner, MultilineRule};
 pub use redact::{BadCarry, Carry, MAX_SECRET_LINES, REDACTION_MARK, Redactor};
-pub use redraw::{Redraw, RedrawOutput};
-pub use screen::{Screen, after_carriage_return};
+pub use screen::{MAX_PACKED_SIZE, PIPE_COLUMNS, PIPE_ROWS, Screen, UnpackError, after_carriage_return};
 pub use split::{Line, LineSplitter, SourceUnit};
 
 /// The meaning of a carriage return that is not part of a line end.

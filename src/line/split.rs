@@ -35,7 +35,7 @@ pub enum SourceUnit {
 }
 
 impl SourceUnit {
-    fn source_bytes(self, text: &[u8]) -> u64 {
+    pub(super) fn source_bytes(self, text: &[u8]) -> u64 {
         match self {
             Self::Bytes => text.len() as u64,
             Self::Utf16 => {
@@ -136,17 +136,6 @@ impl LineSplitter {
         }
     }
 
-    /// Erases the unfinished line: the next text replaces it, even if that is empty. For [`CarriageReturnMode::Fold`].
-    pub fn erase(&mut self) {
-        if self.piece_emitted {
-            // The first pieces were emitted, so the line ends there, as at a CR.
-            self.after_cr = true;
-        } else {
-            self.text.clear();
-            self.after_cr = false;
-        }
-    }
-
     /// The unfinished line without emitted pieces; in [`CarriageReturnMode::Fold`], the text that a terminal would
     /// show.
     pub fn open(&self) -> &[u8] {
@@ -157,6 +146,23 @@ impl LineSplitter {
     /// lines. (Except in [`CarriageReturnMode::Split`] between a CR and its LF.)
     pub fn held(&self) -> u64 {
         self.received - self.emitted
+    }
+
+    /// Counts source bytes that precede the next byte and are not a part of the text.
+    pub fn add_held(&mut self, count: u64) {
+        self.received += count;
+    }
+
+    /// Takes the unfinished line, with the number of source bytes that were held, since another splitter continues it. If
+    /// pieces of the line were emitted, the line ends after them.
+    pub fn take_open(&mut self, mut sink: impl FnMut(Line<'_>)) -> (Vec<u8>, u64) {
+        let text = std::mem::take(&mut self.text);
+        if std::mem::take(&mut self.piece_emitted) {
+            sink(Line { text: &[], continued: false, partial: false, source: 0 });
+        }
+        let held = self.held();
+        (self.emitted, self.after_cr) = (self.received, false);
+        (text, held)
     }
 
     fn line_feed(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
@@ -275,7 +281,7 @@ impl LineSplitter {
 }
 
 /// The first `max` bytes of `text`, which is longer; up to three fewer if that keeps a UTF-8 character whole.
-fn prefix_at_character(text: &[u8], max: usize) -> &[u8] {
+pub(super) fn prefix_at_character(text: &[u8], max: usize) -> &[u8] {
     let is_inside = |at: usize| text[at] & 0xC0 == 0x80;
     if !is_inside(max) {
         return &text[..max];

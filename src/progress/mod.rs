@@ -128,8 +128,8 @@ pub struct Tracker {
     groups: GroupTracker,
     bar: Option<ProgressBar>,
     progress: Option<Progress>,
-    /// The text of the last unfinished line, and its origin.
-    open_line: Option<(usize, String)>,
+    /// The rows that a program could still change when it last wrote, and its origin.
+    open_rows: Option<(usize, Vec<String>)>,
     /// An update is pending; the time of the last update, and whether the work was finished then.
     has_update: bool,
     last_update: Option<(Time, bool)>,
@@ -159,7 +159,7 @@ impl Tracker {
             groups: GroupTracker::default(),
             bar: None,
             progress: None,
-            open_line: None,
+            open_rows: None,
             has_update: false,
             last_update: None,
         }
@@ -168,27 +168,38 @@ impl Tracker {
     /// Examines a finished line of one of the source's outputs. Costs some hundred nanoseconds for a line without
     /// progress, and for each pattern.
     pub fn line(&mut self, origin: usize, text: &[u8], now: Time) {
-        if self.open_line.as_ref().is_some_and(|(of, _)| *of == origin) {
-            self.open_line = None;
+        if self.open_rows.as_ref().is_some_and(|(of, _)| *of == origin) {
+            self.open_rows = None;
         }
         self.examine(text, false, false, now);
     }
 
-    /// Examines the text of an unfinished line.
-    pub fn open(&mut self, origin: usize, text: &[u8], now: Time) {
-        if text.is_empty() || text.len() > MAX_PROGRESS_LINE_SIZE {
+    /// Examines the rows that a program can still change, from the top.
+    pub fn open(&mut self, origin: usize, rows: &[Vec<u8>], now: Time) {
+        if rows.is_empty() {
             return;
         }
-        let plain = report::plain(text).into_owned();
-        let before = self.open_line.as_ref().filter(|(of, _)| *of == origin).map(|(_, text)| text);
-        if before == Some(&plain) {
-            return;
+        let before = self.open_rows.take().filter(|(of, _)| *of == origin).map(|(_, rows)| rows).unwrap_or_default();
+        let mut seen = Vec::with_capacity(rows.len());
+        for (at, row) in rows.iter().enumerate() {
+            let size = row.len();
+            let plain = if size > MAX_PROGRESS_LINE_SIZE { String::new() } else { report::plain(row).into_owned() };
+            let before = before.get(at).map_or("", String::as_str);
+            if plain != before && !plain.is_empty() {
+                // A line that merely grows still begins with the earlier text; a redraw may begin alike, but changes the
+                // text that was there.
+                let redrawn = !before.is_empty() && !plain.starts_with(before);
+                self.examine(row, true, redrawn, now);
+            }
+            seen.push(plain);
         }
-        // A line that merely grows still begins with the earlier text; a redraw may begin alike, but changes the text
-        // that was there.
-        let redrawn = before.is_some_and(|before| !before.is_empty() && !plain.starts_with(before));
-        self.open_line = Some((origin, plain));
-        self.examine(text, true, redrawn, now);
+        self.open_rows = Some((origin, seen));
+    }
+
+    /// Applies progress that a program reported to its terminal, as `9;4;STATE;PERCENT` (OSC 9;4).
+    pub fn reported(&mut self, sequence: &[u8], now: Time) {
+        let raw = [b"\x1b]", sequence, b"\x07"].concat();
+        self.examine(&raw, true, false, now);
     }
 
     /// The progress as of the last line.

@@ -113,8 +113,8 @@ fn ordinary_text_is_no_progress() {
         tracker.line(0, trap.as_bytes(), at(0));
         assert_eq!(short(tracker.progress()), "-", "{trap:?}");
         // The same text is not progress while it is unfinished, either.
-        tracker.open(0, &trap.as_bytes()[..trap.len() / 2], at(1000));
-        tracker.open(0, trap.as_bytes(), at(1100));
+        tracker.open(0, &[trap.as_bytes()[..trap.len() / 2].to_vec()], at(1000));
+        tracker.open(0, &[trap.as_bytes().to_vec()], at(1100));
         assert_eq!(short(tracker.progress()), "-", "{trap:?}, growing");
     }
     // All of them in one log, some even twice.
@@ -263,12 +263,12 @@ fn after_fifteen_seconds_of_nothing_it_is_stale() {
 #[test]
 fn lines_of_two_outputs_are_not_taken_for_redraws() {
     let mut tracker = tracker();
-    tracker.open(0, b"waiting for the disk", at(0));
-    tracker.open(1, b"disk is 83% full, go on? ", at(100));
-    tracker.open(0, b"waiting for the disk to spin up", at(200));
+    tracker.open(0, &[b"waiting for the disk".to_vec()], at(0));
+    tracker.open(1, &[b"disk is 83% full, go on? ".to_vec()], at(100));
+    tracker.open(0, &[b"waiting for the disk to spin up".to_vec()], at(200));
     assert_eq!(tracker.progress(), None);
-    tracker.open(0, b"Copying 10%", at(300));
-    tracker.open(0, b"Copying 20%", at(400));
+    tracker.open(0, &[b"Copying 10%".to_vec()], at(300));
+    tracker.open(0, &[b"Copying 20%".to_vec()], at(400));
     assert_eq!(short(tracker.progress()), "running 20% <Copying>");
 }
 
@@ -277,13 +277,13 @@ fn a_level_that_is_redrawn_is_no_progress() {
     for level in ["CPU: 4#% idle", "mem 4#%  swap 3%", "Battery 4#%", "disk usage 4#% of 20G"] {
         let mut tracker = tracker();
         for digit in ["1", "3", "5", "2"] {
-            tracker.open(0, level.replace('#', digit).as_bytes(), at(0));
+            tracker.open(0, &[level.replace('#', digit).into_bytes()], at(0));
             assert_eq!(tracker.progress(), None, "{level}");
         }
     }
     let mut loading = tracker();
-    loading.open(0, b"Loading model 10%", at(0));
-    loading.open(0, b"Loading model 20%", at(100));
+    loading.open(0, &[b"Loading model 10%".to_vec()], at(0));
+    loading.open(0, &[b"Loading model 20%".to_vec()], at(100));
     assert_eq!(short(loading.progress()), "running 20% <Loading model>");
 }
 
@@ -299,9 +299,9 @@ fn no_input_makes_the_tracker_panic_or_grow() {
             })
             .collect();
         tracker.line(0, &line, at(round));
-        tracker.open(0, &line, at(round));
+        tracker.open(0, std::slice::from_ref(&line), at(round));
     }
-    assert!(tracker.open_line.as_ref().is_none_or(|(_, text)| text.len() < 400));
+    assert!(tracker.open_rows.as_ref().is_none_or(|(_, rows)| rows.concat().len() < 400));
 }
 
 /// Recognisers without a recording: the patterns are the user's, and the messages of the others are specified by
@@ -372,7 +372,7 @@ fn each_recogniser_has_a_recording() {
             for line in finished {
                 tracker.line(0, line, now);
             }
-            tracker.open(0, open, now);
+            tracker.open(0, &[open.to_vec()], now);
         });
     }
     let all = recognisers(Vec::new()).iter().map(|(_, recogniser)| name_of(&**recogniser)).collect::<BTreeSet<_>>();

@@ -397,7 +397,7 @@ mod tests {
     fn a_batch_is_empty_until_something_is_added() {
         let line = |batch: &mut Batch| batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"");
         let loss = Loss { missed: None, bytes: None, reason: "x".into() };
-        let open_line = OpenLine { time: Time(0), origin: Origin::stdout(), text: b"x".to_vec() };
+        let open_line = OpenLine { time: Time(0), origin: Origin::stdout(), rows: vec![b"x".to_vec()] };
         // The number of events, and whether the batch is empty.
         let table = [
             ("nothing", batch_with(|_| ()), 0, true),
@@ -462,7 +462,7 @@ mod tests {
     fn everything_but_the_events_stays_in_the_batch() {
         let mut batch = Batch::new();
         batch.state(Time(0), running(None));
-        batch.open(Some(OpenLine { time: Time(0), origin: Origin::stdout(), text: b"half".to_vec() }));
+        batch.open(Some(OpenLine { time: Time(0), origin: Origin::stdout(), rows: vec![b"half".to_vec()] }));
         batch.lag(9);
         batch.redacted(2);
         batch.redacted(3);
@@ -475,7 +475,7 @@ mod tests {
         let change =
             |key: &str, value: Option<&str>| CheckpointChange { key: key.to_owned(), value: value.map(str::to_owned) };
         assert_eq!(batch.checkpoints, [change("file", Some("7")), change("other", None)]);
-        assert!(matches!(&batch.open, OpenLineChange::Set(line) if line.text == b"half"));
+        assert!(matches!(&batch.open, OpenLineChange::Set(line) if line.text() == b"half"));
         batch.open(None);
         assert!(matches!(batch.open, OpenLineChange::Cleared));
         // Events that are added later begin again at 0.

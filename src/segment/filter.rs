@@ -132,11 +132,13 @@ impl Filter {
             && self.conditions.is_empty()
     }
 
-    /// Returns whether a line passes that is not finished yet.
+    /// Returns whether one of the live rows passes: what belongs together is shown together.
     pub(crate) fn takes_open_line(&self, line: &OpenLine, format: Option<StructuredFormat>) -> bool {
-        let visible = LazyCell::new(|| visible_text(&line.text));
-        self.takes(Some(&line.origin), || level_of_text(&visible), || &visible)
-            && self.conditions_hold(|| format?.declaration_of(&visible, line.time))
+        line.rows.iter().any(|row| {
+            let visible = LazyCell::new(|| visible_text(row));
+            self.takes(Some(&line.origin), || level_of_text(&visible), || &visible)
+                && self.conditions_hold(|| format?.declaration_of(&visible, line.time))
+        })
     }
 
     /// Returns whether all conditions hold for the fields of a line; a line without a declaration has none.
@@ -348,7 +350,7 @@ mod tests {
             let mut checks = 0;
             assert_eq!(filter.matches_event(&segment, 0, format, &mut checks), passes, "{conditions:?} {text}");
             assert_eq!(checks, 1);
-            let line = OpenLine { time: Time(0), origin: Origin::stdout(), text: text.as_bytes().to_vec() };
+            let line = OpenLine { time: Time(0), origin: Origin::stdout(), rows: vec![text.as_bytes().to_vec()] };
             assert_eq!(filter.takes_open_line(&line, format), passes, "{conditions:?} {text}");
         }
         let many = vec!["a=1".parse::<Condition>().unwrap(); MAX_CONDITIONS_PER_FILTER + 1];
@@ -387,7 +389,7 @@ mod tests {
                 |filter: &Filter| (0..5).map(|at| filter.matches_event(&segment, at, None, &mut 0)).collect::<Vec<_>>();
             assert_eq!(passing(&filter)[2], passes, "{text:?} by {filter:?}");
             assert_eq!(passing(&with_other), [true, true, true, false, false], "{text:?}");
-            let line = OpenLine { time: Time(0), origin: Origin::stdout(), text: text.as_bytes().to_vec() };
+            let line = OpenLine { time: Time(0), origin: Origin::stdout(), rows: vec![text.as_bytes().to_vec()] };
             assert_eq!(filter.takes_open_line(&line, None), passes, "{text:?} by {filter:?}");
         }
         let mut batch = crate::segment::Batch::new();

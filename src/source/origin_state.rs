@@ -7,18 +7,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{self, SourceKind, Stream};
-use crate::event::{Flags, Origin, Time};
+use crate::event::{Flags, OpenLine, Origin, Time};
 use crate::line::{
-    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MultilineRule, Screen, after_carriage_return,
+    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MultilineRule, PIPE_COLUMNS, PIPE_ROWS, Screen,
+    after_carriage_return,
 };
 use crate::progress::MAX_PROGRESS_LINE_SIZE;
 use crate::stream::Batch;
 
 use super::ClockReading;
 use super::emit::{OriginOutput, redact, redact_origin};
+use super::envelope::envelope_format;
 use super::progress::SourceProgress;
 
-/// A block of lines that a program redraws is considered final after this time without a redraw: most programs redraw
+/// What a program has drawn and written past is considered final after this time without a redraw: most programs redraw
 /// several times a second.
 pub(super) const REDRAW_SETTLE_TIME: Duration = Duration::from_secs(1);
 
@@ -49,8 +51,9 @@ pub(super) struct OriginState {
     pub(super) due: Option<Instant>,
     /// The time at which waiting for further lines that belong together ends.
     pub(super) join_due: Option<Instant>,
-    /// The time at which the block that is being redrawn is considered final.
+    /// The time at which what was drawn is considered final, and the number of that drawing.
     pub(super) settle_due: Option<Instant>,
+    unsettled: Option<u32>,
     /// The time at which waiting for the next piece of a line, which comes in another envelope, ends.
     pub(super) piece_due: Option<Instant>,
     /// The state after the text that an earlier process emitted, while that is skipped and may contain secrets.
@@ -75,7 +78,9 @@ impl OriginState {
             config::CarriageReturn::Split => CarriageReturnMode::Split,
             config::CarriageReturn::Keep => CarriageReturnMode::Keep,
         };
+        let terminal_size = terminal_size(spec).filter(|_| mode == CarriageReturnMode::Fold);
         let decoder = Decoder::new(spec.encoding.0);
+        let decoder = if terminal_size.is_some() { decoder.before_splitting() } else { decoder };
         let (redact, longest) = redact(spec).map_or((None, spec.max_line), |(redact, longest)| (Some(redact), longest));
         let joined = spec.multiline.as_ref().map(|multiline| {
             let expression = multiline.expression.0.clone();
@@ -85,11 +90,13 @@ impl OriginState {
         });
         // Two joined lines have a newline between them.
         let max_piece = longest - usize::from(joined.is_some());
-        let lines = LineSplitter::new(max_piece, mode).with_source_unit(decoder.source_unit());
-        let draws = mode == CarriageReturnMode::Fold && matches!(spec.source, SourceKind::Process(_));
+        let lines = match terminal_size {
+            Some((columns, rows)) => Screen::terminal(max_piece, columns, rows),
+            None => Screen::undrawn(LineSplitter::new(max_piece, mode).with_source_unit(decoder.source_unit())),
+        };
         Self {
             decoder,
-            lines: Screen::new(lines, draws),
+            lines,
             max_piece,
             output: OriginOutput {
                 number: at,
@@ -106,6 +113,7 @@ impl OriginState {
             due: None,
             join_due: None,
             settle_due: None,
+            unsettled: None,
             piece_due: None,
             skipped: None,
         }
@@ -114,7 +122,14 @@ impl OriginState {
     pub(super) fn push(&mut self, chunk: &[u8], now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
         (self.output.read, self.nothing_read) = (now.time, false);
         self.process(PipelineInput::Bytes(chunk), progress, batch);
-        self.settle_due = self.lines.is_drawing().then(|| now.instant + REDRAW_SETTLE_TIME);
+        if let Some(reported) = self.lines.take_reported_progress() {
+            progress.reported(&reported, now, batch);
+        }
+        let unsettled = self.lines.unsettled();
+        if unsettled != self.unsettled {
+            self.unsettled = unsettled;
+            self.settle_due = unsettled.map(|_| now.instant + REDRAW_SETTLE_TIME);
+        }
         self.set_join_due(now.instant);
     }
 
@@ -162,7 +177,7 @@ impl OriginState {
 
     /// Restarts the wait for the next piece of an unfinished line.
     pub(super) fn wait_for_piece(&mut self, now: Instant) {
-        self.piece_due = (!self.lines.open().is_empty()).then(|| now + MAX_PIECE_WAIT);
+        self.piece_due = self.lines.is_open().then(|| now + MAX_PIECE_WAIT);
     }
 
     pub(super) fn finish(&mut self, now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
@@ -180,7 +195,7 @@ impl OriginState {
         if let Some((joined, _)) = joined {
             joined.end_of_file(&mut |line| output.emit(line, Some(progress), batch));
         }
-        (self.settle_due, self.at_file_start) = (None, true);
+        (self.settle_due, self.unsettled, self.at_file_start) = (None, None, true);
         self.set_join_due(now.instant);
     }
 
@@ -197,7 +212,7 @@ impl OriginState {
         if let Some((joined, _)) = joined {
             joined.finish(&mut |line| output.emit(line, Some(progress), batch));
         }
-        (self.join_due, self.settle_due, self.piece_due) = (None, None, None);
+        (self.join_due, self.settle_due, self.unsettled, self.piece_due) = (None, None, None, None);
         if let Some(envelopes) = &mut self.output.envelopes {
             envelopes.finish();
         }
@@ -212,9 +227,9 @@ impl OriginState {
         self.update_envelopes();
     }
 
-    /// Emits the block that is not redrawn any more.
+    /// Emits what is not redrawn any more.
     pub(super) fn settle(&mut self, now: Instant, progress: &mut SourceProgress, batch: &mut Batch) {
-        self.settle_due = None;
+        (self.settle_due, self.unsettled) = (None, None);
         self.process(PipelineInput::Settle, progress, batch);
         self.set_join_due(now);
     }
@@ -288,37 +303,63 @@ impl OriginState {
             + self.redacted()
     }
 
-    /// The visible text of the unfinished line.
-    pub(super) fn open(&self) -> Vec<u8> {
-        let mut text = Vec::new();
+    /// The rows that the program can still change, without secrets; joined lines come first.
+    pub(super) fn live_rows(&self) -> Vec<Vec<u8>> {
+        let mut rows: Vec<Vec<u8>> = Vec::new();
         if let Some(joined) = self.joined.as_ref().and_then(|(joined, _)| joined.open()) {
-            text.extend_from_slice(joined);
-            if !self.lines.open().is_empty() {
-                text.push(b'\n');
-            }
+            rows.extend(joined.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
         }
-        let line = self.lines.open();
-        let line = if self.at_file_start { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
-        text.extend_from_slice(after_carriage_return(line));
+        let unfinished = self.lines.live_rows();
+        if let [line] = &unfinished[..] {
+            let line = if self.at_file_start { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
+            rows.push(after_carriage_return(line).to_vec());
+        } else {
+            rows.extend(unfinished);
+        }
+        rows.drain(..rows.len().saturating_sub(OpenLine::MAX_ROWS));
+        // The oldest rows are left out, but the last one is shown in any case.
+        let mut size: usize = rows.iter().map(Vec::len).sum();
+        while size > OpenLine::MAX_SIZE && rows.len() > 1 {
+            size -= rows.remove(0).len();
+        }
         match &self.output.redact {
-            Some(redact) => redact.redact_open(&text),
-            None => text,
+            Some(redact) if !rows.is_empty() => {
+                let redacted = redact.redact_open(&rows.join(&b"\n"[..]));
+                if redacted.is_empty() {
+                    return Vec::new();
+                }
+                redacted.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+            }
+            Some(_) | None => rows,
         }
     }
 
-    /// The visible text of the unfinished line if it may be a progress bar; otherwise empty. Called for each chunk: a
-    /// long line that arrives in small pieces must not be copied for each of them.
-    pub(super) fn open_for_progress(&self) -> Vec<u8> {
+    /// The live rows if they may show progress; otherwise none. Called for each chunk: a long line that arrives in small
+    /// pieces must not be copied for each of them.
+    pub(super) fn live_rows_for_progress(&self) -> Vec<Vec<u8>> {
         let joined = self.joined.as_ref().and_then(|(joined, _)| joined.open()).map_or(0, <[u8]>::len);
-        let line = after_carriage_return(self.lines.open());
-        if joined + line.len() <= MAX_PROGRESS_LINE_SIZE { self.open() } else { Vec::new() }
+        if joined + self.lines.plain_open().len() <= MAX_PROGRESS_LINE_SIZE { self.live_rows() } else { Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lines.open().is_empty() && self.joined.as_ref().is_none_or(|(joined, _)| joined.open().is_none())
+        !self.lines.is_open() && self.joined.as_ref().is_none_or(|(joined, _)| joined.open().is_none())
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.into_iter().chain(self.join_due).chain(self.settle_due).chain(self.piece_due).min()
+    }
+}
+
+/// The size of the terminal on which the output of a source is drawn; `None` if it is not drawn. Text in an encoding whose
+/// control characters may be others is not interpreted in files: the offsets in them must be exact.
+fn terminal_size(spec: &Stream) -> Option<(u16, u16)> {
+    match &spec.source {
+        SourceKind::Process(process) => {
+            Some(process.pty.map_or((PIPE_COLUMNS, PIPE_ROWS), |size| (size.columns, size.rows)))
+        }
+        SourceKind::File(_) if envelope_format(spec.format).is_some() && spec.encoding.0 == encoding_rs::UTF_8 => {
+            Some((PIPE_COLUMNS, PIPE_ROWS))
+        }
+        SourceKind::File(_) | SourceKind::Journal(_) | SourceKind::Push => None,
     }
 }

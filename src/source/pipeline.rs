@@ -132,7 +132,7 @@ impl LinePipeline {
         }
         self.update(origin, now, batch, |state, progress, batch| {
             state.push(chunk, now, progress, batch);
-            progress.open(state.output.number, &state.open_for_progress(), now, batch);
+            progress.open(state.output.number, &state.live_rows_for_progress(), now, batch);
             false
         });
     }
@@ -178,7 +178,7 @@ impl LinePipeline {
                 state.push(b"\n", now, progress, batch);
             }
             state.wait_for_piece(now.instant);
-            progress.open(number, &state.open_for_progress(), now, batch);
+            progress.open(number, &state.live_rows_for_progress(), now, batch);
             false
         });
     }
@@ -352,12 +352,12 @@ impl LinePipeline {
         self.held(origin) > 0
     }
 
-    /// The unfinished line.
-    pub(super) fn open_line(&self, origin: usize) -> &[u8] {
+    /// The unfinished line, or the last live row.
+    pub(super) fn open_line(&self, origin: usize) -> Vec<u8> {
         // This line is recorded, and might contain a secret: with redaction it is not returned, and is lost with the
         // daemon.
         let state = self.origins.get(&origin).filter(|state| state.output.redact.is_none());
-        state.map_or(&[], |state| state.lines.open())
+        state.and_then(|state| state.lines.live_rows().pop()).unwrap_or_default()
     }
 
     /// The time at which to call [`run_due`](Self::run_due).
@@ -394,9 +394,9 @@ impl LinePipeline {
             let Some(state) = self.origins.get_mut(&at) else { continue };
             if state.due.is_some_and(|due| due <= now) {
                 state.due = None;
-                let text = state.open();
-                if !text.is_empty() {
-                    batch.open(Some(OpenLine { time: state.output.read, origin: state.output.origin.clone(), text }));
+                let rows = state.live_rows();
+                if rows.iter().any(|row| !row.is_empty()) {
+                    batch.open(Some(OpenLine { time: state.output.read, origin: state.output.origin.clone(), rows }));
                     (self.shown, self.shown_at) = (Some(at), Some(now));
                 }
             }
@@ -538,10 +538,15 @@ mod tests {
         }
         assert_eq!(test.lines(), Vec::<String>::new(), "it is drawn still, and x waits for what may go on");
         assert!(test.pipeline.is_open(0) && test.pipeline.held(0) > 0);
+        test.wait(REDRAW_SETTLE_TIME * 2);
+        assert_eq!(test.pipeline.origins[&0].lines.live_rows(), [&b"a"[..], b" 80%"], "it may still be redrawn");
+        test.push("done\n");
+        test.wait(REDRAW_SETTLE_TIME / 2);
+        assert_eq!(test.lines(), Vec::<String>::new(), "the block may have grown by a row");
         test.wait(REDRAW_SETTLE_TIME);
-        assert_eq!(test.lines(), ["x"]);
-        test.wait(Duration::from_secs(5));
         assert_eq!(test.lines(), ["x", "a\n 80%"]);
+        test.wait(Duration::from_secs(5));
+        assert_eq!(test.lines(), ["x", "a\n 80%", "done"]);
         assert!(!test.pipeline.is_open(0));
         assert!(test.pipeline.deadlines.is_empty());
     }
@@ -623,7 +628,7 @@ mod tests {
         test.wait(OPEN_LINE_DELAY * 2);
         assert_eq!(test.lines(), ["Failed password\rnothing to see"]);
         assert_eq!((test.percent(), test.pipeline.shown), (Some(20.0), Some(0)));
-        assert_eq!(test.pipeline.origins[&0].open(), b"[ 20%] b");
+        assert_eq!(test.pipeline.origins[&0].live_rows(), [b"[ 20%] b"]);
         test.push("\n");
         assert_eq!(test.lines()[1], "[ 10%] a\r[ 20%] b");
     }

@@ -50,10 +50,18 @@ impl SourceProgress {
         }
     }
 
-    /// Examines an unfinished line, and adds the reports that are due to `batch`.
-    pub(crate) fn open(&mut self, origin: usize, text: &[u8], now: ClockReading, batch: &mut Batch) {
+    /// Examines the rows that a program can still change, and adds the reports that are due to `batch`.
+    pub(crate) fn open(&mut self, origin: usize, rows: &[Vec<u8>], now: ClockReading, batch: &mut Batch) {
         if let Some(tracker) = &mut self.tracker {
-            tracker.open(origin, text, now.time);
+            tracker.open(origin, rows, now.time);
+            self.append_update(now, batch);
+        }
+    }
+
+    /// Applies progress that a program reported to its terminal.
+    pub(super) fn reported(&mut self, sequence: &[u8], now: ClockReading, batch: &mut Batch) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.reported(sequence, now.time);
             self.append_update(now, batch);
         }
     }

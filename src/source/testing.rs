@@ -158,7 +158,7 @@ impl SourceHarness {
 
     /// Waits until this text is shown as the unfinished line.
     pub(super) async fn wait_for_open_line(&mut self, text: Option<&str>) {
-        while self.open.as_ref().map(|line| &*line.text) != text.map(str::as_bytes) {
+        while self.open.as_ref().map(OpenLine::text) != text.map(str::as_bytes) {
             self.wait().await.unwrap_or_else(|| panic!("the stream ended after {:#?}", self.events));
         }
     }

@@ -14,6 +14,7 @@ pub mod ndjson;
 pub mod text;
 pub mod message;
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use crate::event::{Epoch, Event, Gap, OpenLine, Progress, StreamName, Time};
@@ -252,6 +253,11 @@ impl<'a> Encoder<'a> {
     }
 }
 
+/// The text of live rows.
+fn rows_of(line: &OpenLine) -> Vec<Cow<'_, str>> {
+    line.rows.iter().map(|row| String::from_utf8_lossy(row)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -339,7 +345,7 @@ mod tests {
             let event = Event { id, time: Time(0), origin: Some(&origin), kind, flags, logged: Some(Time(0)), text };
             Encoder::new(Encoding::Ndjson, Some(&stream)).push(&event, &mut lines);
         }
-        let line = OpenLine { time: Time(0), origin: origin.clone(), text: b"50%".to_vec() };
+        let line = OpenLine { time: Time(0), origin: origin.clone(), rows: vec![b"50%".to_vec()] };
         let group = ProgressGroup { name: "test".into(), depth: 1, started: Time(0), duration: Some(1.0) };
         let progress = Progress {
             percent: Some(50.0),

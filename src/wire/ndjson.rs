@@ -1,5 +1,6 @@
 //! An event as one JSON object, in the same form in all JSON outputs; in an NDJSON body, each object is one line.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use base64::Engine as _;
@@ -130,10 +131,13 @@ pub fn open_line(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     struct NdjsonOpenLine<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         origin: Option<&'a str>,
-        text: String,
+        text: Cow<'a, str>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        rows: Vec<Cow<'a, str>>,
     }
-    let text = line.map(|line| String::from_utf8_lossy(&line.text).into_owned()).unwrap_or_default();
-    let fields = NdjsonOpenLine { origin: line.map(|line| line.origin.as_str()), text };
+    let text = line.map(|line| String::from_utf8_lossy(line.text())).unwrap_or_default();
+    let rows = line.map(super::rows_of).unwrap_or_default();
+    let fields = NdjsonOpenLine { origin: line.map(|line| line.origin.as_str()), text, rows };
     let fields = StreamFields { stream, kind: Some("open"), fields: &fields };
     to_line(&fields)
 }
@@ -275,14 +279,14 @@ pub(super) mod tests {
     fn lines_without_an_id_have_a_kind() {
         let id = Position { epoch: Epoch::persistent(1), number: 9 };
         let lost = Gap { missed: Some(3), resume: id };
-        let line = OpenLine { time: Time(0), origin: Origin::stdout(), text: b"50\xff".to_vec() };
+        let line = OpenLine { time: Time(0), origin: Origin::stdout(), rows: vec![b"50\xff".to_vec()] };
         let begun = Progress::begun(Time(0));
         let table = [
             (gap(&lost, None), format!(r#"{{"kind":"gap","missed":3,"resume":"{id}"}}"#)),
             (gap(&lost, Some("s")), format!(r#"{{"stream":"s","kind":"gap","missed":3,"resume":"{id}"}}"#)),
             (
                 open_line(Some(&line), Some("s")),
-                r#"{"stream":"s","kind":"open","origin":"stdout","text":"50�"}"#.to_owned(),
+                r#"{"stream":"s","kind":"open","origin":"stdout","text":"50�","rows":["50�"]}"#.to_owned(),
             ),
             (open_line(None, None), r#"{"kind":"open","text":""}"#.to_owned()),
             (denied_notice("why", Some("s")), r#"{"stream":"s","kind":"denied","why":"why"}"#.to_owned()),

@@ -2,6 +2,7 @@
 //!
 //! Lines are unnamed messages; all other events are named. An event that has an id includes it in its frame.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use serde::Serialize;
@@ -64,7 +65,7 @@ pub fn gap(gap: &Gap, id: &dyn Display, stream: Option<&str>) -> String {
     named("gap", Some(id), &ndjson::StreamFields { stream, kind: None, fields: gap })
 }
 
-/// The current text of an unfinished line; empty if it was withdrawn.
+/// The rows that a program can still change; none if they were withdrawn.
 pub fn open_line(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     #[derive(Serialize)]
     struct SseOpenLine<'a> {
@@ -72,10 +73,14 @@ pub fn open_line(line: Option<&OpenLine>, stream: Option<&str>) -> String {
         time: Option<Time>,
         #[serde(skip_serializing_if = "Option::is_none")]
         origin: Option<&'a str>,
-        text: String,
+        text: Cow<'a, str>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        rows: Vec<Cow<'a, str>>,
     }
-    let text = line.map(|line| String::from_utf8_lossy(&line.text).into_owned()).unwrap_or_default();
-    let fields = SseOpenLine { time: line.map(|line| line.time), origin: line.map(|line| line.origin.as_str()), text };
+    let text = line.map(|line| String::from_utf8_lossy(line.text())).unwrap_or_default();
+    let rows = line.map(super::rows_of).unwrap_or_default();
+    let fields =
+        SseOpenLine { time: line.map(|line| line.time), origin: line.map(|line| line.origin.as_str()), text, rows };
     named("open", None, &ndjson::StreamFields { stream, kind: None, fields: &fields })
 }
 
@@ -212,9 +217,8 @@ mod tests {
     #[test]
     fn frames_that_are_no_events_look_like_this() {
         let time = Time::from(std::time::UNIX_EPOCH);
-        let line = OpenLine { time, origin: Origin::stdout(), text: b"50 %".to_vec() };
-        let shown =
-            "{\"stream\":\"s\",\"time\":\"1970-01-01T00:00:00.000000Z\",\"origin\":\"stdout\",\"text\":\"50 %\"}";
+        let line = OpenLine { time, origin: Origin::stdout(), rows: vec![b"a".to_vec(), b"50 %".to_vec()] };
+        let shown = "{\"stream\":\"s\",\"time\":\"1970-01-01T00:00:00.000000Z\",\"origin\":\"stdout\",\"text\":\"50 %\",\"rows\":[\"a\",\"50 %\"]}";
         let table = [
             (open_line(Some(&line), Some("s")), format!("event: open\ndata: {shown}\n\n")),
             (open_line(None, None), "event: open\ndata: {\"text\":\"\"}\n\n".to_owned()),

@@ -217,7 +217,7 @@ function tell(subscription, method, params) {
   } else if (method === "stream.gap") {
     subscription.place = params.resume;
     sink.gap(params);
-  } else if (method === "stream.open") sink.open(params.text);
+  } else if (method === "stream.open") sink.open(params.rows ?? []);
   else if (method === "stream.progress") sink.progress(params.progress);
   else if (method === "stream.place") subscription.place = params.place;
   else if (method === "subscription.ended") {

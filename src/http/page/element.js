@@ -49,8 +49,8 @@ class RtlogdStream extends HTMLElement {
     this.log.tabIndex = 0;
     this.log.setAttribute("role", "log");
     this.log.setAttribute("aria-live", "off");
-    this.openRow = make("div", "row open");
-    this.log.append(this.openRow);
+    this.openRows = make("div", "row open");
+    this.log.append(this.openRows);
     this.jump = make("button", "jump");
     this.card.append(header, this.bar.track, this.log, this.jump);
     root.append(this.card);
@@ -114,8 +114,8 @@ class RtlogdStream extends HTMLElement {
     const height = this.getAttribute("height") ?? "320";
     this.card.style.height = only ? "" : /^\d+$/.test(height) ? `${height}px` : height;
     this.log.hidden = only;
-    this.log.replaceChildren(this.openRow);
-    this.showOpen("");
+    this.log.replaceChildren(this.openRows);
+    this.showOpen([]);
     this.toEnd();
     const found = /^(.*\/)streams\/([^/?#]+)/.exec(new URL(this.getAttribute("src") ?? "", document.baseURI).href);
     this.name.textContent = found ? decodeURIComponent(found[2]) : "rtlogd";
@@ -171,9 +171,9 @@ class RtlogdStream extends HTMLElement {
     this.events([{ ...gap, id: gap.resume, kind: "gap" }]);
   }
 
-  /** @param {string} text */
-  open(text) {
-    this.showOpen(text);
+  /** @param {string[]} rows */
+  open(rows) {
+    this.showOpen(rows);
     this.plan();
   }
 
@@ -196,10 +196,9 @@ class RtlogdStream extends HTMLElement {
     this.say(error.message, "bad");
   }
 
-  /** @param {string} text */
-  showOpen(text) {
-    this.openRow.hidden = !text;
-    this.openRow.replaceChildren(textCell(text, null));
+  /** @param {string[]} rows */
+  showOpen(rows) {
+    this.openRows.replaceChildren(...rows.map((text) => textCell(text, null)));
   }
 
   plan() {
@@ -207,7 +206,7 @@ class RtlogdStream extends HTMLElement {
     this.planned = true;
     requestAnimationFrame(() => {
       this.planned = false;
-      this.openRow.before(...this.coming.splice(0).slice(-ROWS));
+      this.openRows.before(...this.coming.splice(0).slice(-ROWS));
       while (this.log.childElementCount > ROWS + 1) this.log.firstChild?.remove();
       if (this.follow) this.toEnd();
       this.showJump();

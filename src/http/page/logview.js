@@ -30,9 +30,8 @@ export class LogView {
     this.element.setAttribute("aria-label", label);
     this.above = make("div", "");
     this.below = make("div", "");
-    this.openRow = make("div", "row open");
-    this.openRow.hidden = true;
-    this.element.append(this.above, this.below, this.openRow);
+    this.openRows = make("div", "open");
+    this.element.append(this.above, this.below, this.openRows);
     this.lines = new Lines();
     /** Rows in the document. @type {Map<Line, HTMLElement>} */
     this.rows = new Map();
@@ -103,7 +102,7 @@ export class LogView {
     this.follow = live;
     this.detached = !live;
     this.fresh = 0;
-    this.showOpen("");
+    this.showOpen([]);
     this.onchange();
     this.plan();
   }
@@ -122,10 +121,13 @@ export class LogView {
     this.plan();
   }
 
-  /** The line that is not finished yet. @param {string} text */
-  showOpen(text) {
-    this.openRow.hidden = !text;
-    this.openRow.replaceChildren(textCell(text, this.mark));
+  /** Shows the rows that the program can still change, below the log and aligned with it. @param {string[]} rows */
+  showOpen(rows) {
+    this.openRows.replaceChildren(...rows.map((text) => {
+      const row = make("div", "row");
+      row.append(...gutter(undefined, this.shown), textCell(text, this.mark));
+      return row;
+    }));
     this.plan();
   }
 
@@ -260,7 +262,7 @@ export class LogView {
       if (line === this.anchor?.line) anchored = total;
       total += this.heightOf(line);
     }
-    const open = this.openRow.hidden ? 0 : ROW;
+    const open = this.wraps ? this.openRows.offsetHeight : this.openRows.childElementCount * ROW;
     let top = this.element.scrollTop;
     if (this.follow) top = Math.max(0, total + open - view);
     else if (this.anchor) top = Math.max(0, Math.min(anchored + this.anchor.offset, total + open - view));

@@ -20,7 +20,7 @@ font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sa
 .note .text{color:var(--log-dim);font-family:system-ui,sans-serif;font-size:12px}
 .note .text:before{content:"";display:inline-block;width:7px;height:7px;border-radius:50%;margin-right:9px;background:currentColor}
 .note.good .text{color:light-dark(#1a7f37,#56d364)}.note.bad .text{color:light-dark(#c62030,#ff7b72)}
-.open .text{opacity:.75}
+.open .text{opacity:.75}.open{display:block}.open:empty{display:none}
 .text a{color:var(--log-link);text-underline-offset:2px}
 mark{background:light-dark(#ffe08a,#6b5200);color:light-dark(#1c2128,#fff)!important;border-radius:2px}
 .more{all:unset;cursor:pointer;margin-left:1ch;color:var(--log-link);text-decoration:underline}

@@ -108,7 +108,7 @@ export class Viewer {
     this.subscription = channel.subscribe(wanted, {
       events: (events) => this.view.append(events),
       gap: (gap) => this.view.append([{ ...gap, id: gap.resume, kind: "gap" }]),
-      open: (text) => this.view.showOpen(this.view.detached ? "" : text),
+      open: (rows) => this.view.showOpen(this.view.detached ? [] : rows),
       progress: (progress) => {
         this.progress = progress;
         this.showProgress();

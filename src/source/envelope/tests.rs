@@ -135,7 +135,8 @@ fn a_progress_bar_without_an_end_takes_bounded_memory() {
     }
     let (_, positions) = (pipeline.held(0), pipeline.positions(0));
     assert_eq!(positions.iter().map(|position| position.0).collect::<Vec<_>>(), [0], "only stdout is ahead");
-    pipeline.push(0, docker("stderr", "\n").as_bytes(), now(), &mut batch);
+    // The line was drawn over, so the one after it shows that it is final.
+    pipeline.push(0, docker("stderr", "\nx\n").as_bytes(), now(), &mut batch);
     assert_eq!((pipeline.held(0), pipeline.positions(0)), (0, Vec::new()));
 }
 

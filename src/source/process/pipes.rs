@@ -104,7 +104,7 @@ impl Pipes {
     }
 
     /// The unfinished line of an output.
-    pub(super) fn open_line(&self, output: usize) -> &[u8] {
+    pub(super) fn open_line(&self, output: usize) -> Vec<u8> {
         self.pipeline.open_line(output)
     }
 

@@ -145,7 +145,7 @@ impl ProcessRun {
 
     /// The current run record.
     pub(super) fn record(&self) -> RunRecord {
-        let open_lines = [0, 1].map(|number| run_record::encode_open_line(self.pipes.open_line(number)));
+        let open_lines = [0, 1].map(|number| run_record::encode_open_line(&self.pipes.open_line(number)));
         RunRecord { open_lines, ended: matches!(self.phase, RunPhase::Ended), ..self.record.clone() }
     }
 

@@ -108,7 +108,7 @@ async fn a_redrawn_line_is_shown_as_it_is_now_and_kept_once() {
     let mut seen = Vec::new();
     while seen.last().is_none_or(|text| text != "80%") && seen.len() < 5 {
         harness.wait_for_new_open_line().await;
-        seen.push(String::from_utf8(harness.open.clone().unwrap().text).unwrap());
+        seen.push(String::from_utf8(harness.open.as_ref().unwrap().text().to_vec()).unwrap());
     }
     assert!(seen.windows(2).all(|two| two[0] < two[1]), "{seen:?}");
     assert_eq!(harness.line().await, "80%");
@@ -184,7 +184,7 @@ async fn what_is_passed_on_is_unchanged_and_waits_for_its_reader() {
     let (out, mut seen) = tokio::io::duplex(1000);
     let (err, mut seen_err) = tokio::io::duplex(1000);
     let options = SourceOptions { tee: Some(Tee::new(out, err)), ..SourceOptions::default() };
-    let mut harness = SourceHarness::run_once(shell("seq 1 5000; printf 'a\\rb\\r\\n\\0'; printf oops >&2"), options);
+    let mut harness = SourceHarness::run_once(shell("seq 1 5000; printf 'a\\rb\\r\\n!'; printf oops >&2"), options);
     let pid = harness.state("running").await["pid"].as_i64().and_then(|pid| pid.try_into().ok()).unwrap();
     // The output fits into a pipe, so the process ends although nobody reads the copy.
     assert!(is_gone(rustix::process::Pid::from_raw(pid).unwrap()).await);
@@ -197,7 +197,7 @@ async fn what_is_passed_on_is_unchanged_and_waits_for_its_reader() {
     let (mut all, mut all_err) = (Vec::new(), Vec::new());
     tokio::try_join!(seen.read_to_end(&mut all), seen_err.read_to_end(&mut all_err)).unwrap();
     let numbers = numbered_lines("", 1..=5000);
-    assert_eq!(all, [numbers.as_bytes(), b"a\rb\r\n\0"].concat());
+    assert_eq!(all, [numbers.as_bytes(), b"a\rb\r\n!"].concat());
     assert_eq!(all_err, b"oops");
     let (events, end) = end.await.unwrap();
     assert_eq!(events.iter().filter(|event| event["origin"] == "stdout").count(), 5002);

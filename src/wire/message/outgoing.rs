@@ -1,5 +1,6 @@
 //! The messages to clients: the results of calls, and notifications.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::event::{Gap, OpenLine, Position, Progress};
 
+use super::super::rows_of;
 use super::{JSON_RPC_VERSION, to_json_text};
 
 /// The result of a call.
@@ -100,16 +102,20 @@ pub enum Notification<'a> {
         #[schemars(with = "String")]
         resume: Position,
     },
-    /// The current text of an unfinished line. An empty text withdraws it.
+    /// The rows that the program can still change: the unfinished line, or the block that it redraws. An empty text
+    /// withdraws them.
     #[serde(rename = "stream.open")]
     Open {
         /// The number of the subscription.
         subscription: u64,
-        /// The origin of the line.
+        /// The origin of the rows.
         #[serde(skip_serializing_if = "Option::is_none")]
         origin: Option<String>,
-        /// The text so far.
+        /// The text of the last row so far.
         text: String,
+        /// The text of all rows so far.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        rows: Vec<String>,
     },
     /// The current progress of the source; a new subscription receives the newest one.
     #[serde(rename = "stream.progress")]
@@ -181,10 +187,12 @@ impl Notification<'_> {
         Self::Gap { subscription, missed: gap.missed, resume: gap.resume }
     }
 
-    /// The unfinished line of a subscription; none withdraws it.
+    /// The live rows of a subscription; none withdraws them.
     pub fn open_line(subscription: u64, line: Option<&OpenLine>) -> Self {
-        let text = line.map(|line| String::from_utf8_lossy(&line.text).into_owned()).unwrap_or_default();
-        Self::Open { subscription, origin: line.map(|line| line.origin.as_str().to_owned()), text }
+        let rows: Vec<String> =
+            line.map(|line| rows_of(line).into_iter().map(Cow::into_owned).collect()).unwrap_or_default();
+        let text = rows.last().cloned().unwrap_or_default();
+        Self::Open { subscription, origin: line.map(|line| line.origin.as_str().to_owned()), text, rows }
     }
 
     /// Bytes of a terminal.
@@ -261,7 +269,7 @@ mod tests {
         let expected = json!({ "jsonrpc": "2.0", "method": "stream.gap",
             "params": { "subscription": 1, "missed": null, "resume": resume.to_string() } });
         assert_eq!(shown(&Notification::gap(1, &gap)), expected);
-        let line = OpenLine { time: Time(0), origin: Origin::stdout(), text: b"50\xff".to_vec() };
+        let line = OpenLine { time: Time(0), origin: Origin::stdout(), rows: vec![b"50\xff".to_vec()] };
         assert_eq!(shown(&Notification::open_line(2, Some(&line)))["params"]["text"], "50\u{fffd}");
         assert_eq!(shown(&Notification::open_line(2, None))["params"], json!({ "subscription": 2, "text": "" }));
         let half = Progress { percent: Some(50.0), state: ProgressState::Running, ..Progress::begun(Time(0)) };

@@ -60,7 +60,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   assert.equal(await wide(), true);
   await page.click('[aria-label="Wrap lines"]');
   await until(page, () => document.querySelector('.log').scrollWidth <= document.querySelector('.log').clientWidth);
-  await until(page, () => [...document.querySelectorAll('.log .row')].at(-2).offsetHeight > 30, null, 'a wrapped line');
+  await until(page, () => [...document.querySelectorAll('.log .row')].at(-1).offsetHeight > 30, null, 'a wrapped line');
   await page.reload();
   await see(page, 'long long');
   await until(page, () => document.querySelector('.log .row .time'), null, 'what was switched on stays on');

@@ -81,7 +81,7 @@ fn said(kind: u8, text: &[u8]) -> Vec<u8> {
 /// What comes between numbered events: it moves no place, but where it says so, and is no line.
 fn unnumbered(event: &Event<'_>) -> String {
     let origin = event.origin.cloned().unwrap_or(Origin::stderr());
-    let open = OpenLine { time: event.time, origin, text: event.text.to_vec() };
+    let open = OpenLine { time: event.time, origin, rows: vec![event.text.to_vec()] };
     sse::open_line(Some(&open), None) + sse::SSE_KEEP_ALIVE
 }
 

@@ -1,0 +1,600 @@
+//! The rows of the screen and its cursor, and the decision which rows become lines, and when.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::committed::{self, CommittedLine, LineStart};
+use super::cursor::{Charsets, Modes, SavedCursor, ScreenCursor, Scroll};
+use super::drawing::{Drawing, DrawingState, Movement};
+use super::links::Links;
+use super::row::{Row, width_of, write_end};
+use super::style::Style;
+
+/// The largest number of rows of the model. Rows above them are committed.
+pub(super) const MAX_ROWS: usize = 1000;
+
+/// The largest number of columns of the model. A terminal that is wider is treated as this wide.
+pub(super) const MAX_COLUMNS: usize = 1000;
+
+/// The distance of two tab stops.
+const TAB_WIDTH: usize = 8;
+
+/// The main screen while the alternate one is shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct MainScreen {
+    pub(super) rows: VecDeque<Row>,
+    pub(super) cursor: ScreenCursor,
+    pub(super) saved: SavedCursor,
+    pub(super) moved: Option<Movement>,
+}
+
+/// The screen. Indices of rows count from its top.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Grid {
+    pub(super) columns: usize,
+    pub(super) height: usize,
+    /// The rows from the top to the last one that was used; at most `height`.
+    pub(super) rows: VecDeque<Row>,
+    pub(super) cursor: ScreenCursor,
+    pub(super) saved: SavedCursor,
+    pub(super) pen: Style,
+    pub(super) charsets: Charsets,
+    pub(super) modes: Modes,
+    /// The rows that scroll.
+    pub(super) region: Range<usize>,
+    pub(super) drawing: DrawingState,
+    pub(super) line_start: Option<LineStart>,
+    pub(super) main: Option<Box<MainScreen>>,
+    pub(super) links: Links,
+    /// The lines committed since they were last taken.
+    #[serde(skip)]
+    pub(super) output: Vec<CommittedLine>,
+    /// Lines that were already emitted are being read again: they are marked as committed.
+    #[serde(skip)]
+    pub(super) restoring: bool,
+    /// The last progress that the program reported by OSC 9;4, as `9;4;STATE;PERCENT`.
+    #[serde(skip)]
+    pub(super) osc_progress: Option<Vec<u8>>,
+    /// The last character printed, which a program can have repeated.
+    pub(super) last_character: Option<char>,
+}
+
+impl Grid {
+    pub(super) fn new(columns: usize, height: usize) -> Self {
+        let (columns, height) = (columns.clamp(2, MAX_COLUMNS), height.clamp(1, MAX_ROWS));
+        Self { columns, height, region: 0..height, ..Self::default() }
+    }
+
+    // Writing
+
+    pub(super) fn print(&mut self, character: char) {
+        let character = self.charsets.translate(character);
+        let Some(width) = width_of(character) else { return };
+        if width == 0 {
+            let ScreenCursor { row, column, wraps } = self.cursor;
+            return self.row(row).add_mark(column + usize::from(wraps), character);
+        }
+        self.begin_drawing();
+        self.end_drawn_lines();
+        self.last_character = Some(character);
+        if self.modes.autowrap && (self.cursor.wraps || self.cursor.column + width > self.columns) {
+            self.wrap();
+        }
+        self.cursor.column = self.cursor.column.min(self.columns - width);
+        let (ScreenCursor { row, column, .. }, columns, pen) = (self.cursor, self.columns, self.pen);
+        if self.modes.insert {
+            self.row(row).insert_blanks(column, width, columns);
+        }
+        self.row(row).put(column, character, width, pen);
+        let next = column + width;
+        self.cursor.wraps = next >= columns && self.modes.autowrap;
+        self.cursor.column = next.min(columns - 1);
+    }
+
+    pub(super) fn tab(&mut self) {
+        let ScreenCursor { row, column, .. } = self.cursor;
+        let next = ((column / TAB_WIDTH + 1) * TAB_WIDTH).min(self.columns - 1);
+        if next > column && self.row(row).width() <= column {
+            self.begin_drawing();
+            let pen = self.pen;
+            self.row(row).put(column, '\t', next - column, pen);
+        }
+        self.cursor = ScreenCursor { row, column: next.max(column), wraps: false };
+    }
+
+    pub(super) fn back_tab(&mut self, count: usize) {
+        self.move_to_column(self.cursor.column.div_ceil(TAB_WIDTH).saturating_sub(count) * TAB_WIDTH);
+    }
+
+    /// Continues in the next row, since the right margin was reached.
+    fn wrap(&mut self) {
+        let ScreenCursor { row, column, wraps } = self.cursor;
+        self.row(row).wrap(column + usize::from(wraps));
+        let at_front = row == self.drawing.front && self.main.is_none();
+        self.next_row(Scroll::Wrap);
+        self.cursor.column = 0;
+        if at_front {
+            self.drawing.front = self.cursor.row;
+        }
+    }
+
+    /// Handles a line end. The main screen begins the next line in the first column, whether or not a CR was written:
+    /// without a terminal there is none.
+    pub(super) fn line_feed(&mut self) {
+        self.begin_drawing();
+        if self.main.is_some() {
+            return self.next_row(Scroll::Line);
+        }
+        let row = self.cursor.row;
+        self.end_line(row);
+        self.cursor.column = 0;
+        let sequential = row >= self.drawing.front;
+        self.next_row(Scroll::Line);
+        if sequential {
+            self.drawing.front = self.cursor.row;
+        }
+    }
+
+    /// Moves down by a row, and scrolls at the end of the region.
+    pub(super) fn next_row(&mut self, cause: Scroll) {
+        self.cursor.wraps = false;
+        if self.cursor.row + 1 == self.region.end {
+            self.scroll_up(self.region.clone(), 1, cause);
+        } else if self.cursor.row + 1 < self.height {
+            self.cursor.row += 1;
+        }
+    }
+
+    /// Moves up by a row, and scrolls at the start of the region.
+    pub(super) fn previous_row(&mut self) {
+        if self.cursor.row == self.region.start {
+            self.scroll_down(self.region.clone(), 1);
+        } else {
+            self.move_to_row(self.cursor.row.saturating_sub(1));
+        }
+    }
+
+    pub(super) fn carriage_return(&mut self) {
+        if self.main.is_none() && self.rows.get(self.cursor.row).is_some_and(Row::is_section_header) {
+            // The title follows the header, or nothing.
+            return self.print(' ');
+        }
+        self.move_to_column(0);
+        // A program that begins a line with CR draws a bar, as a rule.
+        let row = self.cursor.row;
+        self.row(row).returned = true;
+    }
+
+    // Movements
+
+    pub(super) fn move_to_column(&mut self, column: usize) {
+        self.cursor.wraps = false;
+        self.cursor.column = column.min(self.columns - 1);
+        let ScreenCursor { row, column, .. } = self.cursor;
+        if let Some(row) = self.rows.get_mut(row) {
+            row.returned |= row.width() > column;
+        }
+    }
+
+    pub(super) fn move_to_row(&mut self, row: usize) {
+        let row = row.min(self.height - 1);
+        if row < self.cursor.row {
+            self.note_upward(row);
+        }
+        self.cursor.row = row;
+        self.move_to_column(self.cursor.column);
+    }
+
+    pub(super) fn move_up(&mut self, count: usize) {
+        let limit = if self.cursor.row >= self.region.start { self.region.start } else { 0 };
+        self.move_to_row(self.cursor.row.saturating_sub(count).max(limit));
+    }
+
+    pub(super) fn move_down(&mut self, count: usize) {
+        let limit = if self.cursor.row < self.region.end { self.region.end } else { self.height };
+        self.move_to_row(self.cursor.row.saturating_add(count).min(limit - 1));
+    }
+
+    pub(super) fn move_right(&mut self, count: usize) {
+        self.cursor.wraps = false;
+        self.cursor.column = self.cursor.column.saturating_add(count).min(self.columns - 1);
+    }
+
+    /// Moves to a position that is counted from the start of the screen, or of the region in origin mode.
+    pub(super) fn move_to(&mut self, row: usize, column: usize) {
+        let row = if self.modes.origin { self.region.start.saturating_add(row).min(self.region.end - 1) } else { row };
+        self.move_to_row(row);
+        self.move_to_column(column);
+    }
+
+    pub(super) fn save_cursor(&mut self) {
+        let ScreenCursor { row, column, .. } = self.cursor;
+        self.saved = SavedCursor { row, column, pen: self.pen, charsets: self.charsets, modes: self.modes };
+    }
+
+    pub(super) fn restore_cursor(&mut self) {
+        let SavedCursor { row, column, pen, charsets, modes } = self.saved;
+        self.move_to_row(row);
+        self.move_to_column(column);
+        (self.pen, self.charsets) = (pen, charsets);
+        self.modes = Modes { insert: self.modes.insert, ..modes };
+    }
+
+    pub(super) fn set_region(&mut self, top: usize, end: usize) {
+        let end = if end == 0 { self.height } else { end.min(self.height) };
+        if top + 1 < end {
+            self.region = top..end;
+            self.move_to(0, 0);
+        }
+    }
+
+    // Erasing
+
+    pub(super) fn erase_in_line(&mut self, columns: Range<usize>) {
+        self.edit_row(|row, _| row.erase(columns));
+    }
+
+    pub(super) fn insert_blanks(&mut self, count: usize) {
+        self.cursor.wraps = false;
+        let column = self.cursor.column;
+        self.edit_row(|row, columns| row.insert_blanks(column, count, columns));
+    }
+
+    pub(super) fn delete_characters(&mut self, count: usize) {
+        self.cursor.wraps = false;
+        let column = self.cursor.column;
+        self.edit_row(|row, _| row.delete(column, count));
+    }
+
+    /// Changes what is in the row of the cursor. If text is left, that was drawn; otherwise the row was erased, and what
+    /// comes of that is known once something is drawn.
+    fn edit_row(&mut self, edit: impl FnOnce(&mut Row, usize)) {
+        let (columns, row) = (self.columns, self.cursor.row);
+        let Some(this) = self.rows.get_mut(row) else { return };
+        let wrapped = this.wrapped;
+        edit(this, columns);
+        let was_cut = wrapped && !this.wrapped;
+        let is_drawn = !this.is_blank() || (this.wrapped && self.rows.iter().skip(row).any(|row| !row.is_blank()));
+        if is_drawn {
+            self.begin_drawing();
+        }
+        self.end_cut_line(row, was_cut);
+    }
+
+    pub(super) fn erase_rows(&mut self, rows: Range<usize>) {
+        for at in rows.start..rows.end.min(self.rows.len()) {
+            let wrapped = self.rows[at].wrapped;
+            self.rows[at].erase(0..usize::MAX);
+            self.end_cut_line(at, wrapped);
+        }
+    }
+
+    pub(super) fn insert_lines(&mut self, count: usize) {
+        if self.region.contains(&self.cursor.row) {
+            self.scroll_down(self.cursor.row..self.region.end, count);
+            self.move_to_column(0);
+        }
+    }
+
+    pub(super) fn delete_lines(&mut self, count: usize) {
+        if self.region.contains(&self.cursor.row) {
+            self.scroll_up(self.cursor.row..self.region.end, count, Scroll::Delete);
+            self.move_to_column(0);
+        }
+    }
+
+    /// Moves rows up within a region. The upper ones leave the screen: they are kept as lines unless they are deleted, if the
+    /// region begins at the top of the main screen.
+    pub(super) fn scroll_up(&mut self, region: Range<usize>, count: usize, cause: Scroll) {
+        let keeps = cause != Scroll::Delete && region.start == 0 && self.main.is_none();
+        if !keeps {
+            self.end_line_above(region.start);
+        }
+        if cause != Scroll::Wrap && region.end < self.height {
+            self.end_line_above(region.end);
+        }
+        for _ in 0..count.min(region.len()) {
+            if let Some(row) = self.rows.remove(region.start) {
+                if self.rows.len() >= region.end {
+                    self.rows.insert(region.end - 1, Row::default());
+                }
+                if keeps {
+                    self.leave_screen(&row);
+                }
+            }
+            if self.main.is_none() {
+                self.drawing.shift(&region, |at| at.saturating_sub(1).max(region.start));
+            }
+        }
+    }
+
+    /// Moves rows down within a region; the lower ones are erased.
+    pub(super) fn scroll_down(&mut self, region: Range<usize>, count: usize) {
+        self.end_line_above(region.start);
+        for _ in 0..count.min(region.len()) {
+            if self.rows.len() > region.start {
+                self.rows.insert(region.start, Row::default());
+                if self.rows.len() > region.end {
+                    self.rows.remove(region.end);
+                }
+            }
+            if self.main.is_none() {
+                self.drawing.shift(&region, |at| (at + 1).min(region.end));
+            }
+        }
+        self.end_line_above(region.end);
+        self.drawing.front = self.drawing.front.min(self.height - 1);
+        // The cursor stays, and so may be above the front now.
+        self.note_upward(self.cursor.row);
+    }
+
+    /// Commits the first part of a line that was cut behind `row` before it ended, since the rest is another line now.
+    fn end_cut_line(&mut self, row: usize, was_cut: bool) {
+        if was_cut && self.main.is_none() && row < self.live_top() {
+            self.commit_line(self.first_of_line(row));
+        }
+    }
+
+    /// Ends the line whose last row is above `row`, since other rows follow it now.
+    fn end_line_above(&mut self, row: usize) {
+        match row.checked_sub(1) {
+            Some(above) => {
+                let Some(row) = self.rows.get_mut(above) else { return };
+                let was_cut = std::mem::replace(&mut row.wrapped, false);
+                self.end_cut_line(above, was_cut);
+            }
+            None if self.main.is_none() => {
+                if let Some(line) = self.line_start.take() {
+                    self.emit(line);
+                }
+            }
+            None => {}
+        }
+    }
+
+    // Screens
+
+    /// Shows the alternate screen, or the main one again.
+    pub(super) fn show_alternate(&mut self, on: bool) {
+        if on && self.main.is_none() {
+            let rows = std::mem::take(&mut self.rows);
+            let (cursor, saved, moved) = (self.cursor, self.saved, self.drawing.moved.take());
+            self.main = Some(Box::new(MainScreen { rows, cursor, saved, moved }));
+        } else if !on && let Some(main) = self.main.take() {
+            self.rows = main.rows;
+            (self.cursor, self.saved, self.drawing.moved) = (main.cursor, main.saved, main.moved);
+        }
+    }
+
+    /// Sets everything to the state at the start, except that rows above stay, and what was drawn is erased.
+    pub(super) fn reset(&mut self) {
+        self.show_alternate(false);
+        self.soft_reset();
+        self.saved = SavedCursor::default();
+        self.move_to(0, 0);
+        self.erase_rows(0..self.height);
+    }
+
+    /// Sets modes and colours to those at the start.
+    pub(super) fn soft_reset(&mut self) {
+        self.pen = Style::default();
+        self.charsets = Charsets::default();
+        self.modes = Modes::default();
+        self.region = 0..self.height;
+    }
+
+    /// Changes the size of the screen.
+    pub(super) fn resize(&mut self, columns: usize, height: usize) {
+        (self.columns, self.height) = (columns.clamp(2, MAX_COLUMNS), height.clamp(1, MAX_ROWS));
+        let excess = self.rows.len().saturating_sub(self.height);
+        if excess > 0 {
+            self.scroll_up(0..self.rows.len(), excess, Scroll::Line);
+            self.rows.truncate(self.height);
+            self.cursor.row = self.cursor.row.saturating_sub(excess);
+        }
+        self.region = 0..self.height;
+        self.cursor.row = self.cursor.row.min(self.height - 1);
+        self.move_to_column(self.cursor.column);
+        self.drawing.front = self.drawing.front.min(self.height - 1);
+    }
+
+    /// The number of a hyperlink, for [`Style::link`].
+    pub(super) fn link(&mut self, target: &[u8]) -> u16 {
+        let rows = self.rows.iter_mut().chain(self.main.iter_mut().flat_map(|main| &mut main.rows));
+        let pens = [&mut self.pen.link, &mut self.saved.pen.link];
+        self.links.number_of(target, rows.flat_map(Row::links).chain(pens))
+    }
+
+    // Lines
+
+    /// Notes that the cursor moves up to `row`, where something may be redrawn.
+    fn note_upward(&mut self, row: usize) {
+        if self.main.is_none() {
+            let front = self.rows.get(self.drawing.front);
+            self.drawing.note_upward(row, front.is_some_and(|row| !row.is_blank()));
+        }
+    }
+
+    /// Notes that something is drawn after a movement of the cursor.
+    fn begin_drawing(&mut self) {
+        let Some(moved) = self.drawing.moved.take() else { return };
+        let row = self.cursor.row;
+        if self.main.is_some() || row >= self.drawing.front {
+            return;
+        }
+        let out_of_reach = self.drawing.begin(row, moved);
+        let mut top = self.first_of_line(out_of_reach.start);
+        while top < out_of_reach.end {
+            top = self.commit_line(top);
+        }
+        let is_erased = self.rows.iter().skip(row).all(Row::is_blank);
+        if is_erased {
+            self.drawing.front = row;
+        }
+        self.drawing.set_block(top.min(row), if is_erased { row } else { moved.end });
+    }
+
+    /// Commits lines that were drawn over, since the program writes on below them.
+    fn end_drawn_lines(&mut self) {
+        let draws = matches!(self.drawing.kind, Drawing::Lines { .. }) && self.main.is_none();
+        let is_next = draws && self.cursor.row == self.drawing.front;
+        // A row that begins with CR may be the next one of a block.
+        if is_next && self.rows.get(self.drawing.front).is_none_or(|row| row.width() == 0 && !row.returned) {
+            self.commit(self.drawing.front);
+        }
+    }
+
+    /// Notes a line end in `row`, and commits what is final with it.
+    fn end_line(&mut self, row: usize) {
+        let first = self.first_of_line(row);
+        let this = self.row(row);
+        (this.finished, this.returned) = (true, false);
+        let line = || self.rows.range(first..=row);
+        let (redrawn, blank) = (line().any(|row| row.redrawn) && !self.restoring, line().all(Row::is_blank));
+        if self.drawing.end_line(first.min(self.live_top())..row + 1, redrawn, blank) {
+            self.commit(row + 1);
+        }
+    }
+
+    /// The number of the drawing that is final if nothing is redrawn for long enough; `None` if there is none.
+    pub(super) fn unsettled(&self) -> Option<u32> {
+        self.drawing.unsettled().filter(|_| self.main.is_none())
+    }
+
+    /// Commits what was drawn, since it was not redrawn for long enough.
+    pub(super) fn settle(&mut self) {
+        if self.unsettled().is_some() {
+            self.commit(self.drawing.front);
+        }
+    }
+
+    /// Commits everything, since the output has ended. The screen is empty afterwards.
+    pub(super) fn finish(&mut self) {
+        self.show_alternate(false);
+        let before = self.output.len();
+        self.commit(self.rows.len());
+        let committed = self.output.len();
+        for line in &mut self.output[before..committed.saturating_sub(1).max(before)] {
+            line.partial = false;
+        }
+        let (output, osc_progress) = (std::mem::take(&mut self.output), self.osc_progress.take());
+        let drawing = DrawingState { count: self.drawing.count, ..DrawingState::default() };
+        *self = Self { drawing, output, osc_progress, ..Self::new(self.columns, self.height) };
+    }
+
+    /// Commits the live rows before `end`.
+    fn commit(&mut self, end: usize) {
+        let mut at = self.live_top();
+        // What continued a line that has left the screen was erased.
+        if let Some(line) = self.line_start.take_if(|start| at > 0 && start.committed.is_none()) {
+            self.emit(LineStart { finished: true, ..line });
+        }
+        while at < end.min(self.rows.len()) {
+            at = self.commit_line(at);
+        }
+        self.drawing.kind = Drawing::Nothing;
+        self.drawing.reaches.clear();
+        while self.rows.len() > self.drawing.front + 1 && self.rows.back().is_some_and(|row| row.width() == 0) {
+            self.rows.pop_back();
+        }
+    }
+
+    /// The first row that is not final.
+    pub(super) fn live_top(&self) -> usize {
+        self.first_of_line(self.drawing.top())
+    }
+
+    /// Commits the line that begins at `first`. Returns the row after it.
+    fn commit_line(&mut self, first: usize) -> usize {
+        let Some(last) = (first..self.rows.len()).find(|at| !self.rows[*at].wrapped || *at + 1 == self.rows.len())
+        else {
+            return first + 1;
+        };
+        let start = self.line_start.as_ref().filter(|_| first == 0);
+        let mut line = start.cloned().unwrap_or_default();
+        for at in first..=last {
+            line.add(&self.rows[at], &self.links);
+        }
+        let committed = match self.line_start.as_mut().filter(|_| first == 0) {
+            Some(start) => &mut start.committed,
+            None => &mut self.rows[first].committed,
+        };
+        let before = committed.replace(line.visible.as_str().into());
+        self.emit(LineStart { committed: before, ..line });
+        last + 1
+    }
+
+    /// Handles a row that leaves the screen at the top.
+    fn leave_screen(&mut self, row: &Row) {
+        let mut line = self.line_start.take().unwrap_or_default();
+        line.add(row, &self.links);
+        if row.wrapped {
+            self.line_start = Some(line);
+        } else {
+            self.emit(line);
+        }
+    }
+
+    /// Takes a part of a line that is longer than `max` and has left the screen.
+    pub(super) fn take_long_start(&mut self, max: usize) -> Option<Vec<u8>> {
+        let start = self.line_start.as_mut().filter(|start| start.text.len() > max && start.committed.is_none())?;
+        start.visible.clear();
+        Some(std::mem::take(&mut start.text))
+    }
+
+    /// Emits a line, unless it was emitted as it is, or all of it was erased.
+    fn emit(&mut self, mut line: LineStart) {
+        let is_blank = line.visible.trim().is_empty();
+        let is_known = line.committed.as_deref().is_some_and(|committed| *committed == *line.visible);
+        if !self.restoring && !is_known && !(is_blank && (line.drawn || !line.finished)) {
+            write_end(line.style, &mut line.text);
+            self.output.push(CommittedLine { text: line.text, partial: !line.finished });
+        }
+    }
+
+    /// The first row of the line to which `row` belongs.
+    fn first_of_line(&self, row: usize) -> usize {
+        (0..row).rev().take_while(|at| self.rows.get(*at).is_some_and(|row| row.wrapped)).last().unwrap_or(row)
+    }
+
+    /// Returns whether plain text would be written as if it came first: nothing is redrawn, no colour is set, and the
+    /// cursor is at the start of an empty row below all text.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let next = self.rows.get(self.drawing.front);
+        self.drawing.kind == Drawing::Nothing
+            && self.main.is_none()
+            && self.drawing.moved.is_none()
+            && (self.line_start.is_none() || self.drawing.front > 0)
+            && self.cursor == (ScreenCursor { row: self.drawing.front, column: 0, wraps: false })
+            && self.rows.len() <= self.drawing.front + 1
+            && next.is_none_or(|row| row.width() == 0 && !row.drawn && !row.returned)
+            && self.pen == Style::DEFAULT
+            && self.modes == Modes::default()
+            && self.charsets == Charsets::default()
+            && self.region == (0..self.height)
+    }
+
+    /// The live rows, with colours. Blank rows at the end are left out.
+    pub(super) fn live_rows(&self) -> Vec<Vec<u8>> {
+        let is_main = self.main.is_none();
+        let top = if is_main { self.live_top() } else { 0 };
+        let start = self.line_start.clone().filter(|_| top == 0 && is_main);
+        committed::text_of_rows(self.rows.range(top.min(self.rows.len())..), start, is_main, &self.links)
+    }
+
+    /// Returns whether there is text that a program can still change.
+    pub(super) fn has_live_rows(&self) -> bool {
+        let top = if self.main.is_some() { 0 } else { self.live_top() };
+        (top == 0 && self.line_start.is_some()) || self.rows.iter().skip(top).any(|row| !row.is_blank())
+    }
+
+    /// The row at an index, which may be below the last one that was used.
+    pub(super) fn row(&mut self, row: usize) -> &mut Row {
+        if self.rows.len() <= row {
+            self.rows.resize_with(row + 1, Row::default);
+        }
+        &mut self.rows[row]
+    }
+}

@@ -1,0 +1,383 @@
+//! A terminal model: the lines of an output as a person at a terminal would have read them.
+//!
+//! # Theory of operation
+//!
+//! ```text
+//!  bytes ──▶ plain lines ───────────────────────────────▶ LineSplitter ──▶ lines
+//!       └──▶ lines with control functions ──▶ vte ──▶ Grid ──committed──▶ lines
+//!                                                     └──live rows──▶ open rows, progress
+//! ```
+//! A line without control functions does not pass through the model while that is [at rest](grid::Grid::is_at_rest):
+//! nothing is being redrawn, and no colour is set. The model only keeps the last such lines as bytes, since a program may
+//! move up to them later; then they are written to the grid as committed lines. All other lines are written to the grid,
+//! which has the size of the terminal, or [`PIPE_COLUMNS`] and [`PIPE_ROWS`] without one.
+//!
+//! **When a row becomes a line.** The *front* is the row at which line after line is written. A newline at the front
+//! commits its row at once. Two kinds of rows wait, and are live until then:
+//!
+//! - A row that was drawn over (by CR, BS or an erasure) and then ended. The program may move up to it at once: to erase a
+//!   bar that is complete, or since it is the first row of a block. The next text commits it, unless that begins with CR, as
+//!   that of a bar does; or [`settle`](Screen::settle).
+//! - A block: the rows from the uppermost one to which the program has moved up. Rows of a block are committed in their
+//!   final form when they leave the screen at the top, when the block has moved down so that no recent drawing would reach
+//!   them, when the output ends, or when the program has finished a row below the block and does not move up again. Whether
+//!   such a row is the block growing or the text after it, only the next movement tells; so the last case waits for
+//!   [`settle`](Screen::settle), which the owner calls after some time without a drawing.
+//!
+//! A row remembers the visible text with which it was committed, and is committed again only if that has changed. Rows
+//! that were erased are no lines. Neither are those of the alternate screen, which are live only.
+//!
+//! **What was rejected.** Committing each row of a block at its newline gives a copy of the block for each drawing. Holding
+//! every row until the end hides a log behind one bar. Recognising the end of a drawing by the end of a read would make
+//! the result depend on how a pipe was read.
+
+mod committed;
+mod cursor;
+mod drawing;
+mod grid;
+mod links;
+mod pack;
+mod perform;
+mod row;
+mod sequence;
+mod style;
+#[cfg(test)]
+mod tests;
+
+use memchr::{memchr, memchr3_iter, memrchr, memrchr_iter};
+
+pub use self::pack::{MAX_PACKED_SIZE, UnpackError};
+
+use self::grid::Grid;
+use self::pack::ScreenState;
+use self::sequence::PartialSequence;
+use super::{Line, LineSplitter, SourceUnit};
+
+/// The width of the screen of a program that writes to a pipe. No line is wrapped by accident.
+pub const PIPE_COLUMNS: u16 = 500;
+
+/// The height of the screen of a program that writes to a pipe: that of most terminals since the VT100.
+pub const PIPE_ROWS: u16 = 24;
+
+/// The longest OSC sequence that is understood, in bytes.
+const MAX_COMMAND_SIZE: usize = 4096;
+
+/// The number of bytes in strings of data (pictures, for example) that may contain line ends. After as many, the string is
+/// considered to have lost its end.
+const MAX_DATA_SIZE: usize = 1 << 20;
+
+/// The size of the last plain lines that are kept for a program that moves up to them, in bytes, if the screen does not
+/// have more cells.
+const MIN_RECENT_SIZE: usize = 16 << 10;
+
+const CAN: u8 = 0x18;
+
+/// Splits bytes into lines, as a terminal would show them if the source draws.
+#[derive(Debug)]
+pub struct Screen {
+    lines: LineSplitter,
+    /// The longest piece of a line, in bytes.
+    max: usize,
+    terminal: Option<Box<Terminal>>,
+}
+
+/// The model, and its input that is not in the grid.
+struct Terminal {
+    grid: Grid,
+    parser: vte::Parser<MAX_COMMAND_SIZE>,
+    sequence: PartialSequence,
+    /// The bytes of line ends in the current string of data.
+    data_size: usize,
+    /// The last lines that were emitted without passing through the grid, each with its LF.
+    recent: Vec<u8>,
+    /// The current line is written to the grid.
+    uses_grid: bool,
+    /// The number of source bytes that were written to the grid since the last line of which nothing was left.
+    held: u64,
+    source_unit: SourceUnit,
+}
+
+impl std::fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terminal").field("grid", &self.grid).field("held", &self.held).finish_non_exhaustive()
+    }
+}
+
+impl Screen {
+    /// Splits text that is not drawn, by `lines`.
+    pub fn undrawn(lines: LineSplitter) -> Self {
+        Self { max: usize::MAX, lines, terminal: None }
+    }
+
+    /// Interprets the output of a program on a terminal of this size. Lines are emitted in pieces of at most `max_line`
+    /// bytes.
+    pub fn terminal(max_line: usize, columns: u16, rows: u16) -> Self {
+        let terminal = Terminal {
+            grid: Grid::new(usize::from(columns), usize::from(rows)),
+            parser: vte::Parser::new_with_size(),
+            sequence: PartialSequence::default(),
+            data_size: 0,
+            recent: Vec::new(),
+            uses_grid: false,
+            held: 0,
+            source_unit: SourceUnit::Bytes,
+        };
+        let lines = LineSplitter::new(max_line, super::CarriageReturnMode::Keep);
+        Self { lines, max: max_line, terminal: Some(Box::new(terminal)) }
+    }
+
+    /// The same as [`LineSplitter::set_source_unit`].
+    pub fn set_source_unit(&mut self, unit: SourceUnit) {
+        self.lines.set_source_unit(unit);
+        if let Some(terminal) = &mut self.terminal {
+            terminal.source_unit = unit;
+        }
+    }
+
+    /// Passes each line that `chunk` completes to `sink`.
+    pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Line<'_>)) {
+        let Some(terminal) = &mut self.terminal else { return self.lines.push(chunk, sink) };
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            if terminal.uses_grid {
+                let (line, after) = rest.split_at(memchr(b'\n', rest).map_or(rest.len(), |at| at + 1));
+                terminal.write(line);
+                terminal.emit(self.max, false, &mut sink);
+                rest = after;
+                if line.ends_with(b"\n") && terminal.grid.is_at_rest() && !terminal.sequence.is_inside() {
+                    terminal.uses_grid = false;
+                    self.lines.add_held(std::mem::take(&mut terminal.held));
+                }
+            } else {
+                let (plain, after) = rest.split_at(plain_length(rest, self.lines.open().ends_with(b"\r")));
+                terminal.keep_recent(self.lines.open(), plain);
+                self.lines.push(plain, &mut sink);
+                rest = after;
+                if !rest.is_empty() {
+                    terminal.enter_grid(&mut self.lines, &mut sink);
+                }
+            }
+        }
+    }
+
+    /// The number of the drawing that [`settle`](Self::settle) would commit, since it is final unless the program redraws
+    /// it soon; `None` if there is none. A greater number than before is another drawing.
+    pub fn unsettled(&self) -> Option<u32> {
+        self.terminal.as_ref().and_then(|terminal| terminal.grid.unsettled())
+    }
+
+    /// Commits what was drawn, since it was not redrawn for long enough.
+    pub fn settle(&mut self, mut sink: impl FnMut(Line<'_>)) {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.grid.settle();
+            terminal.emit(self.max, false, &mut sink);
+        }
+    }
+
+    /// Emits everything held, since nothing more can come. What follows is written to an empty screen.
+    pub fn finish(&mut self, mut sink: impl FnMut(Line<'_>)) {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.end();
+            terminal.emit(self.max, true, &mut sink);
+            self.lines.add_held(std::mem::take(&mut terminal.held));
+        }
+        self.lines.finish(sink);
+    }
+
+    /// The unfinished line, if it does not contain control functions.
+    pub fn plain_open(&self) -> &[u8] {
+        self.lines.open()
+    }
+
+    /// The rows that the program can still change, with their colours; a line without control functions is one row.
+    pub fn live_rows(&self) -> Vec<Vec<u8>> {
+        match &self.terminal {
+            Some(terminal) if terminal.uses_grid => terminal.grid.live_rows(),
+            Some(_) | None => {
+                let open = self.lines.open();
+                if open.is_empty() { Vec::new() } else { vec![open.to_vec()] }
+            }
+        }
+    }
+
+    /// Returns whether there is something that [`finish`](Self::finish) would emit, or a blank row in its place.
+    pub fn is_open(&self) -> bool {
+        match &self.terminal {
+            Some(terminal) if terminal.uses_grid => terminal.grid.has_live_rows(),
+            Some(_) | None => !self.lines.open().is_empty(),
+        }
+    }
+
+    /// Takes the last progress that the program reported by OSC 9;4, as `9;4;STATE;PERCENT`.
+    pub fn take_reported_progress(&mut self) -> Option<Vec<u8>> {
+        self.terminal.as_mut().and_then(|terminal| terminal.grid.osc_progress.take())
+    }
+
+    /// Changes the size of the terminal.
+    pub fn resize(&mut self, columns: u16, rows: u16, mut sink: impl FnMut(Line<'_>)) {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.grid.resize(usize::from(columns), usize::from(rows));
+            terminal.emit(self.max, false, &mut sink);
+        }
+    }
+
+    /// The state as at most [`MAX_PACKED_SIZE`] bytes, with which [`unpack`](Self::unpack) continues the output in another
+    /// process; `None` if it is not drawn on a terminal. Everything that was committed must have been taken.
+    pub fn pack(&self) -> Option<Vec<u8>> {
+        let terminal = self.terminal.as_ref()?;
+        let mut grid = terminal.grid.clone();
+        if !terminal.uses_grid {
+            // The last lines are needed once the program moves up to them.
+            restore(&mut grid, &mut vte::Parser::new_with_size(), &terminal.recent);
+        }
+        let (open, sequence) = (self.lines.open().to_vec(), terminal.sequence.bytes().to_vec());
+        Some(pack::pack(ScreenState { grid, uses_grid: terminal.uses_grid, open, sequence }))
+    }
+
+    /// A screen that continues in a packed state. No source bytes are held: they were received by the other process.
+    ///
+    /// # Errors
+    ///
+    /// If the state is damaged, or has a form that this program does not know.
+    pub fn unpack(bytes: &[u8], max_line: usize) -> Result<Self, UnpackError> {
+        let ScreenState { grid, uses_grid, open, sequence } = pack::unpack(bytes)?;
+        let mut screen = Self::terminal(max_line, 2, 1);
+        if let Some(terminal) = &mut screen.terminal {
+            (terminal.grid, terminal.uses_grid) = (grid, uses_grid);
+            terminal.write_text(&sequence);
+        }
+        screen.lines.push(&open, |_| {});
+        Ok(screen)
+    }
+
+    /// The number of source bytes since the last byte of which nothing is held. (See [`LineSplitter::held`].)
+    pub fn held(&self) -> u64 {
+        self.lines.held() + self.terminal.as_ref().map_or(0, |terminal| terminal.held)
+    }
+}
+
+impl Terminal {
+    /// Writes the last plain lines and the unfinished one to the grid, since the current line is not plain.
+    fn enter_grid(&mut self, lines: &mut LineSplitter, sink: &mut impl FnMut(Line<'_>)) {
+        self.uses_grid = true;
+        restore(&mut self.grid, &mut self.parser, &std::mem::take(&mut self.recent));
+        let (open, held) = lines.take_open(sink);
+        self.held += held;
+        self.write_text(&open);
+    }
+
+    /// Writes a line, or a part of one, which may end with LF.
+    fn write(&mut self, line: &[u8]) {
+        self.held += self.source_unit.source_bytes(line);
+        let Some(text) = line.strip_suffix(b"\n") else { return self.write_text(line) };
+        self.write_text(text);
+        if self.sequence.is_in_data() && self.data_size < MAX_DATA_SIZE {
+            self.data_size += line.len();
+            return;
+        }
+        if self.sequence.is_inside() {
+            // A sequence whose end was lost must not hide the lines after it.
+            self.parser.advance(&mut self.grid, &[CAN]);
+            self.sequence.abort();
+        }
+        self.data_size = 0;
+        self.grid.line_feed();
+    }
+
+    fn write_text(&mut self, text: &[u8]) {
+        self.sequence.advance(text);
+        self.parser.advance(&mut self.grid, text);
+    }
+
+    /// Emits the lines that were committed. Only the end of the output leaves a line unfinished.
+    fn emit(&mut self, max: usize, has_ended: bool, sink: &mut impl FnMut(Line<'_>)) {
+        if let Some(start) = self.grid.take_long_start(max) {
+            emit_pieces(&start, max, |text| sink(Line { text, continued: true, partial: false, source: 0 }));
+        }
+        let committed = std::mem::take(&mut self.grid.output);
+        let count = committed.len();
+        for (at, line) in committed.into_iter().enumerate() {
+            let rest = emit_pieces(&line.text, max, |text| {
+                sink(Line { text, continued: true, partial: false, source: 0 });
+            });
+            // The bytes of several lines that were drawn together cannot be told apart. All of them count for the last
+            // line, and none while a row is live, which would have to be read again.
+            let is_last = at + 1 == count && !self.grid.has_live_rows();
+            let source = if is_last { std::mem::take(&mut self.held) } else { 0 };
+            sink(Line { text: rest, continued: false, partial: line.partial && has_ended, source });
+        }
+    }
+
+    /// Keeps the last lines of `plain`, the first of which began with `open`, for a program that moves up to them.
+    fn keep_recent(&mut self, open: &[u8], plain: &[u8]) {
+        let Some(end) = memrchr(b'\n', plain) else { return };
+        let height = self.grid.height;
+        let limit = MIN_RECENT_SIZE.max(self.grid.columns * height);
+        let last = last_lines(&plain[..=end], height);
+        let open = if last.len() == end + 1 { open } else { &[] };
+        if self.recent.len() + open.len() + last.len() > limit {
+            self.recent = last_lines(&self.recent, height).to_vec();
+        }
+        for part in [open, last] {
+            self.recent.extend_from_slice(&part[part.len().saturating_sub(limit)..]);
+        }
+    }
+
+    fn end(&mut self) {
+        if self.sequence.is_inside() {
+            self.parser.advance(&mut self.grid, &[CAN]);
+            self.sequence.abort();
+        }
+        self.grid.finish();
+        (self.uses_grid, self.data_size) = (false, 0);
+        self.recent.clear();
+    }
+}
+
+/// Writes plain lines that were emitted to the grid.
+fn restore(grid: &mut Grid, parser: &mut vte::Parser<MAX_COMMAND_SIZE>, recent: &[u8]) {
+    grid.restoring = true;
+    for line in last_lines(recent, grid.height).split_inclusive(|byte| *byte == b'\n') {
+        parser.advance(grid, line.strip_suffix(b"\n").unwrap_or(line));
+        grid.line_feed();
+    }
+    grid.restoring = false;
+}
+
+/// The number of bytes at the start of `text` that are plain: lines without control functions, except CR before LF.
+/// `after_cr` says that the byte before was a CR.
+fn plain_length(text: &[u8], after_cr: bool) -> usize {
+    if after_cr && text[0] != b'\n' {
+        return 0;
+    }
+    let is_plain = |at: usize| text[at] == b'\r' && text.get(at + 1).is_none_or(|next| *next == b'\n');
+    match memchr3_iter(0x08, b'\r', 0x1b, text).find(|at| !is_plain(*at)) {
+        Some(at) => memrchr(b'\n', &text[..at]).map_or(0, |line| line + 1),
+        None => text.len(),
+    }
+}
+
+/// The last `count` lines of a text that ends with LF.
+fn last_lines(text: &[u8], count: usize) -> &[u8] {
+    // The last LF ends the last line.
+    &text[memrchr_iter(b'\n', text).nth(count).map_or(0, |at| at + 1)..]
+}
+
+/// Passes the pieces of a text that is longer than `max` to `sink`, except the last one, which is returned.
+fn emit_pieces<'a>(text: &'a [u8], max: usize, mut sink: impl FnMut(&'a [u8])) -> &'a [u8] {
+    let mut rest = text;
+    while rest.len() > max {
+        let piece = super::split::prefix_at_character(rest, max);
+        sink(piece);
+        rest = &rest[piece.len()..];
+    }
+    rest
+}
+
+/// The part of a line that a terminal would show at its end: the text after the last carriage return that text follows.
+/// If carriage returns are kept, the rest of the line is what was there before.
+pub fn after_carriage_return(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |at| at + 1);
+    let begin = memchr::memrchr(b'\r', &line[..end]).map_or(0, |at| at + 1);
+    &line[begin..end]
+}

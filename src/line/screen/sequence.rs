@@ -1,0 +1,109 @@
+//! The bytes of an incomplete control sequence or character, which the state of the parser consists of.
+
+use memchr::memchr;
+
+/// The longest incomplete sequence that is kept, in bytes. The parser keeps its own state of a longer one.
+const MAX_KEPT_SIZE: usize = 8 << 10;
+
+/// The longest incomplete character in UTF-8, in bytes.
+const MAX_PARTIAL_CHARACTER: usize = 3;
+
+const ESC: u8 = 0x1b;
+
+/// What the last bytes were a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Part {
+    #[default]
+    Text,
+    /// An ESC, with the intermediate bytes after it.
+    Escape,
+    /// A control sequence (ECMA-48, 5.4).
+    Control,
+    /// A string that a BEL ends (OSC).
+    Command,
+    /// A string that only ST ends (DCS, APC, PM, SOS).
+    Data,
+}
+
+/// Follows the bytes that are passed to the parser, which does not say in which state it is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PartialSequence {
+    part: Part,
+    bytes: Vec<u8>,
+}
+
+impl PartialSequence {
+    /// Takes bytes.
+    pub(super) fn advance(&mut self, mut rest: &[u8]) {
+        while let Some((first, after)) = rest.split_first() {
+            if self.part != Part::Text {
+                self.step(*first);
+                rest = after;
+            } else if let Some(at) = memchr(ESC, rest) {
+                self.step(ESC);
+                rest = &rest[at + 1..];
+            } else {
+                self.bytes.extend_from_slice(&rest[rest.len().saturating_sub(MAX_PARTIAL_CHARACTER)..]);
+                return self.keep_character();
+            }
+        }
+    }
+
+    fn step(&mut self, byte: u8) {
+        let next = match (self.part, byte) {
+            (_, ESC) => {
+                // The end of a string is an ESC, too.
+                if !matches!(self.part, Part::Command | Part::Data) {
+                    self.bytes.clear();
+                }
+                Part::Escape
+            }
+            (Part::Text, _) | (_, 0x18 | 0x1a) => Part::Text,
+            (Part::Escape, b']') => Part::Command,
+            (Part::Escape, b'P' | b'X' | b'^' | b'_') => Part::Data,
+            (Part::Escape, 0x00..=0x2f) => Part::Escape,
+            (Part::Escape, b'[') | (Part::Control, 0x00..=0x3f) => Part::Control,
+            (Part::Command, 0x07) | (Part::Escape | Part::Control, _) => Part::Text,
+            (part @ (Part::Command | Part::Data), _) => part,
+        };
+        if next == Part::Text && self.part != Part::Text {
+            self.bytes.clear();
+        } else if self.bytes.len() < MAX_KEPT_SIZE {
+            self.bytes.push(byte);
+        }
+        self.part = next;
+    }
+
+    /// Keeps only the bytes of an incomplete character.
+    fn keep_character(&mut self) {
+        let start = self.bytes.iter().rposition(|byte| *byte & 0xC0 != 0x80).unwrap_or(self.bytes.len());
+        let length = match self.bytes.get(start) {
+            Some(0xC2..=0xDF) => 2,
+            Some(0xE0..=0xEF) => 3,
+            Some(0xF0..=0xF4) => 4,
+            _ => 0,
+        };
+        let end = if self.bytes.len() - start < length { start } else { self.bytes.len() };
+        self.bytes.drain(..end);
+    }
+
+    /// Returns whether the last bytes are in the middle of a sequence.
+    pub(super) fn is_inside(&self) -> bool {
+        self.part != Part::Text
+    }
+
+    /// Returns whether the last bytes are in a string of data, which may contain line ends.
+    pub(super) fn is_in_data(&self) -> bool {
+        self.part == Part::Data
+    }
+
+    /// Ends the sequence, which the parser was told to abort.
+    pub(super) fn abort(&mut self) {
+        (self.part, self.bytes) = (Part::Text, Vec::new());
+    }
+
+    /// The bytes with which a new parser continues in the same state.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
