@@ -8,12 +8,16 @@ mod report;
 mod user_patterns;
 mod osc;
 mod ci;
-mod percent;
-mod count;
+mod number;
+mod shapes;
+mod shape_recogniser;
 mod transfer;
+mod steps;
 mod media;
 mod verdict;
 mod group;
+mod growth;
+mod rows;
 
 use std::fmt;
 use std::time::Duration;
@@ -24,7 +28,9 @@ use crate::event::{Progress, ProgressState, Time};
 
 use estimator::EtaEstimator;
 use group::GroupTracker;
-use report::{ObservedLine, ProgressReport};
+use growth::GrowthTracker;
+use report::{Evidence, GroupBoundary, ObservedLine, ProgressReport, Scope, letters};
+use rows::{LiveRow, LiveRows};
 
 /// The longest line that is examined, in bytes: a bar is as wide as a terminal, with some colours.
 pub(crate) const MAX_PROGRESS_LINE_SIZE: usize = 4 << 10;
@@ -34,6 +40,10 @@ pub const STALE_AFTER: Duration = Duration::from_secs(15);
 
 /// The minimum time between two updates: ten a second are as many as an eye can use.
 const MIN_UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The time after which a bar that counts the whole, and does not advance, is replaced by those of its items: the longest
+/// step of most builds.
+const WHOLE_STALE_AFTER: Duration = Duration::from_mins(10);
 
 /// A bar that falls by more than this percentage begins again; a smaller fall means that concurrent workers reported
 /// out of order.
@@ -50,6 +60,11 @@ trait Recogniser: fmt::Debug + Send {
     /// The report of a line, if the line is of this kind. Called only if no recogniser before this one reported
     /// something.
     fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport>;
+
+    /// Returns whether every finished line is to be examined now, since a line announced others without a prefix.
+    fn wants_all(&self) -> bool {
+        false
+    }
 }
 
 /// The confidence in a report: an explicit report outranks one guessed from text.
@@ -70,15 +85,19 @@ fn recognisers(patterns: Vec<Regex>) -> Vec<(Confidence, Box<dyn Recogniser>)> {
         (Confidence::Guessed, Box::new(transfer::DockerLayersRecogniser::default())),
         (Confidence::Guessed, Box::new(transfer::DdRecogniser)),
         (Confidence::Guessed, Box::new(media::MediaRecogniser::default())),
-        (Confidence::Guessed, Box::new(percent::PercentRecogniser)),
-        (Confidence::Guessed, Box::new(count::CountRecogniser::default())),
+        (Confidence::Guessed, Box::new(transfer::RsyncRecogniser::default())),
+        (Confidence::Guessed, Box::new(steps::StepsRecogniser::default())),
+        (Confidence::Guessed, Box::new(shape_recogniser::ShapeRecogniser::default())),
         (Confidence::Guessed, Box::new(verdict::VerdictRecogniser)),
     ]
 }
 
+/// A report, with its confidence and the index of its recogniser.
+type Found = (usize, Confidence, ProgressReport);
+
 /// The prefixes (after blanks) of finished lines that are examined although they contain neither a percent sign nor
 /// control sequences. Other finished lines reach no [`Recogniser`], so a recogniser that needs them adds its prefix.
-const EXAMINED_LINE_PREFIXES: [&[u8]; 18] = [
+const EXAMINED_LINE_PREFIXES: &[&[u8]] = &[
     b"[",
     b"(",
     b"#",
@@ -95,9 +114,45 @@ const EXAMINED_LINE_PREFIXES: [&[u8]; 18] = [
     b"error: could",
     b"Finished ",
     b"Step ",
+    b"STEP ",
+    b"Epoch ",
     b"100 ",
     b"\xe2",
+    b"Waiting for ",
+    b"PASS ",
+    b"FAIL ",
+    b"Test Suites: ",
+    b"tar: ",
+    b"TASK [",
+    b"PLAY ",
+    b"Plan: ",
+    b"Apply complete!",
+    b"Package operations: ",
+    b"Progress: ",
+    b"Installing",
+    b"Upgrading",
+    b"Reinstalling",
+    b"Removing",
+    b"Erasing",
+    b"Cleanup",
+    b"Verifying",
+    b"Preparing",
+    b"Running scriptlet",
+    b"Transferred: ",
+    b"Building ",
+    b"Everything is Ok",
 ];
+
+/// Whether one of the [`EXAMINED_LINE_PREFIXES`] begins with this byte: most lines are passed over by this alone.
+static IS_EXAMINED_FIRST_BYTE: [bool; 256] = {
+    let mut is_first = [false; 256];
+    let mut at = 0;
+    while at < EXAMINED_LINE_PREFIXES.len() {
+        is_first[EXAMINED_LINE_PREFIXES[at][0] as usize] = true;
+        at += 1;
+    }
+    is_first
+};
 
 /// Returns whether a finished line may contain progress, and is passed to the recognisers. Most lines of most logs do
 /// not, and the check is cheap for them.
@@ -109,12 +164,16 @@ fn may_show_progress(raw: &[u8]) -> bool {
     let Some(first) = text.first() else { return false };
     let behind =
         |end: Option<usize>, words: &[u8]| end.and_then(|at| text.get(at..)).is_some_and(|t| t.starts_with(words));
-    // The prefix of a table row, a byte count, an image layer, or the heading of the layers.
-    (first.is_ascii_digit()
-        && (text.len() < raw.len() || behind(text.iter().position(|byte| !byte.is_ascii_digit()), b" bytes")))
+    // The prefix of a table row, a byte count, a test of CTest, an image layer, or the heading of the layers.
+    let is_numbered = || {
+        let end = text.iter().position(|byte| !byte.is_ascii_digit());
+        text.len() < raw.len() || behind(end, b" bytes") || behind(end, b"/")
+    };
+    (first.is_ascii_digit() && is_numbered())
         || raw.get(12) == Some(&b':')
         || behind(memchr::memchr(b':', text), b": Pulling from ")
-        || EXAMINED_LINE_PREFIXES.iter().any(|words| words[0] == *first && text.starts_with(words))
+        || (IS_EXAMINED_FIRST_BYTE[usize::from(*first)]
+            && EXAMINED_LINE_PREFIXES.iter().any(|words| text.starts_with(words)))
 }
 
 /// Tracks the progress of one source.
@@ -128,8 +187,11 @@ pub struct Tracker {
     groups: GroupTracker,
     bar: Option<ProgressBar>,
     progress: Option<Progress>,
-    /// The rows that a program could still change when it last wrote, and its origin.
-    open_rows: Option<(usize, Vec<String>)>,
+    /// The rows that a program could still change when it last wrote.
+    live_rows: LiveRows,
+    growth: GrowthTracker,
+    /// The number of examinations of rows.
+    examined: u64,
     /// An update is pending; the time of the last update, and whether the work was finished then.
     has_update: bool,
     last_update: Option<(Time, bool)>,
@@ -141,6 +203,9 @@ struct ProgressBar {
     /// The index of the recogniser that reports it.
     recogniser: usize,
     confidence: Confidence,
+    tool: &'static str,
+    scope: Scope,
+    updated: Time,
     total: Option<u64>,
     /// The letters of its phase, since the numbers in it may change.
     phase: String,
@@ -159,7 +224,9 @@ impl Tracker {
             groups: GroupTracker::default(),
             bar: None,
             progress: None,
-            open_rows: None,
+            live_rows: LiveRows::default(),
+            growth: GrowthTracker::default(),
+            examined: 0,
             has_update: false,
             last_update: None,
         }
@@ -168,38 +235,97 @@ impl Tracker {
     /// Examines a finished line of one of the source's outputs. Costs some hundred nanoseconds for a line without
     /// progress, and for each pattern.
     pub fn line(&mut self, origin: usize, text: &[u8], now: Time) {
-        if self.open_rows.as_ref().is_some_and(|(of, _)| *of == origin) {
-            self.open_rows = None;
+        let mut rows = self.live_rows.take(origin);
+        let mut ended = None;
+        let mut redrawn = false;
+        if !rows.is_empty() && text.len() <= MAX_PROGRESS_LINE_SIZE {
+            let line = LiveRow::new(report::plain(text).into_owned());
+            if let Some(at) = rows::find_ended(&rows, &line) {
+                redrawn = rows[at].is_redrawn || line.replaces(&rows[at]);
+                // The rows above have become lines, too.
+                ended = rows.drain(..=at).next_back();
+            }
         }
-        self.examine(text, false, false, now);
+        // A line above a bar is not the bar, and neither is the end of an item.
+        let is_other = match &ended {
+            Some(row) => row.is_item,
+            None => rows.iter().any(|row| row.is_redrawn && has_guessed_percentage(row.found.as_ref())),
+        };
+        if ended.as_ref().is_some_and(|row| row.is_finished && row.text.trim_end() == report::plain(text).trim_end()) {
+            return self.live_rows.set(origin, rows);
+        }
+        let found = self.recognise(text, false, redrawn, now).or_else(|| verdict::of_ended_row(text, &ended?));
+        if let Some(found) = found
+            && !(is_other && has_guessed_percentage(Some(&found)))
+        {
+            self.apply(found, now);
+        }
+        self.live_rows.set(origin, rows);
     }
 
-    /// Examines the rows that a program can still change, from the top.
+    /// Examines the rows that a program can still change, from the top. The outermost bar of several is the progress.
     pub fn open(&mut self, origin: usize, rows: &[Vec<u8>], now: Time) {
-        if rows.is_empty() {
-            return;
-        }
-        let before = self.open_rows.take().filter(|(of, _)| *of == origin).map(|(_, rows)| rows).unwrap_or_default();
-        let mut seen = Vec::with_capacity(rows.len());
-        for (at, row) in rows.iter().enumerate() {
-            let size = row.len();
-            let plain = if size > MAX_PROGRESS_LINE_SIZE { String::new() } else { report::plain(row).into_owned() };
-            let before = before.get(at).map_or("", String::as_str);
-            if plain != before && !plain.is_empty() {
-                // A line that merely grows still begins with the earlier text; a redraw may begin alike, but changes the
-                // text that was there.
-                let redrawn = !before.is_empty() && !plain.starts_with(before);
-                self.examine(row, true, redrawn, now);
+        let before = self.live_rows.take(origin);
+        let mut live = Vec::with_capacity(rows.len());
+        let mut last_changed = None;
+        for (at, raw) in rows.iter().enumerate() {
+            let plain =
+                if raw.len() > MAX_PROGRESS_LINE_SIZE { String::new() } else { report::plain(raw).into_owned() };
+            let mut row = LiveRow::new(plain);
+            match rows::find_earlier(&before, &row, at) {
+                Some(earlier) if earlier.text == row.text => row = earlier.clone(),
+                earlier => {
+                    row.is_redrawn = earlier.is_some_and(|earlier| row.replaces(earlier));
+                    if !row.text.is_empty() {
+                        last_changed = Some(at);
+                        self.examined += 1;
+                        row.examined = self.examined;
+                        row.found = self.recognise(raw, true, row.is_redrawn, now).or_else(|| match earlier? {
+                            earlier if row.erases(earlier) => earlier.found.clone(),
+                            earlier if row.ends(earlier) => verdict::of_ended_row(raw, earlier),
+                            _ => None,
+                        });
+                    }
+                }
             }
-            seen.push(plain);
+            // A row above others is usually a finished line of which the end is not known yet.
+            if row.found.is_none() && !row.is_finished && !row.text.is_empty() && at + 1 < rows.len() {
+                row.is_finished = true;
+                if let Some(found) = self.recognise(raw, false, false, now) {
+                    self.apply(found, now);
+                }
+            }
+            live.push(row);
         }
-        self.open_rows = Some((origin, seen));
+        let outermost = rows::outermost(&live);
+        let counted = outermost.and_then(|at| live[at].found.as_ref()).map(|(_, _, report)| report.tool);
+        for (at, row) in live.iter_mut().enumerate() {
+            // Rows that continue one count are no items of each other.
+            let continues =
+                row.found.as_ref().is_some_and(|(_, _, report)| report.out_of_order && Some(report.tool) == counted);
+            row.is_item = outermost.is_some_and(|outermost| outermost != at) && !continues;
+        }
+        if let (Some(changed), Some(at)) = (last_changed, outermost)
+            && let Some((recogniser, confidence, mut report)) = live[at].found.clone()
+        {
+            if report.percent.is_some()
+                && confidence == Confidence::Guessed
+                && !report.is_summary
+                && (changed != at || report.message.is_none())
+            {
+                report.message = rows::item_message(&live, at).or(report.message);
+            }
+            self.apply((recogniser, confidence, report), now);
+        }
+        self.live_rows.set(origin, live);
     }
 
     /// Applies progress that a program reported to its terminal, as `9;4;STATE;PERCENT` (OSC 9;4).
     pub fn reported(&mut self, sequence: &[u8], now: Time) {
         let raw = [b"\x1b]", sequence, b"\x07"].concat();
-        self.examine(&raw, true, false, now);
+        if let Some(found) = self.recognise(&raw, true, false, now) {
+            self.apply(found, now);
+        }
     }
 
     /// The progress as of the last line.
@@ -243,26 +369,31 @@ impl Tracker {
         Some(if never { Time(i64::MAX) } else { progress.updated.plus(STALE_AFTER) })
     }
 
-    fn examine(&mut self, raw: &[u8], open: bool, redrawn: bool, now: Time) {
-        let any = open || self.has_user_patterns;
+    /// The report of a line, and its recogniser.
+    fn recognise(&mut self, raw: &[u8], open: bool, redrawn: bool, now: Time) -> Option<Found> {
+        let any = open || redrawn || self.has_user_patterns || self.recognisers.iter().any(|(_, one)| one.wants_all());
         if raw.is_empty() || raw.len() > MAX_PROGRESS_LINE_SIZE || !(any || may_show_progress(raw)) {
-            return;
+            return None;
         }
         let text = report::plain(raw);
         // Colours alone are not progress.
         if !(any || may_show_progress(text.as_bytes()) || osc::is_in(raw)) {
-            return;
+            return None;
         }
         let seen = ObservedLine { raw, text: &text, open, is_redrawn: redrawn, now };
-        let mut found = self.recognisers.iter_mut().enumerate();
-        let first = found.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.recognise(&seen)?)));
-        if let Some((recogniser, rank, report)) = first {
-            self.apply(recogniser, rank, report, now);
-        }
+        let mut all = self.recognisers.iter_mut().enumerate();
+        let (recogniser, rank, report) =
+            all.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.recognise(&seen)?)))?;
+        let certain = match report.evidence {
+            Evidence::Certain => true,
+            Evidence::Single => self.growth.has_grown(&report),
+        };
+        certain.then_some((recogniser, rank, report))
     }
 
     /// Applies the report of a recogniser to the model.
-    fn apply(&mut self, recogniser: usize, rank: Confidence, report: ProgressReport, now: Time) {
+    fn apply(&mut self, found: Found, now: Time) {
+        let (recogniser, rank, mut report) = found;
         let fresh = self.progress.as_ref().is_some_and(|progress| {
             !progress.state.is_finished() && now.seconds_since(progress.updated) < STALE_AFTER.as_secs_f64()
         });
@@ -270,6 +401,9 @@ impl Tracker {
         let outranked = fresh && self.bar.as_ref().is_some_and(|bar| bar.confidence > rank);
         if outranked || (report.needs_prior_progress && self.progress.is_none()) {
             return;
+        }
+        if self.is_item(rank, &report, now) {
+            report = item_of_whole(report);
         }
         let known = self.progress.take();
         let mut progress = match known.clone() {
@@ -283,9 +417,7 @@ impl Tracker {
             None => Progress::begun(now),
         };
         let before = progress.state;
-        if let Some(edge) = report.group.clone() {
-            self.groups.apply(edge);
-        }
+        let group_state = report.group.take().and_then(|edge| self.apply_group(edge, before));
         let continues = self.apply_count(recogniser, rank, &report, &mut progress, now);
         progress.phase = match report.phase {
             Some(phase) => Some(phase),
@@ -294,7 +426,7 @@ impl Tracker {
             None => progress.phase.filter(|_| continues || rank == Confidence::Configured),
         };
         progress.message = report.message.or(progress.message.filter(|_| report.percent.is_none()));
-        progress.state = self.state(report.state, report.percent, before, progress.percent);
+        progress.state = self.state(report.state.or(group_state), report.percent, before, progress.percent);
         if progress.state.is_finished() {
             progress.eta = None;
         }
@@ -323,6 +455,36 @@ impl Tracker {
         }
     }
 
+    /// Applies the start or end of a group. Returns the state that follows from it.
+    fn apply_group(&mut self, edge: GroupBoundary, before: ProgressState) -> Option<ProgressState> {
+        let begins = matches!(edge, GroupBoundary::Begin { .. });
+        self.groups.apply(edge);
+        if begins {
+            return before.is_finished().then_some(ProgressState::Indeterminate);
+        }
+        // A process ends; of a file, the end of its groups is all that tells.
+        let all_closed = self.groups.phase().is_none();
+        (all_closed && self.full_is_done && self.bar.is_none()).then_some(ProgressState::Done)
+    }
+
+    /// Returns whether a report is that of an item of the work that the current bar counts.
+    fn is_item(&self, rank: Confidence, report: &ProgressReport, now: Time) -> bool {
+        let Some(progress) = self.progress.as_ref().filter(|progress| !progress.state.is_finished()) else {
+            return false;
+        };
+        let is_full = progress.percent.is_none_or(|percent| percent >= 100.0);
+        let counts = report.percent.is_some() || report.state == Some(ProgressState::Indeterminate);
+        self.bar.as_ref().is_some_and(|bar| {
+            let fresh = now.seconds_since(bar.updated) < WHOLE_STALE_AFTER.as_secs_f64();
+            counts
+                && rank == Confidence::Guessed
+                && fresh
+                && !is_full
+                && report.scope < bar.scope
+                && bar.scope == Scope::Whole
+        })
+    }
+
     /// Applies the numbers of a report to their bar or to a new one. Returns whether it is the same bar as before.
     fn apply_count(
         &mut self,
@@ -347,15 +509,16 @@ impl Tracker {
         let fall = if report.out_of_order { MAX_SHUFFLED_PERCENT_FALL } else { MAX_PERCENT_FALL };
         let continues = self.bar.as_ref().is_some_and(|bar| {
             let one = bar.total == report.total && bar.phase == letters(report.phase.as_deref());
-            let same = bar.recogniser == recogniser && (report.out_of_order || one);
+            let same = (bar.recogniser, bar.tool) == (recogniser, report.tool) && (report.out_of_order || one);
             same && (percent >= bar.percent
+                || (report.is_repeated && bar.total == report.total)
                 || (bar.percent - percent <= fall && (bar.percent < 100.0 || report.out_of_order)))
         });
         let held = match &mut self.bar {
             Some(bar) if continues => {
                 let held = percent < bar.percent;
                 bar.percent = bar.percent.max(percent);
-                bar.total = report.total;
+                (bar.total, bar.scope, bar.updated) = (report.total, report.scope, now);
                 held
             }
             _ => {
@@ -364,6 +527,9 @@ impl Tracker {
                 self.bar = Some(ProgressBar {
                     recogniser,
                     confidence: rank,
+                    tool: report.tool,
+                    scope: report.scope,
+                    updated: now,
                     total: report.total,
                     phase,
                     percent,
@@ -382,8 +548,14 @@ impl Tracker {
     }
 }
 
-fn letters(text: Option<&str>) -> String {
-    text.unwrap_or_default().chars().filter(|c| c.is_alphabetic()).collect()
+fn has_guessed_percentage(found: Option<&Found>) -> bool {
+    found.is_some_and(|(_, rank, report)| *rank == Confidence::Guessed && report.percent.is_some())
+}
+
+/// The report of an item, which is a message for the whole.
+fn item_of_whole(report: ProgressReport) -> ProgressReport {
+    let message = report.phase.or(report.message);
+    ProgressReport { message, group: report.group, ..ProgressReport::default() }
 }
 
 #[cfg(test)]

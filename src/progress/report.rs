@@ -6,6 +6,8 @@ use regex::{Captures, Regex};
 
 use crate::event::{ProgressState, Time};
 
+use super::number::{parse_amount, parse_percent};
+
 /// A line, finished or not.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ObservedLine<'a> {
@@ -23,6 +25,7 @@ pub(super) struct ObservedLine<'a> {
 
 /// The progress that one line reports.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of the kind of line, independent of the others")]
 pub(super) struct ProgressReport {
     pub(super) percent: Option<f64>,
     pub(super) current: Option<u64>,
@@ -37,6 +40,37 @@ pub(super) struct ProgressReport {
     pub(super) out_of_order: bool,
     /// The line has a meaning only after other progress.
     pub(super) needs_prior_progress: bool,
+    /// The program that writes such lines, or the kind of line: numbers of different tools are different bars.
+    pub(super) tool: &'static str,
+    /// The row is one of a summary, of which the other rows are no items.
+    pub(super) is_summary: bool,
+    /// The part of the work that is counted.
+    pub(super) scope: Scope,
+    /// The line may be repeated at the end: a smaller number of the same total is no new beginning at all.
+    pub(super) is_repeated: bool,
+    /// The total is a number of bytes, which are usually those of one object.
+    pub(super) is_in_bytes: bool,
+    pub(super) evidence: Evidence,
+}
+
+/// The part of the work that numbers count, from the smallest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Scope {
+    /// One of several objects.
+    Item,
+    #[default]
+    Bar,
+    /// All objects.
+    Whole,
+}
+
+/// The certainty that a line is progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Evidence {
+    #[default]
+    Certain,
+    /// The line is progress if its numbers continue those of an earlier one.
+    Single,
 }
 
 /// The beginning or end of a group.
@@ -69,24 +103,31 @@ impl ProgressReport {
                 continue;
             };
             match name {
-                "percent" => report.percent = Some(percent(text)?),
-                "current" => report.current = Some(parse_amount(text)?),
-                "total" => report.total = Some(parse_amount(text)?),
+                "percent" => report.percent = Some(parse_percent(text)?),
+                "current" => report.current = parse_amount(text),
+                "total" => report.total = parse_amount(text),
                 "phase" => report.phase = words(text),
                 "message" => report.message = words(text),
                 _ => {}
             }
         }
+        // A part that cannot be read does not discard the percentage.
+        if report.percent.is_none() && found.name("current").is_some() && report.current.is_none() {
+            return None;
+        }
         report.checked()
     }
 
-    /// The same report, with a missing percentage calculated from the count; `None` if its numbers make no sense.
+    /// The same report, with a missing percentage calculated from the count. A count that makes no sense is left out; if
+    /// there is nothing else, the result is `None`.
     pub(super) fn checked(mut self) -> Option<Self> {
         if let (Some(current), Some(total)) = (self.current, self.total) {
-            if total == 0 || current > total {
-                return None;
+            if total > 0 && current <= total {
+                self.percent = self.percent.or(Some(percent_of(current, total)));
+            } else {
+                self.percent?;
+                (self.current, self.total) = (None, None);
             }
-            self.percent = self.percent.or(Some(percent_of(current, total)));
         }
         Some(self)
     }
@@ -98,29 +139,9 @@ pub(super) fn percent_of(current: u64, total: u64) -> f64 {
     if total == 0 { 0.0 } else { 100.0 * current as f64 / total as f64 }
 }
 
-/// Parses a number from 0 to 100.
-fn percent(text: &str) -> Option<f64> {
-    text.replace(',', ".").parse().ok().filter(|percent| (0.0..=100.0).contains(percent))
-}
-
-/// Parses a number with or without a unit: `340`, `1,234,567`, `1.2M`, `12.5 MB`, `4MiB`.
-pub(super) fn parse_amount(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(digits)?;
-    let number: f64 = number.replace(',', "").parse().ok()?;
-    let mut letters = unit.trim_start().chars();
-    let binary = unit.contains('i');
-    let power = match letters.next().map(|letter| letter.to_ascii_uppercase()) {
-        Some('K') => 1,
-        Some('M') => 2,
-        Some('G') => 3,
-        Some('T') => 4,
-        Some('B') | None => 0,
-        Some(_) => return None,
-    };
-    let value = number * if binary { 1024f64 } else { 1000f64 }.powi(power);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
-    (0.0..1e18).contains(&value).then_some(value as u64)
+/// The letters of a phase, since the numbers in it may change.
+pub(super) fn letters(text: Option<&str>) -> String {
+    text.unwrap_or_default().chars().filter(|c| c.is_alphabetic()).collect()
 }
 
 /// The longest phase or message, in characters: one line of a page.
@@ -168,23 +189,6 @@ pub(super) fn plain(raw: &[u8]) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn amounts_have_units() {
-        let table = [
-            ("340", Some(340)),
-            ("1,234,567", Some(1_234_567)),
-            ("1.2M", Some(1_200_000)),
-            ("12.5 MB", Some(12_500_000)),
-            ("4MiB", Some(4 << 20)),
-            ("9kB", Some(9000)),
-            ("3 cups", None),
-            ("", None),
-        ];
-        for (text, expected) in table {
-            assert_eq!(parse_amount(text), expected, "{text:?}");
-        }
-    }
 
     #[test]
     fn orders_to_a_terminal_are_no_text() {

@@ -8,7 +8,8 @@ use regex::Regex;
 use crate::event::ProgressState;
 
 use super::Recogniser;
-use super::report::{ObservedLine, ProgressReport, parse_amount, percent_of, words};
+use super::number::parse_amount;
+use super::report::{ObservedLine, ProgressReport, Scope, percent_of, words};
 
 /// The maximum number of layers of one image that are tracked; no image has more than 127.
 const MAX_IMAGE_LAYERS: usize = 128;
@@ -127,7 +128,65 @@ impl Recogniser for DockerLayersRecogniser {
             total: Some(all),
             phase: words(word),
             out_of_order: true,
+            scope: Scope::Whole,
             ..ProgressReport::default()
+        })
+    }
+}
+
+static RSYNC_REGEX: LazyLock<Regex> = LazyLock::new(|| {
+    let number = super::number::NUMBER;
+    let shape = format!(
+        r"^\s*({number}[KMGT]?) +([0-9]{{1,3}})[ \u{{a0}}]?% +({number}[kKMGT]?B/s) +[0-9]+:[0-9]{{2}}:[0-9]{{2}}(?: \(xfr#[0-9]+, (?:to|ir)-chk=([0-9]+)/([0-9]+)\))?"
+    );
+    Regex::new(&shape).expect("it is an expression")
+});
+
+/// `rsync --progress`, which tells the percentage of one file, and behind each how many remain; with
+/// `--info=progress2`, the percentage is that of all of them.
+#[derive(Debug, Default)]
+pub(super) struct RsyncRecogniser {
+    /// The number of files that are done, and of all, if files are counted.
+    files: Option<(u64, u64)>,
+    /// A percentage below 100 came with the number of the remaining files: it is that of all of them.
+    is_whole: bool,
+}
+
+impl Recogniser for RsyncRecogniser {
+    fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport> {
+        if !seen.text.contains("B/s") {
+            return None;
+        }
+        let found = RSYNC_REGEX.captures(seen.text)?;
+        let percent = found[2].parse::<u32>().ok().filter(|percent| *percent <= 100)?;
+        let number = |at| found.get(at).and_then(|text| text.as_str().parse::<u64>().ok());
+        let report = ProgressReport {
+            percent: Some(f64::from(percent)),
+            current: parse_amount(&found[1]),
+            message: words(&found[3]),
+            tool: "rsync",
+            ..ProgressReport::default()
+        };
+        // The bytes of a single file say more than its number.
+        let remaining = number(4).zip(number(5)).filter(|(remaining, total)| remaining < total && *total > 1);
+        self.is_whole |= remaining.is_some() && percent < 100;
+        if self.is_whole {
+            return Some(report);
+        }
+        if let Some((remaining, total)) = remaining {
+            self.files = Some((total - remaining, total));
+        }
+        let Some((done, total)) = self.files else { return Some(report) };
+        // Between the ends of files, the percentage is that of the next one.
+        let next = if remaining.is_none() && done < total { f64::from(percent) / 100.0 } else { 0.0 };
+        let percent = (percent_of(done, total) + next * percent_of(1, total)).min(100.0);
+        Some(ProgressReport {
+            percent: Some(percent),
+            current: Some(done),
+            total: Some(total),
+            out_of_order: true,
+            scope: Scope::Whole,
+            ..report
         })
     }
 }

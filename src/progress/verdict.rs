@@ -7,8 +7,9 @@ use regex::Regex;
 
 use crate::event::ProgressState;
 
-use super::Recogniser;
 use super::report::{ObservedLine, ProgressReport, words};
+use super::rows::LiveRow;
+use super::{Found, Recogniser};
 
 static PYTEST_REGEX: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^=+ (.*\d+ (?:passed|failed|errors?).*) in [\d.]+s.* =+$").expect("it is an expression")
@@ -29,11 +30,26 @@ impl Recogniser for VerdictRecogniser {
             b'm' if make_failed(text) => ProgressState::Error,
             b'e' if text.starts_with("error: could not compile") => ProgressState::Error,
             b'=' => return pytest(text),
+            b'E' if text == "Everything is Ok" => ProgressState::Done,
+            b'(' if text == "(OK):download completed." => ProgressState::Done,
             b' ' if cargo_finished(text) => ProgressState::Done,
             _ => return None,
         };
         Some(ProgressReport { message: words(text), needs_prior_progress: true, ..ProgressReport::of_state(state) })
     }
+}
+
+/// The words by which programs replace a bar that is complete.
+const END_WORDS: [&str; 6] = ["done", "finished", "complete", "completed", "installed", "ok"];
+
+/// The report of a line that replaced a bar and says that its work is done: "Reading package lists... Done".
+pub(super) fn of_ended_row(line: &[u8], row: &LiveRow) -> Option<Found> {
+    let (recogniser, confidence, report) = row.found.clone()?;
+    let line = super::report::plain(line);
+    let last = line.trim_end_matches(|c: char| !c.is_alphanumeric()).rsplit(|c: char| !c.is_alphabetic()).next()?;
+    let is_end = END_WORDS.iter().any(|word| last.eq_ignore_ascii_case(word));
+    let report = ProgressReport { percent: Some(100.0), current: report.total, ..report };
+    is_end.then_some((recogniser, confidence, report))
 }
 
 /// Recognises `make: *** [Makefile:7: x.o] Error 1`.

@@ -1,0 +1,382 @@
+//! Replays the recordings: the lines and the progress that a reader sees at each moment of the run of a program.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use rtlogd::event::{Progress, Time};
+use rtlogd::line::{PIPE_COLUMNS, PIPE_ROWS, Screen, after_carriage_return};
+use rtlogd::progress::Tracker;
+
+/// The size of the terminal in `record.py`.
+const COLUMNS: u16 = 100;
+const ROWS: u16 = 30;
+
+/// The time without a drawing after which the pipeline commits what was drawn.
+const SETTLE_MILLIS: i64 = 1000;
+
+/// A recording, replayed.
+pub(crate) struct Replay {
+    /// The text at each moment (a line that was committed, or the live rows), and the progress at that time.
+    pub(crate) moments: Vec<(String, Option<Progress>)>,
+    /// The committed lines, without colours.
+    pub(crate) lines: Vec<String>,
+    /// The part of the run during which a percentage was shown, from 0 to 1.
+    pub(crate) share: f64,
+    /// The greatest percentage.
+    pub(crate) highest: Option<f64>,
+    /// The number of times at which the percentage fell by more than 5.
+    pub(crate) falls: usize,
+    /// The progress as of the last output.
+    pub(crate) last: Option<Progress>,
+    pub(crate) exit_code: i32,
+}
+
+impl Replay {
+    /// The progress after the end of the process.
+    pub(crate) fn ended(&self) -> Option<Progress> {
+        self.last.clone().map(|last| last.into_ended(Time::default(), self.exit_code == 0))
+    }
+
+    /// The lines with bytes that are no text, and the bars that were committed twice.
+    pub(crate) fn garbage(&self) -> Vec<&str> {
+        let doubled = self.lines.windows(2).filter(|two| two[0].contains('%') && two[0] == two[1]);
+        let broken = self.lines.iter().filter(|line| line.chars().any(|c| c.is_control() && c != '\t'));
+        broken.chain(doubled.map(|two| &two[1])).map(String::as_str).collect()
+    }
+}
+
+/// The names of all recordings.
+pub(crate) fn recordings() -> Vec<String> {
+    let entries = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = entries.filter(|name| name.ends_with(".pipe") || name.ends_with(".pty")).collect();
+    names.sort();
+    names
+}
+
+fn directory() -> std::path::PathBuf {
+    // The crate of one layer is built in a directory below that of the program.
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.join("tests/progress")
+}
+
+/// A text without colours.
+fn visible(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut plain = String::new();
+    let mut rest = text.as_ref();
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        plain.push_str(before);
+        match after.find(|c: char| c.is_ascii_alphabetic()) {
+            Some(end) if after[end..].starts_with('m') => rest = &after[end + 1..],
+            _ => {
+                plain.push('\x1b');
+                rest = after;
+            }
+        }
+    }
+    plain + rest
+}
+
+/// Replays a recording as the pipeline of a source would.
+pub(crate) fn replay(name: &str) -> Replay {
+    let text = fs::read_to_string(directory().join(name)).unwrap();
+    let (columns, rows) = if name.ends_with(".pty") { (COLUMNS, ROWS) } else { (PIPE_COLUMNS, PIPE_ROWS) };
+    let mut screen = Screen::terminal(10_000, columns, rows);
+    let mut tracker = Tracker::new(Vec::new(), false);
+    let (mut moments, mut lines, mut exit_code) = (Vec::new(), Vec::new(), 0);
+    let (mut last_time, mut shown, mut since, mut falls) = (0, 0, None::<i64>, 0);
+    let (mut highest, mut before) = (None::<f64>, None::<f64>);
+    for read in text.lines() {
+        let (millis, bytes) = read.split_once(' ').unwrap();
+        if millis == "end" {
+            exit_code = bytes.parse().unwrap();
+            continue;
+        }
+        let millis: i64 = millis.parse().unwrap();
+        let now = Time(1_000_000_000_000_000 + millis * 1000);
+        if screen.unsettled().is_some() && millis - last_time >= SETTLE_MILLIS {
+            screen.settle(|line| lines.push(visible(line.text)));
+        }
+        let bytes: String = serde_json::from_str(bytes).unwrap();
+        let bytes: Vec<u8> = bytes.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+        screen.push(&bytes, |line| {
+            tracker.line(0, after_carriage_return(line.text), now);
+            lines.push(visible(line.text));
+            moments.push((visible(line.text), tracker.progress().cloned()));
+        });
+        if let Some(reported) = screen.take_reported_progress() {
+            tracker.reported(&reported, now);
+        }
+        let live = screen.live_rows();
+        tracker.open(0, &live, now);
+        let live: Vec<_> = live.iter().map(|row| visible(row)).collect();
+        moments.push((live.join("\n"), tracker.progress().cloned()));
+        let percent = tracker.progress().and_then(|progress| progress.percent);
+        shown += since.map_or(0, |since| millis - since);
+        since = percent.map(|_| millis);
+        falls += usize::from(percent.zip(before).is_some_and(|(now, before)| now < before - 5.0));
+        highest = greater(highest, percent);
+        (before, last_time) = (percent.or(before), millis);
+    }
+    screen.finish(|line| {
+        tracker.line(0, after_carriage_return(line.text), Time(1_000_000_000_000_000 + last_time * 1000));
+        lines.push(visible(line.text));
+        moments.push((visible(line.text), tracker.progress().cloned()));
+    });
+    let last = tracker.progress().cloned();
+    highest = greater(highest, last.as_ref().and_then(|last| last.percent));
+    #[expect(clippy::cast_precision_loss, reason = "a recording takes some seconds")]
+    let share = shown as f64 / last_time.max(1) as f64;
+    Replay { moments, lines, share, highest, falls, last, exit_code }
+}
+
+/// A report as a person would write it: state, percent, count, `<phase>`, message.
+pub(crate) fn said(progress: Option<&Progress>) -> String {
+    let Some(progress) = progress else { return "nothing".to_owned() };
+    let mut text = format!("{:?}", progress.state).to_lowercase();
+    text.extend(progress.percent.map(|percent| format!(" {percent}%")));
+    text.extend(progress.current.map(|current| format!(" {current}")));
+    text.extend(progress.total.map(|total| format!("/{total}")));
+    text.extend(progress.phase.as_ref().map(|phase| format!(" <{phase}>")));
+    text.extend(progress.message.as_ref().map(|message| format!(" {message}")));
+    text
+}
+
+#[test]
+#[ignore = "it prints what SHOW asks for"]
+fn report() {
+    if let Ok(name) = std::env::var("SHOW") {
+        for (text, progress) in replay(&name).moments {
+            println!("{text:?}\n      {}", said(progress.as_ref()));
+        }
+        return;
+    }
+    for name in recordings() {
+        let r = replay(&name);
+        println!(
+            "{name:24} {:3.0}% high {:?} falls {} garbage {} lines {} exit {} | {}",
+            r.share * 100.0,
+            r.highest,
+            r.falls,
+            r.garbage().len(),
+            r.lines.len(),
+            r.exit_code,
+            said(r.last.as_ref())
+        );
+    }
+}
+
+fn greater(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    a.into_iter().chain(b).max_by(f64::total_cmp)
+}
+
+/// Recording, words of the line that is read at the moment, and what is said then; in the order of time.
+const TABLE: &[(&str, &[(&str, &str)])] = &[
+    (
+        "cmake.pipe",
+        &[
+            ("[  3%] Building", "running 3% Building C object CMakeFiles/demo.dir/main.c.o"),
+            ("[ 50%] Building", "running 50% Building C object CMakeFiles/demo.dir/part12.c.o"),
+            ("[100%] Linking", "running 100% Linking C executable demo"),
+            ("[100%] Built", "running 100% Built target demo"),
+        ],
+    ),
+    (
+        "cmake.pty",
+        &[
+            ("[ 46%]", "running 46% Building C object CMakeFiles/demo.dir/part11.c.o"),
+            ("[100%]", "running 100% Linking C executable demo"),
+        ],
+    ),
+    (
+        "ninja.pipe",
+        &[
+            ("Entering directory", "nothing"),
+            ("[1/26]", "running 3.8% 1/26 Building C object CMakeFiles/demo.dir/part2.c.o"),
+            ("[13/26]", "running 50% 13/26 Building C object CMakeFiles/demo.dir/part12.c.o"),
+            ("[26/26]", "running 100% 26/26 Linking C executable demo"),
+        ],
+    ),
+    (
+        "ninja.pty",
+        &[
+            ("[0/26]", "running 0% 0/26 Building C object CMakeFiles/demo.dir/main.c.o"),
+            ("[4/26]", "running 15.4% 4/26 Building C object CMakeFiles/demo.dir/part3.c.o"),
+            ("[26/26]", "running 100% 26/26 Linking C executable demo"),
+        ],
+    ),
+    (
+        "ninja_fails.pipe",
+        &[
+            ("[8/26]", "running 30.8% 8/26 Building C object CMakeFiles/demo.dir/part7.c.o"),
+            ("error: unknown type name", "running 30.8% 8/26 Building C object CMakeFiles/demo.dir/part7.c.o"),
+            ("build stopped", "error 38.5% 10/26 ninja: build stopped: subcommand failed."),
+        ],
+    ),
+    ("ninja_fails.pty", &[("build stopped", "error 34.6% 9/26 ninja: build stopped: subcommand failed.")]),
+    (
+        "git.pipe",
+        &[
+            ("Enumerating objects", "nothing"),
+            ("Counting objects: 100%", "running 100% 2002/2002 <remote: Counting objects>"),
+            ("Compressing objects:  76%", "running 76% 1514/1992 <remote: Compressing objects>"),
+            ("Receiving objects:  51%", "running 51% 1022/2002 <Receiving objects>"),
+        ],
+    ),
+    (
+        "git.pty",
+        &[
+            ("Enumerating objects", "nothing"),
+            ("Receiving objects:  54%", "running 54% 1082/2002 <Receiving objects>"),
+            ("Updating files:  61%", "running 61% 1220/2000 <Updating files>"),
+        ],
+    ),
+    // Into a pipe Cargo does not say how much there is.
+    ("cargo.pipe", &[("Compiling", "nothing"), ("Finished", "nothing")]),
+    (
+        "cargo.pty",
+        &[
+            ("Compiling", "nothing"),
+            ("Building", "running 0% 0/13 <Building> part4, part5"),
+            ("4/13", "running 30.8% 4/13 <Building> part8, part11"),
+            ("12/13", "running 92.3% 12/13 <Building> demo(bin)"),
+        ],
+    ),
+    ("pip.pipe", &[("Downloading", "nothing"), ("━━━", "running 100% 3000000/3000000 1.3 MB/s eta 0:00:00")]),
+    (
+        "pip.pty",
+        &[
+            ("Downloading", "nothing"),
+            ("0.0/3.0 MB", "running 0% 0/3000000 ? eta -:--:--"),
+            ("1.5/3.0 MB", "running 50% 1500000/3000000 1.5 MB/s eta 0:00:01"),
+        ],
+    ),
+    ("npm.pipe", &[("added 2 packages", "nothing")]),
+    ("npm.pty", &[("⠙", "indeterminate"), ("⠼", "indeterminate")]),
+    ("apt.pipe", &[("Reading package lists...", "nothing"), ("... 55%", "running 55% <Reading database>")]),
+    (
+        "apt.pty",
+        &[
+            ("lists... 34%", "running 34% <Reading package lists>"),
+            ("tree... 50%", "running 50% <Building dependency tree>"),
+            ("database ... 60%", "running 60% <Reading database>"),
+            ("Progress: [ 40%]", "running 40% Unpacking hello (2.10-3) ..."),
+            ("Progress: [ 60%]", "running 60% Setting up hello (2.10-3) ..."),
+        ],
+    ),
+    (
+        "rsync.pipe",
+        &[
+            ("a.bin", "nothing"),
+            ("32,768", "running 1% 32768 0.00kB/s"),
+            ("55%", "running 55% 1671168 1.56MB/s"),
+            ("100%", "running 100% 3000000 1.51MB/s"),
+        ],
+    ),
+    ("rsync.pty", &[("100%", "running 100% 3000000 1.55MB/s")]),
+    (
+        "wget.pipe",
+        &[
+            ("Saving to", "nothing"),
+            ("450K", "running 17% 228M"),
+            ("2050K", "running 71% 465K"),
+            ("2900K", "running 100% 423M"),
+            ("saved", "running 100% 423M"),
+        ],
+    ),
+    ("wget.pty", &[("awaiting", "nothing"), ("0%[ ", "running 0% </tmp/x/x>"), ("45%[===", "running 45% </tmp/x/x>")]),
+    (
+        "curl.pipe",
+        &[
+            ("% Total", "nothing"),
+            ("--:--:--     0", "indeterminate 0B/s"),
+            (" 25 2929k", "running 25% 732000/2929000 1575kB/s"),
+            ("100 2929k", "running 100% 2929000/2929000 1376kB/s"),
+        ],
+    ),
+    ("curl.pty", &[(" 55 2929k", "running 55% 1611000/2929000 1312kB/s")]),
+    ("curl_bar.pipe", &[("10.0%", "running 10%"), ("55.0%", "running 55%"), ("100.0%", "running 100%")]),
+    ("curl_bar.pty", &[("35.0%", "running 35%"), ("100.0%", "running 100%")]),
+    (
+        "dd.pipe",
+        &[
+            ("2008192 bytes", "indeterminate 2008192 2.0 MB/s"),
+            ("4008192 bytes", "indeterminate 4008192 2.0 MB/s"),
+            ("records in", "indeterminate 4008192 2.0 MB/s"),
+            ("5000000 bytes", "indeterminate 5000000 2.0 MB/s"),
+        ],
+    ),
+    ("dd.pty", &[("5000000 bytes", "indeterminate 5000000 1.9 MB/s")]),
+    (
+        "tqdm.pipe",
+        &[
+            ("  0%|", "running 0% 0/40 <Training> 00:00<?, ?it/s"),
+            (" 45%|", "running 45% 18/40 <Training> 00:00<00:01, 19.58it/s"),
+        ],
+    ),
+    ("tqdm.pty", &[(" 55%|", "running 55% 22/40 <Training> 00:01<00:00, 19.48it/s")]),
+    ("ffmpeg.pipe", &[("Output #0", "nothing"), ("size=", "indeterminate speed N/A")]),
+    ("ffmpeg.pty", &[("Output #0", "nothing"), ("size=", "indeterminate speed N/A")]),
+    ("ffmpeg_file.pipe", &[("Duration", "nothing"), ("258kB time=00:00:03.00", "running 100% speed 0.998x")]),
+    (
+        "ffmpeg_file.pty",
+        &[
+            ("00:00:01.02", "running 34% speed 1.01x"),
+            ("00:00:02.04", "running 68% speed 1.01x"),
+            ("00:00:03.00", "running 100% speed 0.997x"),
+        ],
+    ),
+    (
+        "pytest.pipe",
+        &[
+            ("collected 24 items", "nothing"),
+            ("[ 33%]", "running 33%"),
+            ("[ 66%]", "running 66%"),
+            ("24 passed", "done 100% 24 passed"),
+        ],
+    ),
+    ("pytest.pty", &[("[ 66%]", "running 66%"), ("24 passed", "done 100% 24 passed")]),
+    ("pytest_fails.pipe", &[("1 failed", "error 100% 1 failed, 24 passed")]),
+    ("pytest_fails.pty", &[("[ 32%]", "running 32%"), ("1 failed", "error 100% 1 failed, 24 passed")]),
+    (
+        "docker.pipe",
+        &[
+            ("Pulling from", "indeterminate Pulling library/demo"),
+            ("a3ed95caeb02: Pulling fs layer", "running 0% 0/1 <Pulling fs layer>"),
+            ("5c1e7f2ab964: Pulling fs layer", "running 0% 0/3 <Pulling fs layer>"),
+            ("5c1e7f2ab964: Download complete", "running 50% 0/3 <Download complete>"),
+            ("0f9b5b8a1c3d: Pull complete", "running 83.3% 2/3 <Pull complete>"),
+            ("5c1e7f2ab964: Pull complete", "running 100% 3/3 <Pull complete>"),
+        ],
+    ),
+    (
+        "docker.pty",
+        &[
+            ("0f9b5b8a1c3d: Downloading [=========> ", "running 20% 0/3 <Downloading>"),
+            ("5c1e7f2ab964: Pull complete", "running 100% 3/3 <Pull complete>"),
+        ],
+    ),
+];
+
+#[test]
+fn each_moment_of_a_recording_shows_the_progress_a_person_would_see() {
+    let mut wrong = Vec::new();
+    for (recording, rows) in TABLE {
+        let moments = replay(recording).moments;
+        let mut from = 0;
+        for (words, expected) in *rows {
+            match moments[from..].iter().position(|(text, _)| text.contains(words)) {
+                Some(at) => {
+                    from += at;
+                    let seen = said(moments[from].1.as_ref());
+                    if seen != *expected {
+                        wrong.push(format!("{recording} at {words:?}: {seen:?} instead of {expected:?}"));
+                    }
+                }
+                None => wrong.push(format!("{recording}: {words:?} is not in it behind moment {from}")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
