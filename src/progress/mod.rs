@@ -141,6 +141,12 @@ const EXAMINED_LINE_PREFIXES: &[&[u8]] = &[
     b"Transferred: ",
     b"Building ",
     b"Everything is Ok",
+    b"ERROR: Build did",
+    b"INFO: Build comp",
+    b"BUILD ",
+    b"deployment \"",
+    b"daemon set \"",
+    b"statefulset ",
 ];
 
 /// Whether one of the [`EXAMINED_LINE_PREFIXES`] begins with this byte: most lines are passed over by this alone.

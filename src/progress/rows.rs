@@ -4,7 +4,7 @@
 //! rows move up when those above them are finished.
 
 use super::Found;
-use super::report::{ProgressReport, Scope};
+use super::report::{ProgressReport, Scope, letters};
 
 /// The number of origins whose rows are known. A process has two; of many files, few are redrawn at the same time.
 const MAX_ORIGINS: usize = 4;
@@ -39,9 +39,11 @@ impl LiveRow {
         !self.text.is_empty() && self.skeleton == other.skeleton && !other.text.is_empty()
     }
 
-    /// Returns whether this text begins with the words of `before`.
+    /// Returns whether this text begins with the words of `before`, or with its phase.
     pub(super) fn ends(&self, before: &Self) -> bool {
-        !before.skeleton.is_empty() && self.skeleton.starts_with(&before.skeleton)
+        let phase = before.found.as_ref().map(|(_, _, report)| letters(report.phase.as_deref()));
+        let begins = |words: &str| !words.is_empty() && self.skeleton.starts_with(words);
+        begins(&before.skeleton) || phase.is_some_and(|phase| begins(&phase))
     }
 
     /// Returns whether only the numbers of `before` were erased, which are drawn again.
@@ -109,7 +111,7 @@ pub(super) fn find_ended(rows: &[LiveRow], line: &LiveRow) -> Option<usize> {
     let ends = |row: &&LiveRow| {
         !row.text.is_empty()
             && (line.text.starts_with(row.text.trim_end())
-                || (!row.skeleton.is_empty() && line.skeleton.starts_with(&row.skeleton))
+                || line.ends(row)
                 || (line.is_alike(row) && row.found.is_some()))
     };
     rows.iter().position(|row| ends(&row))

@@ -148,6 +148,7 @@ impl ShapeRecogniser {
         report.is_in_bytes =
             found.name("total").is_some_and(|total| total.as_str().contains(|c: char| c.is_alphabetic()));
         report.phase = report.phase.as_deref().and_then(label);
+        report.is_summary = tool == "jest";
         let is_generic = tool.starts_with("a ");
         if is_generic && (is_level(text, &report) || !self.is_count(&report, seen)) {
             return None;
@@ -229,7 +230,14 @@ fn agrees(report: &ProgressReport) -> bool {
 /// The words of a phase, without the bar or the numbers after them.
 fn label(phase: &str) -> Option<String> {
     let end = phase.find(|c: char| "[(|█▏▎▍▌▋▊▉░▒▓━╸╺".contains(c)).unwrap_or(phase.len());
-    let phase = phase.get(..end)?.trim_end_matches(|c: char| c.is_ascii_digit() || " .,:;=#/>-".contains(c));
+    let punctuation = |c: char| " .,:;=#/>-".contains(c);
+    let mut phase = phase.get(..end)?.trim_end_matches(punctuation);
+    // A number behind the words belongs to the bar.
+    if let Some((words, number)) = phase.rsplit_once(' ')
+        && !number.contains(char::is_alphabetic)
+    {
+        phase = words.trim_end_matches(punctuation);
+    }
     words(phase.trim_start_matches(|c: char| c.is_whitespace() || ('\u{2800}'..='\u{28ff}').contains(&c)))
 }
 

@@ -231,7 +231,7 @@ pub(super) const SHAPES: &[Shape] = &[
         Drawn,
         Bar,
         Plain,
-        r"^(?P<phase>[^\[\]|\d]*?)[:\s]*[\[|][█▉▊▋▌▍▎▏░▒▓━╸╺=#\-.> ]{5,}[\]|] *\(?CUR ?/ ?TOT\b",
+        r"^(?P<phase>[^\[\]|]*?)[:\s]*[\[|][█▉▊▋▌▍▎▏░▒▓━╸╺=#\-.> ]{5,}[\]|] *\(?CUR ?/ ?TOT\b",
     ),
     ("a count", Growing, Bar, Shuffled, r"^\[ *CUR ?/ ?TOT\] (?P<message>\S.*)"),
     ("a count", Growing, Bar, Shuffled, r"^\( *CUR ?/ ?TOT\) (?P<message>\S.*)"),

@@ -31,6 +31,14 @@ impl Recogniser for VerdictRecogniser {
             b'e' if text.starts_with("error: could not compile") => ProgressState::Error,
             b'=' => return pytest(text),
             b'E' if text == "Everything is Ok" => ProgressState::Done,
+            b'E' if text.starts_with("ERROR: Build did NOT complete") => ProgressState::Error,
+            b'I' if text.starts_with("INFO: Build completed successfully") => ProgressState::Done,
+            b'B' if text.starts_with("BUILD SUCCESSFUL in ") => ProgressState::Done,
+            b'B' if text.starts_with("BUILD FAILED in ") => ProgressState::Error,
+            b'[' if text.ends_with("] BUILD SUCCESS") => ProgressState::Done,
+            b'[' if text.ends_with("] BUILD FAILURE") => ProgressState::Error,
+            b'd' | b's' if text.ends_with("\" successfully rolled out") => ProgressState::Done,
+            b'T' => return jest(text),
             b'(' if text == "(OK):download completed." => ProgressState::Done,
             b' ' if cargo_finished(text) => ProgressState::Done,
             _ => return None,
@@ -60,6 +68,14 @@ fn make_failed(text: &str) -> bool {
 /// Recognises Cargo: "    Finished `dev` profile [unoptimized + debuginfo] target(s) in 2.31s".
 fn cargo_finished(text: &str) -> bool {
     text.trim_start().starts_with("Finished ") && text.contains(" target(s) in ")
+}
+
+/// Recognises Jest: "Test Suites: 1 failed, 3 passed, 4 total".
+fn jest(text: &str) -> Option<ProgressReport> {
+    let counts =
+        text.strip_prefix("Test Suites: ")?.strip_suffix(" total").filter(|counts| !counts.contains(" of "))?;
+    let state = if counts.contains(" failed") { ProgressState::Error } else { ProgressState::Done };
+    Some(ProgressReport { message: words(text), needs_prior_progress: true, ..ProgressReport::of_state(state) })
 }
 
 fn pytest(text: &str) -> Option<ProgressReport> {

@@ -1,10 +1,9 @@
 //! Replays the recordings: the lines and the progress that a reader sees at each moment of the run of a program.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use rtlogd::event::{Progress, Time};
+use rtlogd::event::{Progress, ProgressState, Time};
 use rtlogd::line::{PIPE_COLUMNS, PIPE_ROWS, Screen, after_carriage_return};
 use rtlogd::progress::Tracker;
 
@@ -16,30 +15,30 @@ const ROWS: u16 = 30;
 const SETTLE_MILLIS: i64 = 1000;
 
 /// A recording, replayed.
-pub(crate) struct Replay {
+pub(super) struct Replay {
     /// The text at each moment (a line that was committed, or the live rows), and the progress at that time.
-    pub(crate) moments: Vec<(String, Option<Progress>)>,
+    pub(super) moments: Vec<(String, Option<Progress>)>,
     /// The committed lines, without colours.
-    pub(crate) lines: Vec<String>,
+    pub(super) lines: Vec<String>,
     /// The part of the run during which a percentage was shown, from 0 to 1.
-    pub(crate) share: f64,
+    pub(super) share: f64,
     /// The greatest percentage.
-    pub(crate) highest: Option<f64>,
+    pub(super) highest: Option<f64>,
     /// The number of times at which the percentage fell by more than 5.
-    pub(crate) falls: usize,
+    pub(super) falls: usize,
     /// The progress as of the last output.
-    pub(crate) last: Option<Progress>,
-    pub(crate) exit_code: i32,
+    pub(super) last: Option<Progress>,
+    pub(super) exit_code: i32,
 }
 
 impl Replay {
     /// The progress after the end of the process.
-    pub(crate) fn ended(&self) -> Option<Progress> {
+    pub(super) fn ended(&self) -> Option<Progress> {
         self.last.clone().map(|last| last.into_ended(Time::default(), self.exit_code == 0))
     }
 
     /// The lines with bytes that are no text, and the bars that were committed twice.
-    pub(crate) fn garbage(&self) -> Vec<&str> {
+    pub(super) fn garbage(&self) -> Vec<&str> {
         let doubled = self.lines.windows(2).filter(|two| two[0].contains('%') && two[0] == two[1]);
         let broken = self.lines.iter().filter(|line| line.chars().any(|c| c.is_control() && c != '\t'));
         broken.chain(doubled.map(|two| &two[1])).map(String::as_str).collect()
@@ -47,7 +46,7 @@ impl Replay {
 }
 
 /// The names of all recordings.
-pub(crate) fn recordings() -> Vec<String> {
+pub(super) fn recordings() -> Vec<String> {
     let entries = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = entries.filter(|name| name.ends_with(".pipe") || name.ends_with(".pty")).collect();
     names.sort();
@@ -79,7 +78,7 @@ fn visible(text: &[u8]) -> String {
 }
 
 /// Replays a recording as the pipeline of a source would.
-pub(crate) fn replay(name: &str) -> Replay {
+pub(super) fn replay(name: &str) -> Replay {
     let text = fs::read_to_string(directory().join(name)).unwrap();
     let (columns, rows) = if name.ends_with(".pty") { (COLUMNS, ROWS) } else { (PIPE_COLUMNS, PIPE_ROWS) };
     let mut screen = Screen::terminal(10_000, columns, rows);
@@ -132,7 +131,7 @@ pub(crate) fn replay(name: &str) -> Replay {
 }
 
 /// A report as a person would write it: state, percent, count, `<phase>`, message.
-pub(crate) fn said(progress: Option<&Progress>) -> String {
+pub(super) fn said(progress: Option<&Progress>) -> String {
     let Some(progress) = progress else { return "nothing".to_owned() };
     let mut text = format!("{:?}", progress.state).to_lowercase();
     text.extend(progress.percent.map(|percent| format!(" {percent}%")));
@@ -143,28 +142,105 @@ pub(crate) fn said(progress: Option<&Progress>) -> String {
     text
 }
 
+/// The header of `outcomes.tsv`.
+const HEADER: &str = "recording\tpercentage shown\tfalls\tgarbage\texit\tlast progress";
+
+/// Successful recordings whose last percentage is below 100, and why. The end of the process completes them.
+const NOT_FULL: &[(&str, &str)] = &[
+    ("apt.pty", "the bar ends before the triggers are processed"),
+    ("badblocks.pipe", "the end is a line without a percentage"),
+    ("badblocks.pty", "the end is a line without a percentage"),
+    ("borg_extract.pipe", "the end is an erasure"),
+    ("borg_extract.pty", "the end is an erasure"),
+    ("docker_build.pipe", "the last step has a bar of its own"),
+    ("nextest.pty", "the rows of the terminal are erased before the last test is counted"),
+    ("webpack.pipe", "the end is a line without a percentage"),
+    ("webpack.pty", "the end is a line without a percentage"),
+];
+
+/// Recordings in which the program itself repeats a line.
+const REPEATS: &[&str] = &["webpack.pipe"];
+
+/// Programs that tell nothing about their progress in this form.
+const SILENT: &[&str] = &[
+    "aria2_fails.pipe",
+    "aria2_fails.pty",
+    "cargo.pipe",
+    "click_bar.pipe",
+    "enlighten.pipe",
+    "go_test.pipe",
+    "helm.pipe",
+    "jest.pipe",
+    "jest.pty",
+    "jest_fails.pipe",
+    "jest_fails.pty",
+    "make_fails.pipe",
+    "make_fails.pty",
+    "npm.pipe",
+    "restic.pipe",
+    "uv.pipe",
+    "vite.pipe",
+    "vite.pty",
+    "vitest.pipe",
+    "vitest_fails.pipe",
+];
+
+/// The outcome of each recording, as in `outcomes.tsv`. With `RTLOGD_GENERATE=1`, the file is written again.
 #[test]
-#[ignore = "it prints what SHOW asks for"]
-fn report() {
-    if let Ok(name) = std::env::var("SHOW") {
-        for (text, progress) in replay(&name).moments {
-            println!("{text:?}\n      {}", said(progress.as_ref()));
-        }
+fn each_recording_has_the_outcome_in_the_table() {
+    let mut table = HEADER.to_owned() + "\n";
+    for name in recordings() {
+        let replay = replay(&name);
+        let (share, garbage) = (replay.share * 100.0, replay.garbage().len());
+        let last = said(replay.last.as_ref());
+        table += &format!("{name}\t{share:.0} %\t{}\t{garbage}\t{}\t{last}\n", replay.falls, replay.exit_code);
+    }
+    let path = directory().join("outcomes.tsv");
+    if std::env::var_os("RTLOGD_GENERATE").is_some() {
+        fs::write(path, table).unwrap();
         return;
     }
+    let expected = fs::read_to_string(path).unwrap();
+    let differ = table.lines().zip(expected.lines()).filter(|(seen, expected)| seen != expected);
+    let differ: Vec<_> = differ.map(|(seen, expected)| format!("{seen}\ninstead of\n{expected}")).collect();
+    assert!(differ.is_empty() && table.lines().count() == expected.lines().count(), "{}", differ.join("\n\n"));
+}
+
+#[test]
+fn a_bar_is_full_at_the_end_of_a_success_and_an_error_after_a_failure() {
+    let mut wrong = Vec::new();
     for name in recordings() {
-        let r = replay(&name);
-        println!(
-            "{name:24} {:3.0}% high {:?} falls {} garbage {} lines {} exit {} | {}",
-            r.share * 100.0,
-            r.highest,
-            r.falls,
-            r.garbage().len(),
-            r.lines.len(),
-            r.exit_code,
-            said(r.last.as_ref())
-        );
+        let replay = replay(&name);
+        let percent = replay.last.as_ref().and_then(|last| last.percent);
+        let is_full = percent.is_none_or(|percent| percent >= 100.0);
+        if replay.exit_code == 0 && is_full == NOT_FULL.iter().any(|(recording, _)| *recording == name) {
+            wrong.push(format!("{name} ends at {percent:?}"));
+        }
+        let ended = replay.ended().map(|ended| (ended.state, ended.percent));
+        let expected = match (&replay.last, replay.exit_code) {
+            (None, _) => None,
+            (Some(_), 0) => Some((ProgressState::Done, Some(100.0))),
+            (Some(last), _) => Some((ProgressState::Error, last.percent)),
+        };
+        if ended != expected {
+            wrong.push(format!("{name} is {ended:?} after its end"));
+        }
+        if replay.garbage().is_empty() == REPEATS.contains(&name.as_str()) {
+            wrong.push(format!("{name} has the lines {:?}", replay.garbage()));
+        }
+        if replay.last.is_none() != SILENT.contains(&name.as_str()) {
+            wrong.push(format!("{name} shows {}", said(replay.last.as_ref())));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn at_least_fifty_programs_are_recognised() {
+    let shown = recordings().into_iter().filter(|name| !SILENT.contains(&name.as_str()));
+    let program = |name: String| name.split('.').next().unwrap().trim_end_matches("_fails").to_owned();
+    let programs: std::collections::BTreeSet<_> = shown.map(program).collect();
+    assert!(programs.len() >= 60, "{} forms of output", programs.len());
 }
 
 fn greater(a: Option<f64>, b: Option<f64>) -> Option<f64> {
