@@ -3,12 +3,15 @@
 //! The recordings in `tests/progress/` are made by `record.py` there; in a `.pipe` the program wrote into a pipe, in a
 //! `.pty` to a terminal.
 
+use std::fs;
+
+use rtlogd::progress::KNOWN_PROGRAMS;
 use serde_json::{Value, json};
 
 use crate::harness::http::header;
 use crate::harness::sse::lines;
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, TestDir};
+use crate::harness::{Daemon, Deadline, TestDir, sources};
 
 #[path = "progress/replay.rs"]
 mod replay;
@@ -72,19 +75,19 @@ fn the_control_channel_sends_progress_to_present_and_new_subscribers() {
 
 #[test]
 fn plain_text_and_ordinary_output_have_no_progress() {
-    let daemon = daemon("echo 'I am 100% sure'; WAIT; echo '[1/2] x'; echo marker; sleep 1000", "");
+    let daemon = daemon("echo 'I am 100% sure'; WAIT; echo '[1/4] x'; echo '[2/4] x'; echo marker; sleep 1000", "");
     let seen = daemon.follow("p").query("tail=all").until("the line", message_is("I am 100% sure"));
     assert!(seen.iter().all(|message| message.event != "progress"), "{seen:#?}");
     assert_eq!(daemon.json("/streams/p/progress")["state"], "indeterminate", "a process that runs");
     daemon.write("go", "");
     daemon.follow("p").query("tail=all").until("progress", |message| message.event == "progress");
-    let text = daemon.follow("p").query("tail=all&format=text&limit=3").body();
-    assert_eq!(String::from_utf8(text).unwrap(), "I am 100% sure\n[1/2] x\nmarker\n");
+    let text = daemon.follow("p").query("tail=all&format=text&limit=4").body();
+    assert_eq!(String::from_utf8(text).unwrap(), "I am 100% sure\n[1/4] x\n[2/4] x\nmarker\n");
     let ndjson = daemon.follow("p").query("tail=0&format=ndjson").response();
     let mut body = ndjson.body;
     let first = body.some(Deadline::new()).unwrap().unwrap();
     let first: Value = serde_json::from_slice(&first).unwrap();
-    assert_eq!((&first["kind"], &first["total"]), (&"progress".into(), &2.into()), "{first}");
+    assert_eq!((&first["kind"], &first["total"]), (&"progress".into(), &4.into()), "{first}");
 }
 
 fn message_is(data: &str) -> impl Fn(&crate::harness::sse::Message) -> bool {
@@ -94,7 +97,7 @@ fn message_is(data: &str) -> impl Fn(&crate::harness::sse::Message) -> bool {
 
 #[test]
 fn progress_can_be_switched_off_or_read_by_patterns() {
-    let script = "echo '[1/2] x'; echo 'copied 3 of 12: a'; echo marker; sleep 1000";
+    let script = "echo '[1/4] x'; echo '[2/4] x'; echo 'copied 3 of 12: a'; echo marker; sleep 1000";
     let off = daemon(script, "progress: off");
     let seen = off.follow("p").query("tail=all").until("the marker", message_is("marker"));
     assert!(seen.iter().all(|message| message.event != "progress"), "{seen:#?}");
@@ -171,4 +174,13 @@ fn a_file_has_progress_too() {
     daemon.write("a.log", "[100%] Built target a\n");
     let seen = reader.until("the end", |m| m.event == "progress" && m.json()["percent"] == 100.0);
     assert_eq!(seen.last().unwrap().json()["state"], "done");
+}
+
+#[test]
+fn the_manual_lists_the_programs_that_are_recognised() {
+    let manual = fs::read_to_string(sources("packaging/man/rtlogd-http.7.md")).unwrap();
+    let rows: String =
+        KNOWN_PROGRAMS.iter().map(|(kind, programs)| format!("| {kind} | {} |\n", programs.join(", "))).collect();
+    let expected = format!("| Kind | Programs |\n|---|---|\n{rows}\n");
+    assert!(manual.contains(&expected), "the table in rtlogd-http(7) is not:\n{expected}");
 }

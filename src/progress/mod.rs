@@ -18,6 +18,7 @@ mod verdict;
 mod group;
 mod growth;
 mod rows;
+mod known_programs;
 
 use std::fmt;
 use std::time::Duration;
@@ -25,6 +26,8 @@ use std::time::Duration;
 use regex::Regex;
 
 use crate::event::{Progress, ProgressState, Time};
+
+pub use known_programs::KNOWN_PROGRAMS;
 
 use estimator::EtaEstimator;
 use group::GroupTracker;

@@ -676,3 +676,43 @@ fn no_line_of_a_recording_with_progress_is_passed_over() {
         });
     }
 }
+
+/// The name of a program in lower case, without marks.
+fn simple(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase()
+}
+
+#[test]
+fn the_list_of_programs_is_that_of_the_recognisers_and_recordings() {
+    let known: BTreeSet<_> =
+        KNOWN_PROGRAMS.iter().flat_map(|(_, programs)| programs.iter()).map(|name| simple(name)).collect();
+    // Other names of the same programs, and forms of their output.
+    let known_as = |name: &str| match simple(name).as_str() {
+        "dockerbuild" | "dockercompose" if name.contains(' ') => {
+            simple(name.split(' ').next_back().unwrap()).replace("build", "docker").replace("compose", "dockercompose")
+        }
+        "podmanbuild" => "podman".to_owned(),
+        "mesontest" => "meson".to_owned(),
+        other => other.to_owned(),
+    };
+    let shapes = shapes::SHAPES.iter().map(|(tool, ..)| known_as(tool)).filter(|tool| !tool.starts_with("apercentage"));
+    let missing: Vec<_> =
+        shapes.filter(|tool| !["abar", "acount"].contains(&tool.as_str()) && !known.contains(tool)).collect();
+    assert!(missing.is_empty(), "not in KNOWN_PROGRAMS: {missing:?}");
+    let recorded: Vec<_> =
+        recordings().iter().map(|(path, _)| simple(Path::new(path).file_stem().unwrap().to_str().unwrap())).collect();
+    let forms = [
+        ("homebrew", "brew"),
+        ("dpkg", "apt"),
+        ("7z", "sevenzip"),
+        ("cargonextest", "nextest"),
+        ("dockercompose", "compose"),
+        ("pytest", "pytest"),
+    ];
+    let form = |name: &str| {
+        forms.iter().find(|(known, _)| *known == name).map_or(name.to_owned(), |(_, form)| (*form).to_owned())
+    };
+    let unrecorded: Vec<_> =
+        known.iter().filter(|name| !recorded.iter().any(|recorded| recorded.starts_with(&form(name)))).collect();
+    assert!(unrecorded.is_empty(), "without a recording: {unrecorded:?}");
+}
