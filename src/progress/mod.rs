@@ -179,10 +179,10 @@ fn may_show_progress(raw: &[u8]) -> bool {
         text.len() < raw.len() || behind(end, b" bytes") || behind(end, b"/")
     };
     (first.is_ascii_digit() && is_numbered())
-        || raw.get(12) == Some(&b':')
+        || (raw.get(12) == Some(&b':') && raw[..12].iter().all(u8::is_ascii_hexdigit))
         || behind(memchr::memchr(b':', text), b": Pulling from ")
         || (IS_EXAMINED_FIRST_BYTE[usize::from(*first)]
-            && EXAMINED_LINE_PREFIXES.iter().any(|words| text.starts_with(words)))
+            && EXAMINED_LINE_PREFIXES.iter().any(|words| words[0] == *first && text.starts_with(words)))
 }
 
 /// Tracks the progress of one source.
@@ -199,6 +199,8 @@ pub struct Tracker {
     /// The rows that a program could still change when it last wrote.
     live_rows: LiveRows,
     growth: GrowthTracker,
+    /// A recogniser wants every finished line now.
+    wants_all: bool,
     /// The number of examinations of rows.
     examined: u64,
     /// An update is pending; the time of the last update, and whether the work was finished then.
@@ -235,6 +237,7 @@ impl Tracker {
             progress: None,
             live_rows: LiveRows::default(),
             growth: GrowthTracker::default(),
+            wants_all: false,
             examined: 0,
             has_update: false,
             last_update: None,
@@ -244,6 +247,12 @@ impl Tracker {
     /// Examines a finished line of one of the source's outputs. Costs some hundred nanoseconds for a line without
     /// progress, and for each pattern.
     pub fn line(&mut self, origin: usize, text: &[u8], now: Time) {
+        if self.live_rows.is_empty() {
+            if let Some(found) = self.recognise(text, false, false, now) {
+                self.apply(found, now);
+            }
+            return;
+        }
         let mut rows = self.live_rows.take(origin);
         let mut ended = None;
         let mut redrawn = false;
@@ -274,6 +283,9 @@ impl Tracker {
 
     /// Examines the rows that a program can still change, from the top. The outermost bar of several is the progress.
     pub fn open(&mut self, origin: usize, rows: &[Vec<u8>], now: Time) {
+        if rows.is_empty() && self.live_rows.is_empty() {
+            return;
+        }
         let before = self.live_rows.take(origin);
         let mut live = Vec::with_capacity(rows.len());
         let mut last_changed = None;
@@ -380,7 +392,7 @@ impl Tracker {
 
     /// The report of a line, and its recogniser.
     fn recognise(&mut self, raw: &[u8], open: bool, redrawn: bool, now: Time) -> Option<Found> {
-        let any = open || redrawn || self.has_user_patterns || self.recognisers.iter().any(|(_, one)| one.wants_all());
+        let any = open || redrawn || self.has_user_patterns || self.wants_all;
         if raw.is_empty() || raw.len() > MAX_PROGRESS_LINE_SIZE || !(any || may_show_progress(raw)) {
             return None;
         }
@@ -391,8 +403,9 @@ impl Tracker {
         }
         let seen = ObservedLine { raw, text: &text, open, is_redrawn: redrawn, now };
         let mut all = self.recognisers.iter_mut().enumerate();
-        let (recogniser, rank, report) =
-            all.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.recognise(&seen)?)))?;
+        let found = all.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.recognise(&seen)?)));
+        self.wants_all = self.recognisers.iter().any(|(_, recogniser)| recogniser.wants_all());
+        let (recogniser, rank, report) = found?;
         let certain = match report.evidence {
             Evidence::Certain => true,
             Evidence::Single => self.growth.has_grown(&report),

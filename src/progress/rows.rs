@@ -72,6 +72,10 @@ pub(super) struct LiveRows {
 }
 
 impl LiveRows {
+    pub(super) fn is_empty(&self) -> bool {
+        self.origins.is_empty()
+    }
+
     /// Removes and returns the rows of an origin.
     pub(super) fn take(&mut self, origin: usize) -> Vec<LiveRow> {
         match self.origins.iter().position(|(number, _)| *number == origin) {

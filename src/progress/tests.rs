@@ -422,6 +422,20 @@ fn what_is_written_for_build_servers_is_believed() {
 }
 
 #[test]
+fn progress_that_is_reported_to_the_terminal_needs_no_text() {
+    let mut tracker = tracker();
+    for percent in [0, 50, 100] {
+        tracker.reported(format!("9;4;1;{percent}").as_bytes(), at(percent * 100));
+        assert_eq!(short(tracker.progress()), format!("running {percent}%"));
+    }
+    // What is drawn next to it does not replace it.
+    after_drawings(&mut tracker, &[&["x [==   ] 40%"], &["x [===  ] 50%"]]);
+    assert_eq!(short(tracker.progress()), "running 100%");
+    tracker.reported(b"9;4;0", at(20_000));
+    assert_eq!(short(tracker.progress()), "done 100%");
+}
+
+#[test]
 fn groups_nest_and_know_how_long_they_took() {
     let lines: &[&str] = &[
         "::group::Outer",
