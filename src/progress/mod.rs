@@ -187,6 +187,7 @@ fn may_show_progress(raw: &[u8]) -> bool {
 
 /// Tracks the progress of one source.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "two are settings, and two are facts that do not exclude each other")]
 pub struct Tracker {
     recognisers: Vec<(Confidence, Box<dyn Recogniser>)>,
     /// The user configured patterns, which may match any line.

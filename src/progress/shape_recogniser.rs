@@ -129,6 +129,14 @@ impl Recogniser for ShapeRecogniser {
         let fitting = SHAPE_SET.matches(text);
         fitting.iter().find_map(|at| {
             let shape = SHAPES.get(at)?;
+            let applies = match shape.1 {
+                Condition::Always | Condition::Drawn | Condition::Growing => true,
+                Condition::Open => seen.open || seen.is_redrawn,
+                Condition::Redrawn => seen.is_redrawn,
+            };
+            if !applies {
+                return None;
+            }
             let regex = SHAPE_REGEXES.get(at)?;
             let regex = regex.get_or_init(|| Regex::new(&expression(shape)).expect("it is an expression in the set"));
             self.report(shape, regex, text, seen)
@@ -164,13 +172,11 @@ impl ShapeRecogniser {
         }
         let is_step = report.message.as_deref().is_some_and(is_step);
         report.evidence = match condition {
-            Condition::Always => Evidence::Certain,
-            Condition::Drawn | Condition::Open if seen.open || seen.is_redrawn => Evidence::Certain,
+            Condition::Always | Condition::Open => Evidence::Certain,
+            Condition::Drawn if seen.open || seen.is_redrawn => Evidence::Certain,
             Condition::Growing if seen.is_redrawn || (is_step && report.total.is_some()) => Evidence::Certain,
-            Condition::Drawn | Condition::Growing => Evidence::Single,
-            Condition::Redrawn if seen.is_redrawn && tool == "a count" => Evidence::Single,
-            Condition::Redrawn if seen.is_redrawn => Evidence::Certain,
-            Condition::Open | Condition::Redrawn => return None,
+            Condition::Redrawn if tool != "a count" => Evidence::Certain,
+            Condition::Drawn | Condition::Growing | Condition::Redrawn => Evidence::Single,
         };
         Some(report)
     }
