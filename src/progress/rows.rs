@@ -155,7 +155,7 @@ pub(super) fn item_message(rows: &[LiveRow], whole: usize) -> Option<String> {
         Some((_, _, item)) if item.tool == counted.tool && item.out_of_order => None,
         Some((_, _, ProgressReport { percent: Some(percent), phase, .. })) if *percent < 100.0 => {
             let phase = phase.iter().map(|phase| format!("{phase} "));
-            Some(phase.collect::<String>() + &format!("{percent:.0}%"))
+            super::report::words(&(phase.collect::<String>() + &format!("{percent:.0}%")))
         }
         Some((_, _, ProgressReport { percent: Some(_), .. })) => None,
         Some(_) | None if counted.scope == Scope::Whole => {
