@@ -410,6 +410,7 @@ impl Tracker {
         let certain = match report.evidence {
             Evidence::Certain => true,
             Evidence::Single => self.growth.has_grown(&report),
+            Evidence::Redrawn => self.growth.has_grown(&report) && redrawn,
         };
         certain.then_some((recogniser, rank, report))
     }

@@ -71,6 +71,8 @@ pub(super) enum Evidence {
     Certain,
     /// The line is progress if its numbers continue those of an earlier one.
     Single,
+    /// The line is progress if, in addition, it is a redraw.
+    Redrawn,
 }
 
 /// The beginning or end of a group.

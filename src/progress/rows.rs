@@ -153,11 +153,13 @@ pub(super) fn item_message(rows: &[LiveRow], whole: usize) -> Option<String> {
     let (_, _, counted) = rows.get(whole)?.found.as_ref()?;
     let message = |row: &LiveRow| match &row.found {
         Some((_, _, item)) if item.tool == counted.tool && item.out_of_order => None,
-        Some((_, _, ProgressReport { percent: Some(percent), phase, .. })) if *percent < 100.0 => {
+        Some((_, _, ProgressReport { percent: Some(percent), phase, tool, .. }))
+            if *percent < 100.0 && *tool != "a count" =>
+        {
             let phase = phase.iter().map(|phase| format!("{phase} "));
             super::report::words(&(phase.collect::<String>() + &format!("{percent:.0}%")))
         }
-        Some((_, _, ProgressReport { percent: Some(_), .. })) => None,
+        Some((_, _, ProgressReport { percent: Some(percent), .. })) if *percent >= 100.0 => None,
         Some(_) | None if counted.scope == Scope::Whole => {
             let text = row.text.trim_start_matches(|c: char| !c.is_alphanumeric() && !matches!(c, '[' | '('));
             super::report::words(text)

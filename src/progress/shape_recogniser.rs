@@ -10,8 +10,16 @@ use super::report::{Evidence, ObservedLine, ProgressReport, percent_of, words};
 use super::shapes::{Condition, Kind, SHAPES, Shape};
 
 /// Words that make a percentage a level, which rises and falls, even in a redrawn line.
-const LEVEL_WORDS: [&str; 20] = [
+const LEVEL_WORDS: &[&str] = &[
     "accuracy",
+    "fan",
+    "health",
+    "level",
+    "quality",
+    "signal",
+    "temp",
+    "temperature",
+    "wear",
     "battery",
     "brightness",
     "capacity",
@@ -131,8 +139,9 @@ impl Recogniser for ShapeRecogniser {
             let shape = SHAPES.get(at)?;
             let applies = match shape.1 {
                 Condition::Always | Condition::Drawn | Condition::Growing => true,
-                Condition::Open => seen.open || seen.is_redrawn,
-                Condition::Redrawn => seen.is_redrawn,
+                // The first drawing of a shape that many programs share is remembered.
+                Condition::Redrawn if !is_shared(shape.0) => seen.is_redrawn,
+                Condition::Open | Condition::Redrawn => seen.open || seen.is_redrawn,
             };
             if !applies {
                 return None;
@@ -157,8 +166,7 @@ impl ShapeRecogniser {
             found.name("total").is_some_and(|total| total.as_str().contains(|c: char| c.is_alphabetic()));
         report.phase = report.phase.as_deref().and_then(label);
         report.is_summary = tool == "jest";
-        let is_generic = tool.starts_with("a ");
-        if is_generic && (is_level(text, &report) || !self.is_count(&report, seen)) {
+        if is_shared(tool) && (is_level(text, &report) || !self.is_count(&report, seen)) {
             return None;
         }
         if kind == Kind::Agreeing && !agrees(&report) {
@@ -174,9 +182,10 @@ impl ShapeRecogniser {
         report.evidence = match condition {
             Condition::Always | Condition::Open => Evidence::Certain,
             Condition::Drawn if seen.open || seen.is_redrawn => Evidence::Certain,
-            Condition::Growing if seen.is_redrawn || (is_step && report.total.is_some()) => Evidence::Certain,
-            Condition::Redrawn if tool != "a count" => Evidence::Certain,
-            Condition::Drawn | Condition::Growing | Condition::Redrawn => Evidence::Single,
+            Condition::Growing if seen.is_redrawn || (is_step && text.starts_with('[')) => Evidence::Certain,
+            Condition::Redrawn if is_shared(tool) => Evidence::Redrawn,
+            Condition::Redrawn => Evidence::Certain,
+            Condition::Drawn | Condition::Growing => Evidence::Single,
         };
         Some(report)
     }
@@ -198,6 +207,11 @@ impl ShapeRecogniser {
         let may_be_date = total <= MAX_DAY_OF_MONTH && skips && !seen.is_redrawn;
         !(has_attempt || is_year || may_be_date || total < MIN_TOTAL)
     }
+}
+
+/// Returns whether many programs share a shape.
+pub(super) fn is_shared(tool: &str) -> bool {
+    tool.starts_with("a ")
 }
 
 /// Returns whether a line may match a shape: most of them have a digit and a percent sign, a slash or the word "of".
@@ -269,5 +283,5 @@ fn is_level(text: &str, report: &ProgressReport) -> bool {
     let next = behind.trim_start().split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
     // A rate, such as "10/100 Mbps", is no count.
     let is_rate = report.percent.is_some() && has_word(text, &["Mbps", "Gbps", "kbps"]);
-    is_rate || has_word(before, &LEVEL_WORDS) || LEVEL_WORDS_BEHIND.iter().any(|word| next.eq_ignore_ascii_case(word))
+    is_rate || has_word(before, LEVEL_WORDS) || LEVEL_WORDS_BEHIND.iter().any(|word| next.eq_ignore_ascii_case(word))
 }

@@ -19,7 +19,7 @@ pub(super) enum Condition {
     Growing,
     /// The line is unfinished.
     Open,
-    /// The line is a redraw.
+    /// The line is a redraw, and continues an earlier one with a greater number.
     Redrawn,
 }
 
@@ -213,7 +213,8 @@ pub(super) const SHAPES: &[Shape] = &[
     ("webpack", Redrawn, Bar, Shuffled, r"^P% (?:\[\d+\] )?(?P<phase>[a-z]+) ?(?P<message>.*)"),
     ("rustup", Always, Bar, Plain, r"^ *CUR / +TOT \( *P%\) (?P<message>.*)"),
     ("7z", Drawn, Bar, Plain, r"^ *P%(?: \d+)? [-+=UTR] (?P<message>\S.*)"),
-    ("zstd", Drawn, Bar, Plain, r"^(?P<phase>\S.*?) +: *P% "),
+    // The percentage is the ratio of the compression.
+    ("zstd", Always, Bar, Plain, r"(?:^|: )Read: +CUR / +TOT +==> +\d+%$"),
     // The shapes of no program in particular. A bar in brackets in front of the percentage, or behind it, as in wget.
     (
         "a percentage",

@@ -164,6 +164,9 @@ const FALSE_POSITIVES: &[&str] = &[
     "tqdm 4.66 [00:01]",
     "12:30 [00:10, late]",
     "8.945.664 people, 35% of them under 30",
+    "(1/3) Running late",
+    "Temperature [=====     ] 45%",
+    "signal level |####      | 40%",
 ];
 
 #[test]
@@ -568,6 +571,14 @@ fn a_level_that_is_redrawn_is_no_progress() {
             assert_eq!(tracker.progress(), None, "{level}");
         }
     }
+    // A meter without such a word rises and falls.
+    let mut meter = tracker();
+    let drawings: Vec<_> = [45, 40, 20, 60, 30].map(|n| format!("core 0[|||||   {n}.0%]")).into();
+    for drawing in &drawings {
+        meter.open(0, &[drawing.clone().into_bytes()], at(0));
+    }
+    meter.open(0, &[b"core 0[|||||   90.0%]".to_vec()], at(0));
+    assert_ne!(meter.progress().and_then(|progress| progress.percent), Some(90.0));
     let mut loading = tracker();
     loading.open(0, &[b"Loading model 10%".to_vec()], at(0));
     loading.open(0, &[b"Loading model 20%".to_vec()], at(100));

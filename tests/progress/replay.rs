@@ -156,6 +156,7 @@ const NOT_FULL: &[(&str, &str)] = &[
     ("nextest.pty", "the rows of the terminal are erased before the last test is counted"),
     ("webpack.pipe", "the end is a line without a percentage"),
     ("webpack.pty", "the end is a line without a percentage"),
+    ("zstd.pty", "the end is a line with a ratio"),
 ];
 
 /// Recordings in which the program itself repeats a line.
