@@ -293,7 +293,8 @@ impl Tracker {
         for (at, raw) in rows.iter().enumerate() {
             let plain =
                 if raw.len() > MAX_PROGRESS_LINE_SIZE { String::new() } else { report::plain(raw).into_owned() };
-            let mut row = LiveRow::new(plain);
+            let same = before.get(at).filter(|earlier| earlier.text == plain);
+            let mut row = same.cloned().unwrap_or_else(|| LiveRow::new(plain));
             match rows::find_earlier(&before, &row, at) {
                 Some(earlier) if earlier.text == row.text => row = earlier.clone(),
                 earlier => {

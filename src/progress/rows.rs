@@ -113,7 +113,7 @@ pub(super) fn find_earlier<'a>(before: &'a [LiveRow], row: &LiveRow, at: usize) 
 /// The index of the live row that ends with this line.
 pub(super) fn find_ended(rows: &[LiveRow], line: &LiveRow) -> Option<usize> {
     let ends = |row: &&LiveRow| {
-        !row.text.is_empty()
+        !row.text.trim().is_empty()
             && (line.text.starts_with(row.text.trim_end())
                 || line.ends(row)
                 || (line.is_alike(row) && row.found.is_some()))

@@ -179,13 +179,14 @@ impl ShapeRecogniser {
             report.scope = super::report::Scope::Whole;
         }
         let is_step = report.message.as_deref().is_some_and(is_step);
+        let is_drawing = seen.open || seen.is_redrawn;
         report.evidence = match condition {
-            Condition::Always | Condition::Open => Evidence::Certain,
-            Condition::Drawn if seen.open || seen.is_redrawn => Evidence::Certain,
-            Condition::Growing if seen.is_redrawn || (is_step && text.starts_with('[')) => Evidence::Certain,
+            Condition::Drawn if !is_drawing => Evidence::Single,
+            Condition::Growing if !(seen.is_redrawn || (is_step && text.starts_with('['))) => Evidence::Single,
             Condition::Redrawn if is_shared(tool) => Evidence::Redrawn,
-            Condition::Redrawn => Evidence::Certain,
-            Condition::Drawn | Condition::Growing => Evidence::Single,
+            Condition::Always | Condition::Drawn | Condition::Growing | Condition::Open | Condition::Redrawn => {
+                Evidence::Certain
+            }
         };
         Some(report)
     }
