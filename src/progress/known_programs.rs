@@ -21,7 +21,7 @@ pub const KNOWN_PROGRAMS: &[(&str, &[&str])] = &[
             "rustup",
         ],
     ),
-    ("JavaScript", &["Jest", "npm", "Playwright", "pnpm", "Vitest", "webpack", "Yarn"]),
+    ("JavaScript", &["Jest", "npm", "Playwright", "pnpm", "Vite", "Vitest", "webpack", "Yarn"]),
     ("Python", &["conda", "pip", "Poetry", "pytest", "pytest-sugar", "pytest-xdist", "uv"]),
     ("PHP", &["PHPUnit"]),
     ("Progress bars", &["alive-progress", "click", "enlighten", "progressbar2", "rich", "tqdm"]),

@@ -209,6 +209,7 @@ pub(super) const SHAPES: &[Shape] = &[
         r"^\[CUR/TOT\] (?P<message>(?:Validating|Resolving|Fetching|Linking|Building)\b.*)",
     ),
     ("yarn", Open, Item, Plain, r"^\[[#-]{5,}\] CUR/TOT$"),
+    ("vite", Open, Bar, Plain, r"^(?P<phase>transforming|rendering chunks) \(CUR\) *(?P<message>.*)"),
     ("webpack", Always, Bar, Shuffled, r"^(?:<s> )?\[webpack\.Progress\] P% (?P<phase>[a-z]+)"),
     ("webpack", Redrawn, Bar, Shuffled, r"^P% (?:\[\d+\] )?(?P<phase>[a-z]+) ?(?P<message>.*)"),
     ("rustup", Always, Bar, Plain, r"^ *CUR / +TOT \( *P%\) (?P<message>.*)"),

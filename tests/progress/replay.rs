@@ -181,7 +181,6 @@ const SILENT: &[&str] = &[
     "restic.pipe",
     "uv.pipe",
     "vite.pipe",
-    "vite.pty",
     "vitest.pipe",
     "vitest_fails.pipe",
 ];
