@@ -3,6 +3,13 @@
 //!
 //! This layer knows nothing of files, pipes and clocks: the time is an argument. Ordinary text never counts as
 //! progress; in case of doubt, nothing is reported.
+//!
+//! - Most lines are passed over by [`may_show_progress`].
+//! - A recogniser turns a line into a [`ProgressReport`]. Most of them are rows of the table in `shapes`; those that
+//!   remember earlier lines are in `transfer`, `steps`, `media`, `verdict`, `osc` and `ci`. All numbers are parsed in
+//!   `number`.
+//! - A report whose line many programs may write needs a second one with a greater number (`growth`).
+//! - Of the rows that a program can still change, `rows` selects the one that counts the whole.
 
 mod report;
 mod user_patterns;
