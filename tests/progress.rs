@@ -53,7 +53,7 @@ fn the_progress_of_a_build_is_shown_from_its_first_object_to_its_end() {
 
 #[test]
 fn the_control_channel_sends_progress_to_present_and_new_subscribers() {
-    let daemon = daemon("echo '[1/4] one'; WAIT; echo '[2/4] two'; exit 1", "");
+    let daemon = daemon("echo '[1/4] CC one'; WAIT; echo '[2/4] CC two'; exit 1", "");
     let mut channel = Channel::open(daemon.address());
     let first = channel.subscribe(&json!({ "stream": "p", "tail": "all" }));
     let mut told = |is: fn(&Value) -> bool| loop {
@@ -63,7 +63,7 @@ fn the_control_channel_sends_progress_to_present_and_new_subscribers() {
         }
     };
     let quarter = told(|progress| progress["percent"] == 25.0);
-    assert_eq!((&quarter["current"], &quarter["message"]), (&1.into(), &"one".into()), "{quarter}");
+    assert_eq!((&quarter["current"], &quarter["message"]), (&1.into(), &"CC one".into()), "{quarter}");
     let mut late = Channel::open(daemon.address());
     late.subscribe(&json!({ "stream": "p", "tail": 0 }));
     assert_eq!(late.until("stream.progress")["progress"], quarter, "the same to who has just come");
@@ -147,7 +147,7 @@ fn a_long_progress_bar_costs_neither_memory_nor_lines() {
 
 #[test]
 fn a_badge_is_an_image_that_caches_keep_only_briefly() {
-    let daemon = daemon("echo '[1/4] x'; WAIT; exit 3", "");
+    let daemon = daemon("echo '[1/4] CC x'; WAIT; exit 3", "");
     daemon.follow("p").query("tail=all").until("progress", |message| message.event == "progress");
     let (status, headers, body) = daemon.get("/streams/p/badge.svg", &[]);
     let (svg, tag) = (String::from_utf8(body).unwrap(), header(&headers, "etag").unwrap());

@@ -7,7 +7,7 @@ use regex::{Captures, Regex, RegexSet};
 use super::Recogniser;
 use super::number::{NUMBER, UNIT};
 use super::report::{Evidence, ObservedLine, ProgressReport, percent_of, words};
-use super::shapes::{Condition, Kind, SHAPES, Shape};
+use super::shapes::{Kind, SHAPES, Shape, ShapeCondition};
 
 /// Words that make a percentage a level, which rises and falls, even in a redrawn line.
 const LEVEL_WORDS: &[&str] = &[
@@ -138,10 +138,10 @@ impl Recogniser for ShapeRecogniser {
         fitting.iter().find_map(|at| {
             let shape = SHAPES.get(at)?;
             let applies = match shape.1 {
-                Condition::Always | Condition::Drawn | Condition::Growing => true,
+                ShapeCondition::Always | ShapeCondition::Drawn | ShapeCondition::Growing => true,
                 // The first drawing of a shape that many programs share is remembered.
-                Condition::Redrawn if !is_shared(shape.0) => seen.is_redrawn,
-                Condition::Open | Condition::Redrawn => seen.open || seen.is_redrawn,
+                ShapeCondition::Redrawn if !is_shared(shape.0) => seen.is_redrawn,
+                ShapeCondition::Open | ShapeCondition::Redrawn => seen.open || seen.is_redrawn,
             };
             if !applies {
                 return None;
@@ -181,12 +181,14 @@ impl ShapeRecogniser {
         let is_step = report.message.as_deref().is_some_and(is_step);
         let is_drawing = seen.open || seen.is_redrawn;
         report.evidence = match condition {
-            Condition::Drawn if !is_drawing => Evidence::Single,
-            Condition::Growing if !(seen.is_redrawn || (is_step && text.starts_with('['))) => Evidence::Single,
-            Condition::Redrawn if is_shared(tool) => Evidence::Redrawn,
-            Condition::Always | Condition::Drawn | Condition::Growing | Condition::Open | Condition::Redrawn => {
-                Evidence::Certain
-            }
+            ShapeCondition::Drawn if !is_drawing => Evidence::Single,
+            ShapeCondition::Growing if !(seen.is_redrawn || (is_step && text.starts_with('['))) => Evidence::Single,
+            ShapeCondition::Redrawn if is_shared(tool) => Evidence::Redrawn,
+            ShapeCondition::Always
+            | ShapeCondition::Drawn
+            | ShapeCondition::Growing
+            | ShapeCondition::Open
+            | ShapeCondition::Redrawn => Evidence::Certain,
         };
         Some(report)
     }

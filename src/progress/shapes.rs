@@ -4,13 +4,13 @@
 //! says when a line of this shape is progress.
 
 use super::report::Scope;
-use Condition::{Always, Drawn, Growing, Open, Redrawn};
 use Kind::{Agreeing, Plain, Repeated, Shuffled};
 use Scope::{Bar, Item, Whole};
+use ShapeCondition::{Always, Drawn, Growing, Open, Redrawn};
 
 /// The condition under which a line is progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Condition {
+pub(super) enum ShapeCondition {
     /// The line is specific to one program.
     Always,
     /// The line is unfinished or a redraw, or continues an earlier one with a greater number.
@@ -38,7 +38,7 @@ pub(super) enum Kind {
 /// A shape of one program: the program, the condition, the part of the work that is counted, the kind of numbers, and
 /// an expression. In expressions, `P%` stands for a percentage, `CUR` and `TOT` for numbers with units, `AMT` for such
 /// a number that is not reported, `BAR` for a character of a bar. `\d` and `\s` are ASCII, which keeps them small.
-pub(super) type Shape = (&'static str, Condition, Scope, Kind, &'static str);
+pub(super) type Shape = (&'static str, ShapeCondition, Scope, Kind, &'static str);
 
 /// The shapes, the most specific first.
 pub(super) const SHAPES: &[Shape] = &[
