@@ -1,4 +1,4 @@
-//! Cases that the recordings in `tests/progress.rs` do not cover: ordinary text, build server messages, patterns, and
+//! Cases that the recordings in `tests/progress` do not cover: ordinary text, build server messages, patterns, and
 //! time.
 
 use std::collections::BTreeSet;
