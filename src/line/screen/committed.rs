@@ -33,24 +33,24 @@ pub(super) fn text_of_rows<'a>(
     wrapped: bool,
     links: &Links,
 ) -> Vec<Vec<u8>> {
-    let mut lines = Vec::new();
+    let mut texts = Vec::new();
     let mut shown = 0;
     let mut line = start.unwrap_or_default();
     for row in rows {
         line.add(row, links);
         if !row.is_blank() {
-            shown = lines.len() + 1;
+            shown = texts.len() + 1;
         }
         if !(row.wrapped && wrapped) {
-            lines.push(line.take_text());
+            texts.push(line.take_text());
         }
     }
     if !line.text.is_empty() {
-        shown = lines.len() + 1;
-        lines.push(line.take_text());
+        shown = texts.len() + 1;
+        texts.push(line.take_text());
     }
-    lines.truncate(shown);
-    lines
+    texts.truncate(shown);
+    texts
 }
 
 impl LineStart {
