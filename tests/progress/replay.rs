@@ -1,5 +1,6 @@
 //! Replays the recordings: the lines and the progress that a reader sees at each moment of the run of a program.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -22,8 +23,6 @@ pub(super) struct Replay {
     pub(super) lines: Vec<String>,
     /// The part of the run during which a percentage was shown, from 0 to 1.
     pub(super) share: f64,
-    /// The greatest percentage.
-    pub(super) highest: Option<f64>,
     /// The number of times at which the percentage fell by more than 5.
     pub(super) falls: usize,
     /// The progress as of the last output.
@@ -48,9 +47,14 @@ impl Replay {
 /// The names of all recordings.
 pub(super) fn recordings() -> Vec<String> {
     let entries = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = entries.filter(|name| name.ends_with(".pipe") || name.ends_with(".pty")).collect();
+    let mut names: Vec<_> = entries.filter(|name| is_kind(name, "pipe") || is_kind(name, "pty")).collect();
     names.sort();
     names
+}
+
+/// Returns whether a recording is that of a pipe, or of a terminal.
+fn is_kind(name: &str, kind: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == kind)
 }
 
 fn directory() -> std::path::PathBuf {
@@ -66,8 +70,10 @@ fn visible(text: &[u8]) -> String {
     let mut rest = text.as_ref();
     while let Some((before, after)) = rest.split_once("\x1b[") {
         plain.push_str(before);
-        match after.find(|c: char| c.is_ascii_alphabetic()) {
-            Some(end) if after[end..].starts_with('m') => rest = &after[end + 1..],
+        match after.split_once(|c: char| c.is_ascii_alphabetic()) {
+            Some((parameters, shown)) if after.get(parameters.len()..).is_some_and(|end| end.starts_with('m')) => {
+                rest = shown;
+            }
             _ => {
                 plain.push('\x1b');
                 rest = after;
@@ -80,12 +86,12 @@ fn visible(text: &[u8]) -> String {
 /// Replays a recording as the pipeline of a source would.
 pub(super) fn replay(name: &str) -> Replay {
     let text = fs::read_to_string(directory().join(name)).unwrap();
-    let (columns, rows) = if name.ends_with(".pty") { (COLUMNS, ROWS) } else { (PIPE_COLUMNS, PIPE_ROWS) };
+    let (columns, rows) = if is_kind(name, "pty") { (COLUMNS, ROWS) } else { (PIPE_COLUMNS, PIPE_ROWS) };
     let mut screen = Screen::terminal(10_000, columns, rows);
     let mut tracker = Tracker::new(Vec::new(), false);
     let (mut moments, mut lines, mut exit_code) = (Vec::new(), Vec::new(), 0);
     let (mut last_time, mut shown, mut since, mut falls) = (0, 0, None::<i64>, 0);
-    let (mut highest, mut before) = (None::<f64>, None::<f64>);
+    let mut before = None::<f64>;
     for read in text.lines() {
         let (millis, bytes) = read.split_once(' ').unwrap();
         if millis == "end" {
@@ -115,7 +121,6 @@ pub(super) fn replay(name: &str) -> Replay {
         shown += since.map_or(0, |since| millis - since);
         since = percent.map(|_| millis);
         falls += usize::from(percent.zip(before).is_some_and(|(now, before)| now < before - 5.0));
-        highest = greater(highest, percent);
         (before, last_time) = (percent.or(before), millis);
     }
     screen.finish(|line| {
@@ -124,10 +129,9 @@ pub(super) fn replay(name: &str) -> Replay {
         moments.push((visible(line.text), tracker.progress().cloned()));
     });
     let last = tracker.progress().cloned();
-    highest = greater(highest, last.as_ref().and_then(|last| last.percent));
     #[expect(clippy::cast_precision_loss, reason = "a recording takes some seconds")]
     let share = shown as f64 / last_time.max(1) as f64;
-    Replay { moments, lines, share, highest, falls, last, exit_code }
+    Replay { moments, lines, share, falls, last, exit_code }
 }
 
 /// A report as a person would write it: state, percent, count, `<phase>`, message.
@@ -193,7 +197,8 @@ fn each_recording_has_the_outcome_in_the_table() {
         let replay = replay(&name);
         let (share, garbage) = (replay.share * 100.0, replay.garbage().len());
         let last = said(replay.last.as_ref());
-        table += &format!("{name}\t{share:.0} %\t{}\t{garbage}\t{}\t{last}\n", replay.falls, replay.exit_code);
+        let (falls, exit_code) = (replay.falls, replay.exit_code);
+        writeln!(table, "{name}\t{share:.0} %\t{falls}\t{garbage}\t{exit_code}\t{last}").unwrap();
     }
     let path = directory().join("outcomes.tsv");
     if std::env::var_os("RTLOGD_GENERATE").is_some() {
@@ -241,10 +246,6 @@ fn at_least_fifty_programs_are_recognised() {
     let program = |name: String| name.split('.').next().unwrap().trim_end_matches("_fails").to_owned();
     let programs: std::collections::BTreeSet<_> = shown.map(program).collect();
     assert!(programs.len() >= 60, "{} forms of output", programs.len());
-}
-
-fn greater(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    a.into_iter().chain(b).max_by(f64::total_cmp)
 }
 
 /// Recording, words of the line that is read at the moment, and what is said then; in the order of time.
