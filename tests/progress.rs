@@ -179,8 +179,8 @@ fn a_file_has_progress_too() {
 #[test]
 fn the_manual_lists_the_programs_that_are_recognised() {
     let manual = fs::read_to_string(sources("packaging/man/rtlogd-http.7.md")).unwrap();
-    let rows: String =
-        KNOWN_PROGRAMS.iter().map(|(kind, programs)| format!("| {kind} | {} |\n", programs.join(", "))).collect();
-    let expected = format!("| Kind | Programs |\n|---|---|\n{rows}\n");
+    let row = |(kind, programs): &(&str, &[&str])| format!("| {kind} | {} |", programs.join(", "));
+    let rows: Vec<String> = KNOWN_PROGRAMS.iter().map(row).collect();
+    let expected = format!("| Kind | Programs |\n|---|---|\n{}\n\n", rows.join("\n"));
     assert!(manual.contains(&expected), "the table in rtlogd-http(7) is not:\n{expected}");
 }
