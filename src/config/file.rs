@@ -58,7 +58,7 @@ pub enum FileSelector {
 
 impl FileSelector {
     /// The selector for a path in a configuration: a path with `*`, `?`, `[` or `{` is a pattern.
-    pub fn written(path: PathBuf) -> Self {
+    pub fn of_path(path: PathBuf) -> Self {
         let pattern = path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
         if pattern { Self::Pattern(path) } else { Self::Path(path) }
     }

@@ -30,7 +30,7 @@ mod testing;
 
 pub(crate) use checkpoint_text::describe_checkpoint;
 pub(crate) use driver::run;
-pub(crate) use file::{Watcher, denied, is_hidden};
+pub(crate) use file::{Watcher, is_hidden, open_denial};
 pub(crate) use process::environment_file::read as read_environment_file;
 pub(crate) use process::{Children, Tee, become_child};
 

@@ -100,11 +100,11 @@ pub(super) fn is_clock(text: &[u8]) -> bool {
 
 /// Returns whether the token is the name of a month or a day.
 pub(super) fn is_part_of_time(token: &[u8]) -> bool {
-    const NAMES: [&[u8]; 19] = [
+    const DAYS_AND_MONTHS: [&[u8]; 19] = [
         b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec", b"Mon", b"Tue",
         b"Wed", b"Thu", b"Fri", b"Sat", b"Sun",
     ];
-    token.len() == 3 && NAMES.contains(&token)
+    token.len() == 3 && DAYS_AND_MONTHS.contains(&token)
 }
 
 /// Returns whether the token may be a time zone or half of a day: `UTC`, `CEST`, `PM`, `Z`.

@@ -263,8 +263,8 @@ impl<'a> HeadSearch<'a> {
                 return after.trim_ascii_end().ends_with(b" FAILED").then_some(Level::Error);
             }
             b"Test" if self.numbers == 1 && !self.is_timed_by_clock() => {
-                const MARKS: [&[u8]; 3] = [b"***Failed", b"***Exception", b"***Timeout"];
-                let has_failed = MARKS.iter().any(|mark| memchr::memmem::find(after, mark).is_some());
+                const CTEST_OUTCOMES: [&[u8]; 3] = [b"***Failed", b"***Exception", b"***Timeout"];
+                let has_failed = CTEST_OUTCOMES.iter().any(|mark| memchr::memmem::find(after, mark).is_some());
                 return has_failed.then_some(Level::Error);
             }
             _ => return None,

@@ -25,7 +25,7 @@ const LEVEL_MEMBERS: [(&str, LevelNumbers); 13] = [
 ];
 
 /// The longest name among [`LEVEL_MEMBERS`], with room for four separators, in bytes.
-const LONGEST_NAME: usize = 18;
+const MAX_LEVEL_NAME_SIZE: usize = 18;
 
 /// The meaning of a number as a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +55,13 @@ pub(super) struct LevelOfMembers {
 impl LevelOfMembers {
     /// Considers a member with a text or a number as its value.
     pub(super) fn member(&mut self, name: &[u8], value: &[u8]) {
-        if name.len() > LONGEST_NAME {
+        if name.len() > MAX_LEVEL_NAME_SIZE {
             return;
         }
         if name == b"short_message" {
             self.is_gelf = true;
         }
-        let mut plain = [0; LONGEST_NAME];
+        let mut plain = [0; MAX_LEVEL_NAME_SIZE];
         let mut length = 0;
         for &byte in name.iter().filter(|byte| !matches!(byte, b'.' | b'_' | b'-' | b'@' | b' ')) {
             plain[length] = byte.to_ascii_lowercase();

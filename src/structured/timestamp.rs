@@ -199,8 +199,8 @@ impl TimeParser<'_> {
 
     /// Takes the name of a day of the week, if there is one.
     fn weekday(&mut self) {
-        const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-        if let Some(rest) = DAYS.iter().find_map(|day| self.rest.strip_prefix(day)) {
+        const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+        if let Some(rest) = WEEKDAYS.iter().find_map(|day| self.rest.strip_prefix(day)) {
             self.rest = rest.trim_start_matches(',').trim_start_matches(' ');
         }
     }

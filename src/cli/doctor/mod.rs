@@ -265,7 +265,7 @@ impl Doctor {
                 FileSelector::Pattern(pattern) => literal_prefix(pattern),
             };
             self.check_file(name, &path, matches!(files, FileSelector::Pattern(_)));
-            if let Some(reason) = source::denied(&path, source.follow_symlinks, config.own_paths()) {
+            if let Some(reason) = source::open_denial(&path, source.follow_symlinks, config.own_paths()) {
                 self.report(
                     format!("stream {name}: {} is not followed: {reason}", path.display()),
                     "use a path in which all symlinks belong to root",

@@ -28,7 +28,7 @@ pub(super) fn check_files(
     let mut files = Vec::new();
     for Located { location, value } in written {
         let Some(path) = value.and_then(|path| context.resolve_path(location, &path)) else { continue };
-        let path = FileSelector::written(path);
+        let path = FileSelector::of_path(path);
         match &path {
             FileSelector::Pattern(pattern) => check_pattern(context, location, pattern),
             FileSelector::Path(path) => check_is_no_directory(context, location, path),
@@ -107,7 +107,7 @@ fn check_rotated(context: &mut CheckContext<'_>, field: Setting<OneOrMany<String
     for Located { location, value } in list.0 {
         let Some(written) = value else { continue };
         let Some(directory) = context.resolve_path(location, &written) else { continue };
-        if matches!(FileSelector::written(directory.clone()), FileSelector::Pattern(_)) && !directory.exists() {
+        if matches!(FileSelector::of_path(directory.clone()), FileSelector::Pattern(_)) && !directory.exists() {
             context.wrong(location, "`rotated` names directories, not patterns (write each directory)");
         } else if !directories.contains(&directory) {
             directories.push(directory);

@@ -247,7 +247,7 @@ impl Checkpoint {
     }
 
     /// The text to record.
-    pub(super) fn written(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         serde_json::to_string(self).expect("numbers and texts")
     }
 
@@ -292,7 +292,7 @@ mod tests {
         let identity = Identity::from(&file.metadata().unwrap());
         let read_point = ReadPoint::of(&file, 8).unwrap().unwrap();
         let saved = Checkpoint::new(identity, &read_point, Time(1_000_000));
-        let text = saved.written();
+        let text = saved.to_text();
         assert!(!text.contains('\n') && text.len() < 200, "{text}");
         let read = Checkpoint::read(&text).unwrap();
         assert_eq!((&read, read.identity(), read.at(), read.time()), (&saved, identity, 8, 1000));
@@ -314,7 +314,7 @@ mod tests {
             (Some(Watermark::new(30, vec![9])), Watermark::new(30, vec![9, 2])),
             (Some(Watermark::new(40, vec![9])), Watermark::new(40, vec![9])),
         ] {
-            let written = saved().with_watermark(mark.as_ref()).written();
+            let written = saved().with_watermark(mark.as_ref()).to_text();
             assert_eq!(Checkpoint::read(&written).unwrap().watermark(), expected, "{written}");
         }
         let gone = Checkpoint::gone(1).with_watermark(Some(&Watermark::new(40, vec![9])));

@@ -123,7 +123,7 @@ impl Globs {
     }
 
     /// The patterns as they are written in the configuration.
-    pub(super) fn written(&self) -> impl Iterator<Item = &Path> {
+    pub(super) fn configured_patterns(&self) -> impl Iterator<Item = &Path> {
         self.patterns.iter().map(|pattern| &*pattern.written)
     }
 
@@ -133,7 +133,7 @@ impl Globs {
     }
 
     /// The reason why one of the directories is not searched.
-    pub(super) fn denied(&self) -> Option<&str> {
+    pub(super) fn denial(&self) -> Option<&str> {
         self.denied.values().next().map(String::as_str)
     }
 

@@ -125,7 +125,7 @@ pub(crate) fn is_hidden(path: &Path, follow_symlinks: bool, own: OwnPaths) -> bo
 
 /// The reason why a stream may not open a path, or search the directory that it names, if the reason is an untrusted
 /// symlink on the way or that it is one of the daemon's own files.
-pub(crate) fn denied(path: &Path, follow_symlinks: bool, own: OwnPaths) -> Option<String> {
+pub(crate) fn open_denial(path: &Path, follow_symlinks: bool, own: OwnPaths) -> Option<String> {
     let error = examine(path, follow_symlinks, own).err()?;
     OpenDenied::of(&error).map(ToString::to_string)
 }

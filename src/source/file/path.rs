@@ -392,7 +392,7 @@ impl PathTail {
             (None, RecordedCheckpoint::Nothing)
         };
         if kind == RecordedCheckpoint::File || kind != self.last_checkpoint {
-            pass.batch.checkpoint(self.origin.as_str(), checkpoint.map(|checkpoint| checkpoint.written()));
+            pass.batch.checkpoint(self.origin.as_str(), checkpoint.map(|checkpoint| checkpoint.to_text()));
         }
         self.last_checkpoint = kind;
     }
@@ -419,7 +419,7 @@ impl PathTail {
             self.report_loss(missed, bytes, reason, pass);
         }
         if has_siblings || self.last_checkpoint != RecordedCheckpoint::Nothing {
-            pass.batch.checkpoint(self.origin.as_str(), has_siblings.then(|| checkpoint.written()));
+            pass.batch.checkpoint(self.origin.as_str(), has_siblings.then(|| checkpoint.to_text()));
         }
         checkpoint
     }

@@ -195,10 +195,10 @@ impl StatusReporter {
         if let Some(state) = denied.or(self.troubles.values().next()) {
             return state.clone();
         }
-        if let Some(error) = globs.denied() {
+        if let Some(error) = globs.denial() {
             return SourceState::Denied { errno: None, error: error.to_owned() };
         }
-        let patterns: Vec<_> = globs.written().map(|pattern| pattern.display().to_string()).collect();
+        let patterns: Vec<_> = globs.configured_patterns().map(|pattern| pattern.display().to_string()).collect();
         SourceState::Waiting { reason: format!("no file matches {}", patterns.join(", ")) }
     }
 }

@@ -95,7 +95,7 @@ impl GenerationList {
 
     /// The number of bytes that are known to be unread.
     pub(in crate::source::file) fn lag(&self) -> u64 {
-        let written = self.old_files.written().map(|(generation, _)| generation);
+        let written = self.old_files.open_files().map(|(generation, _)| generation);
         written.chain(&self.files).map(|generation| generation.reader.unread()).sum()
     }
 
@@ -218,7 +218,7 @@ impl GenerationList {
         };
         // The checkpoint of a file whose last lines wait for the next file begins with these lines.
         let is_joined = |file: &Generation| joined.iter().any(|saved| saved.identity() == file.reader.identity());
-        let written = self.old_files.written().filter(|(file, _)| !is_joined(file));
+        let written = self.old_files.open_files().filter(|(file, _)| !is_joined(file));
         let wait = pass.settings.rotate_wait;
         let written = written.map(|(generation, number)| {
             let finished = generation.is_read_completely(wait, pass.now.instant) && pass.pipeline.held(number) == 0;
@@ -234,7 +234,7 @@ impl GenerationList {
 
     /// The fingerprints up to which the generations were read.
     pub(super) fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
-        let written = self.old_files.written().map(|(generation, _)| generation);
+        let written = self.old_files.open_files().map(|(generation, _)| generation);
         written.chain(&self.files).map(Generation::fingerprint)
     }
 

@@ -137,7 +137,7 @@ impl Rotation {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.generations.len() + self.generations.old_files.written().count()
+        self.generations.len() + self.generations.old_files.open_files().count()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -90,7 +90,7 @@ impl OldFiles {
     }
 
     /// The old files that are read, each with its number in the pipeline; the oldest first.
-    pub(super) fn written(&self) -> impl Iterator<Item = (&Generation, usize)> {
+    pub(super) fn open_files(&self) -> impl Iterator<Item = (&Generation, usize)> {
         self.written.iter().map(|file| (&file.generation, file.number))
     }
 

@@ -34,7 +34,7 @@ pub(super) struct TailerHarness {
 impl TailerHarness {
     pub(super) fn new(files: &[&str], from: ReadFrom) -> Self {
         let directory = TestDirectory::new();
-        let files = files.iter().map(|file| Named::written(directory.path(file))).collect();
+        let files = files.iter().map(|file| Named::of_path(directory.path(file))).collect();
         let source = FileSourceConfig { files, from, ..FileSourceConfig::new(directory.path("log")) };
         let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
         let state = serde_json::Value::Null;

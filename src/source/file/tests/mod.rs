@@ -202,7 +202,7 @@ async fn a_target_that_comes_later_is_noticed_at_once() {
             std::os::unix::fs::symlink(target, directory.path(link)).unwrap();
         }
         let source = FileSourceConfig {
-            files: vec![crate::config::FileSelector::written(directory.path(name))],
+            files: vec![crate::config::FileSelector::of_path(directory.path(name))],
             from: Beginning,
             rotate_wait: Duration::from_millis(100),
             ..FileSourceConfig::new(directory.path(name))
@@ -227,7 +227,7 @@ async fn a_target_that_comes_later_is_noticed_at_once() {
 async fn a_fifo_that_a_pattern_matches_is_read() {
     let directory = TestDirectory::new();
     let source = FileSourceConfig {
-        files: vec![crate::config::FileSelector::written(directory.path("*.pipe"))],
+        files: vec![crate::config::FileSelector::of_path(directory.path("*.pipe"))],
         ..FileSourceConfig::new(directory.path("*.pipe"))
     };
     let path = directory.path("a.pipe");
@@ -298,7 +298,7 @@ async fn a_fifo_is_read_to_its_end_when_its_name_is_gone() {
         let fifo = directory.path("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let source = FileSourceConfig {
-            files: vec![crate::config::FileSelector::written(directory.path(name))],
+            files: vec![crate::config::FileSelector::of_path(directory.path(name))],
             ..FileSourceConfig::new(directory.path(name))
         };
         let mut harness = SourceHarness::start(spec(SourceKind::File(source)), SourceOptions::default());
