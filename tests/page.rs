@@ -48,6 +48,10 @@ plain after
 /// A process that is soon at 45 %, and then slow.
 const JOB: &str = "i=1; while [ $i -le 95 ]; do echo \"[ $i%] Compiling part-$i\"; [ $i -lt 45 ] || sleep 2; i=$((i+1)); done; sleep 1000";
 
+/// Three runs, of which the first and the last say that something failed.
+const RUNS: &str = "echo >>runs; n=$(wc -l <runs); echo \"begin $n\"; [ $n = 2 ] || echo \"error: in run $n\"; seq 300; [ $n = 3 ] || exit 1; \
+echo at last; exec sleep 1000";
+
 /// Lines `line 0` and so on, some with more behind them.
 fn lines(count: usize, more: impl Fn(usize) -> &'static str) -> String {
     let mut text = String::new();
@@ -71,7 +75,8 @@ fn the_viewer_shows_and_searches_a_stream() {
         dir,
         &format!(
             "streams:\n  app: {{ file: app.log, from: start, progress: off }}\n  colours: {{ file: colours.log, from: start }}\n  \
-             job: {{ command: [sh, -c, {JOB:?}] }}\n  none: {{ file: none.log }}"
+             job: {{ command: [sh, -c, {JOB:?}] }}\n  none: {{ file: none.log }}\n  \
+             runs: {{ command: [sh, -c, {RUNS:?}], directory: ., restart: {{ when: on-failure, backoff: 100ms..100ms }} }}"
         ),
     );
     daemon.follow("app").query("tail=all").take(3000);

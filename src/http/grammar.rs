@@ -25,7 +25,7 @@ pub(super) enum BadValue {
     Tail(String),
     #[error("since={0} is neither a time (2026-11-23T05:11:12Z) nor how long ago (5m)")]
     Since(String),
-    #[error(transparent)]
+    #[error("{}", filter_reason(.0))]
     Filter(#[from] BadFilter),
 }
 
@@ -40,6 +40,16 @@ impl BadValue {
             Self::Filter(bad) => bad.is_temporary(),
             Self::Invalid { .. } | Self::Unknown(..) | Self::Tail(_) | Self::Since(_) => false,
         }
+    }
+}
+
+/// The reason in one line. The regex library draws the expression with a mark under the mistake, in several lines, and
+/// ends with the reason.
+fn filter_reason(bad: &BadFilter) -> String {
+    let text = bad.to_string();
+    match (bad, text.trim_end().rsplit_once("\nerror: ")) {
+        (BadFilter::Syntax(_), Some((_, reason))) => format!("not a regular expression: {reason}"),
+        _ => text,
     }
 }
 

@@ -12,13 +12,19 @@
  * @typedef {{ stream: string, grep?: string[], exclude?: string[], origin?: string[], level?: string, tail?: number | "all",
  *   after?: string }} Wanted
  * @typedef {{ events(events: LogEvent[]): void, gap(gap: { missed: number | null, resume: string }): void,
- *   open(text: string): void, progress(progress: Progress): void, ended(reason?: string): void, failed(error: Error): void }} Sink
+ *   begun?(): void, open(rows: string[]): void, progress(progress: Progress): void, ended(reason?: string): void, failed(error: Error): void }} Sink
  * @typedef {{ peer: string, yours: boolean, seconds: number }} Holder
  */
 
 /** Shortest and longest wait before the next try, in milliseconds. */
 const SOON = 500;
 const LATE = 15_000;
+
+/** A pattern that no line has. */
+export const NOTHING = "[^\\s\\S]";
+
+/** What an error says. @param {unknown} error */
+export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
 
 /** A refusal by the server: `reason` as in the table of errors. */
 export class Refusal extends Error {
@@ -56,6 +62,11 @@ export class Channel {
     this.getToken = undefined;
     /** Told when the connection is there, and when it is not. @type {Set<(up: boolean) => void>} */
     this.watchers = new Set();
+    /** Why there is no connection, for people; `refused` if that is the server's decision or the page's mistake. */
+    this.trouble = "";
+    this.refused = false;
+    /** @type {string | undefined} */
+    this.token = undefined;
     /** Told who may type. @type {Set<(stream: string, holder: Holder | null) => void>} */
     this.leases = new Set();
     this.up = false;
@@ -121,13 +132,13 @@ export class Channel {
     this.timer = 0;
     if (this.socket || this.asking) return;
     this.asking = true;
-    const url = new URL("control", this.base);
-    url.protocol = url.protocol.replace("http", "ws");
     try {
-      const token = await this.getToken?.();
-      if (token) url.searchParams.set("access_token", token);
+      this.token = (await this.getToken?.()) || undefined;
+      const url = this.address("control");
+      url.protocol = url.protocol.replace("http", "ws");
       this.socket = new WebSocket(url, "rtlogd.v1");
-    } catch {
+    } catch (error) {
+      this.down(messageOf(error), true);
       this.again();
       return;
     } finally {
@@ -138,6 +149,13 @@ export class Channel {
     this.socket.onclose = () => this.closed();
   }
 
+  /** An address of the server, with the token. @param {string} path */
+  address(path) {
+    const url = new URL(path, this.base);
+    if (this.token) url.searchParams.set("access_token", this.token);
+    return url;
+  }
+
   opened() {
     this.fails = 0;
     this.up = true;
@@ -146,13 +164,38 @@ export class Channel {
   }
 
   closed() {
+    // A browser does not tell a script why there is no WebSocket.
+    if (!this.up) this.diagnose();
     this.up = false;
     this.socket = null;
     for (const call of this.calls.values()) call.failed(new Error("the connection was lost"));
     this.calls.clear();
     for (const subscription of this.subscriptions) subscription.number = 0;
-    for (const watcher of this.watchers) watcher(false);
+    this.down(`no connection to ${new URL(this.base).host}; retrying`, false);
     if (this.subscriptions.size || this.watchers.size) this.again();
+  }
+
+  /** @param {string} trouble @param {boolean} refused */
+  down(trouble, refused) {
+    [this.trouble, this.refused] = [trouble, refused];
+    for (const watcher of this.watchers) watcher(false);
+  }
+
+  /** Asks by HTTP why there is no WebSocket: the answer has the server's own words. */
+  async diagnose() {
+    const [{ wanted } = { wanted: null }] = this.subscriptions;
+    if (!wanted) return;
+    let trouble = "";
+    try {
+      const answer = await fetch(this.address(`streams/${encodeURIComponent(wanted.stream)}/state`), { cache: "no-store" });
+      if (answer.ok || answer.status === 404) return;
+      trouble = (await answer.json().catch(() => ({}))).detail ?? `${new URL(this.base).host} answers with status ${answer.status}`;
+    } catch {
+      // The script of the element is for all pages: where it can be had, the server is there and refuses this page.
+      const there = await fetch(new URL("rtlogd.js", this.base), { method: "HEAD" }).catch(() => null);
+      if (there?.ok) trouble = `${new URL(this.base).host} allows no pages of ${location.origin}: see \`origins\` in its configuration`;
+    }
+    if (trouble && !this.up) this.down(trouble, true);
   }
 
   again() {
@@ -172,6 +215,7 @@ export class Channel {
       }
       subscription.number = result.subscription;
       subscription.place = result.place;
+      sink.begun?.();
     };
     this.ask("stream.subscribe", { ...wanted, ...from }, begun, (error) => {
       if (!this.subscriptions.has(subscription)) return;
@@ -241,9 +285,12 @@ export function channelTo(base, tokenUrl = "") {
   const channel = new Channel(base);
   if (tokenUrl) {
     channel.getToken = async () => {
-      const answer = await fetch(tokenUrl, { cache: "no-store" });
-      if (!answer.ok) throw new Error(`no token from ${tokenUrl}: status ${answer.status}`);
-      return (await answer.text()).trim();
+      const answer = await fetch(tokenUrl, { cache: "no-store" }).catch(() => {
+        throw new Error(`no token from ${tokenUrl}: no answer that this page may read`);
+      });
+      const token = answer.ok && (await answer.text()).trim();
+      if (!token) throw new Error(`no token from ${tokenUrl}: ${answer.ok ? "the answer is empty" : answer.status}`);
+      return token;
     };
   }
   channels.set(key, channel);

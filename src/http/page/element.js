@@ -2,19 +2,16 @@
 // each server.
 
 import { pattern } from "./ansi.js";
-import { channelTo } from "./channel.js";
+import { channelTo, NOTHING } from "./channel.js";
 import { sheet } from "./look.js";
 import { bar, words } from "./progress.js";
-import { make, note, rowOf, textCell, told } from "./rows.js";
+import { jumpText, make, note, rowOf, textCell, told } from "./rows.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./channel.js").Progress} Progress */
 
 /** Most rows of an element. */
 const ROWS = 1000;
-
-/** A pattern that no line has. */
-const NOTHING = "[^\\s\\S]";
 
 const CARD = `
 :host{color-scheme:light dark;display:block;font:14px/1.5 system-ui,sans-serif;--card:light-dark(#fff,#151a21);--text:light-dark(#1c2128,#e3e8ee);--edge:light-dark(#dfe3e8,#2a313b);--dim:light-dark(#57606a,#98a2ae)}
@@ -124,27 +121,31 @@ class RtlogdStream extends HTMLElement {
     this.say(found ? "connecting" : "src must be the address of a stream, as in https://ci:7070/streams/build", found ? "" : "bad");
     if (!found) return;
     const filter = this.getAttribute("filter");
-    const tail = this.getAttribute("tail") ?? "100";
+    const tail = this.getAttribute("tail") ?? "";
     const channel = (this.channel = channelTo(found[1], this.getAttribute("token-url") ?? ""));
     channel.getToken = this.asked ?? channel.getToken;
     channel.watchers.add(this.watch);
     /** @type {import("./channel.js").Wanted} */
-    const wanted = { stream: this.name.textContent, tail: only ? 0 : tail === "all" ? tail : Number(tail) || 100 };
+    const wanted = { stream: this.name.textContent, tail: only ? 0 : tail === "all" ? ROWS : /^\d+$/.test(tail) ? Math.min(ROWS, Number(tail)) : 100 };
     if (only || filter) wanted.grep = [only ? NOTHING : String(filter)];
     this.log.setAttribute("aria-label", `Log of ${wanted.stream}`);
     this.mark = filter ? pattern(filter) : null;
     this.subscription = channel.subscribe(wanted, this);
-    if (channel.up) this.watch(true);
+    if (channel.up || channel.trouble) this.watch(channel.up);
+  }
+
+  begun() {
+    this.say("", "live");
   }
 
   watch = (/** @type {boolean} */ up) => {
-    if (up) this.say("", "live");
-    else this.say(`no connection to ${new URL(this.channel?.base ?? "").host}; retrying`, "");
+    if (up) this.say("loading", "");
+    else this.say(this.channel?.trouble ?? "", this.channel?.refused ? "bad" : "");
   };
 
   /** @param {string} text @param {string} is */
   say(text, is) {
-    this.doing.textContent = text;
+    this.doing.textContent = this.doing.title = text;
     this.card.dataset.is = is;
   }
 
@@ -215,7 +216,7 @@ class RtlogdStream extends HTMLElement {
 
   showJump() {
     this.jump.hidden = this.follow;
-    this.jump.textContent = this.fresh ? `${this.fresh.toLocaleString()} new ${this.fresh === 1 ? "line" : "lines"}` : "Follow";
+    this.jump.textContent = jumpText(this.fresh);
   }
 
   toEnd() {

@@ -11,7 +11,7 @@ const STROKES = {
   link: "M10 14a4 4 0 0 0 6 0l3-3a4 4 0 0 0-6-6l-1 1M14 10a4 4 0 0 0-6 0l-3 3a4 4 0 0 0 6 6l1-1",
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
   pause: "M9 5v14M15 5v14",
-  follow: "M12 4v12M6 11l6 6 6-6M6 20.5h12",
+  follow: "M6 5l6 6 6-6M6 13l6 6 6-6",
   older: "M6 15l6-6 6 6",
   newer: "M6 9l6 6 6-6",
   close: "M6 6l12 12M18 6L6 18",

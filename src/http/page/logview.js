@@ -28,18 +28,21 @@ export class LogView {
     this.element.setAttribute("role", "log");
     this.element.setAttribute("aria-live", "off");
     this.element.setAttribute("aria-label", label);
+    this.empty = make("p", "empty");
+    this.empty.hidden = true;
     this.above = make("div", "");
     this.below = make("div", "");
     this.openRows = make("div", "open");
-    this.element.append(this.above, this.below, this.openRows);
+    this.element.append(this.above, this.below, this.empty, this.openRows);
     this.lines = new Lines();
     /** Rows in the document. @type {Map<Line, HTMLElement>} */
     this.rows = new Map();
     this.follow = true;
     /** Whether what comes live is not shown, since what is shown lies further back. */
     this.detached = false;
-    /** Lines that came since it follows no more. */
+    /** Lines that came since it follows no more, and the id of the last of them. */
     this.fresh = 0;
+    this.counted = "";
     /** @type {RegExp | null} */
     this.mark = null;
     /** The ends of what is selected. @type {[LogEvent, LogEvent] | null} */
@@ -73,9 +76,13 @@ export class LogView {
 
   /** @param {LogEvent[]} events */
   append(events) {
-    const lines = events.filter((event) => !event.kind).length;
     if (!this.follow) {
-      this.fresh += lines;
+      for (const { id, kind } of events) {
+        // What is read on from a place comes a second time after it was counted.
+        if (kind || isUpTo(id, this.counted)) continue;
+        this.fresh += 1;
+        this.counted = id;
+      }
       // What is looked at is not dropped for what nobody sees.
       if (this.lines.list.length + events.length > LINES) this.detached = true;
     }
@@ -102,6 +109,8 @@ export class LogView {
     this.follow = live;
     this.detached = !live;
     this.fresh = 0;
+    this.counted = "";
+    this.showEmpty("");
     this.showOpen([]);
     this.onchange();
     this.plan();
@@ -118,6 +127,12 @@ export class LogView {
     if (dropped) this.detached = true;
     const line = this.lines.list.find(({ event }) => event === anchored);
     if (this.anchor && line) this.anchor.line = line;
+    this.plan();
+  }
+
+  /** Says why there is no line; what comes takes its place. @param {string} text */
+  showEmpty(text) {
+    this.empty.textContent = text;
     this.plan();
   }
 
@@ -256,6 +271,10 @@ export class LogView {
   render() {
     const { list } = this.lines;
     const view = this.element.clientHeight;
+    this.empty.hidden = !this.empty.textContent || list.some(({ event }) => !event.kind);
+    // All numbers have one width, which seldom grows.
+    const digits = String(Math.max(6, String(numberOf(list.at(-1)?.event.id ?? "")).length));
+    if (this.element.style.getPropertyValue("--digits") !== digits) this.element.style.setProperty("--digits", digits);
     let total = 0;
     let anchored = 0;
     for (const line of list) {
@@ -387,6 +406,12 @@ export class LogView {
  */
 export function numberOf(id) {
   return Number(id.slice(id.lastIndexOf("-") + 1));
+}
+
+/** Whether an id is not after another one of the same numbering. @param {string} id @param {string} last */
+function isUpTo(id, last) {
+  const epoch = id.slice(0, id.lastIndexOf("-") + 1);
+  return last.startsWith(epoch) && numberOf(id) <= numberOf(last);
 }
 
 /** The time of day, as the reader's clock has it. @param {string | undefined} time */

@@ -1,9 +1,11 @@
 // The page: the list at the side, one stream in the middle, and what keys and buttons do. What is shown stands in the address.
 
-import { channel, download, login, Refused, streams } from "./server.js";
+import { messageOf } from "./channel.js";
+import { channel, download, login, Refused, streams, tokenRefused } from "./server.js";
 import { Finder } from "./finder.js";
 import { button, icon, part } from "./icons.js";
 import { sheet } from "./look.js";
+import { make } from "./rows.js";
 import { Streams } from "./streams.js";
 import { Typist } from "./typist.js";
 import { Viewer } from "./viewer.js";
@@ -55,8 +57,14 @@ function note() {
 }
 viewer.onplace = note;
 
-function sift() {
-  if (filter.value === viewer.filter && level.value === viewer.level) return;
+async function sift() {
+  const [wanted, lowest, { name }] = [filter.value, level.value, viewer];
+  const mistake = await viewer.mistake(wanted);
+  if (filter.value !== wanted || viewer.name !== name) return;
+  filter.setAttribute("aria-invalid", String(mistake !== ""));
+  // What is not finished yet changes nothing.
+  viewer.say(mistake);
+  if (mistake || (wanted === viewer.filter && lowest === viewer.level)) return;
   viewer.open(viewer.name, filter.value, level.value, "");
   note();
 }
@@ -216,15 +224,27 @@ part("form", "login-form").addEventListener("submit", async (submit) => {
     await login(part("input", "token").value.trim());
     location.reload();
   } catch (error) {
-    part("p", "refused").textContent = error instanceof Error ? error.message : String(error);
+    showRefusal(messageOf(error));
   }
 });
-/** @param {string} why */
-function askForToken(why) {
-  part("p", "refused").textContent = why;
+part("button", "login-cancel").addEventListener("click", () => dialog.close());
+/** Closed by somebody who has no token: it opens itself no more. */
+let declined = false;
+dialog.addEventListener("close", () => {
+  declined = true;
+});
+/** Names of options stand between backticks in what the server says. @param {string} text */
+function showRefusal(text) {
+  const words = text.split("`").map((part, at) => (at % 2 ? make("code", "", part) : part));
+  part("p", "refused").replaceChildren(...words);
+  part("p", "refused").hidden = !text;
+}
+/** @param {string} refusal */
+function askForToken(refusal) {
+  showRefusal(refusal);
   if (!dialog.open) dialog.showModal();
 }
-const key = button("key", "Log in with a token", () => askForToken("A token says which streams you may read, type into and control."));
+const key = button("key", "Log in with a token", () => askForToken(""));
 theme.before(key);
 
 let asked = 0;
@@ -232,13 +252,18 @@ async function refresh() {
   clearTimeout(asked);
   try {
     known = await streams();
-    connected("");
+    connected(tokenRefused && `Your token was refused: ${tokenRefused}`);
     list.show(known);
     if (viewer.name) showKnown(viewer.name);
   } catch (error) {
     const refused = error instanceof Refused && (error.status === 401 || error.status === 403);
     connected(refused ? "" : "no connection; retrying");
-    if (refused) return askForToken(error.message);
+    if (refused) {
+      if (declined) connected("You are not logged in.");
+      // What the server says to programs that send no token helps no person.
+      else askForToken(tokenRefused || (error.status === 401 && error.message.startsWith("this needs a token") ? "" : error.message));
+      return;
+    }
   }
   clearTimeout(asked);
   asked = window.setTimeout(refresh, LIST);

@@ -45,6 +45,9 @@ export function told(event) {
   return [[word, event.reason ?? event.error ?? note].filter(Boolean).join(": "), state === "denied" ? false : null];
 }
 
+/** What leads to the end says: only lines that came since the reader left it are new. @param {number} fresh */
+export const jumpText = (fresh) => (fresh ? `${fresh.toLocaleString()} new ${fresh === 1 ? "line" : "lines"}` : "To the end");
+
 /** @param {LogEvent} event */
 export function rowOf(event) {
   const row = make("div", "row");

@@ -14,6 +14,9 @@ import { channelTo } from "./channel.js";
 /** The server's address: where the page is. */
 export const BASE = new URL("./", document.baseURI.replace(/[?#].*/, "")).href;
 
+/** Why the token in the address did not count. */
+export let tokenRefused = "";
+
 /** A refusal, with its status. */
 export class Refused extends Error {
   /** @param {number} status @param {string} detail */
@@ -49,8 +52,9 @@ const given = here.searchParams.get("access_token");
 if (given) {
   here.searchParams.delete("access_token");
   history.replaceState(null, "", here);
-  // Where it does not count, the list says so.
-  await login(given).catch(() => {});
+  await login(given).catch((error) => {
+    tokenRefused = error.message;
+  });
 }
 
 /** @returns {Promise<Stream[]>} */

@@ -1,10 +1,11 @@
 // One stream, live or anywhere in its history: what is in sight, where it comes from, and what its header says.
 
 import { pattern } from "./ansi.js";
-import { LogView } from "./logview.js";
+import { LogView, numberOf } from "./logview.js";
 import { bar, words } from "./progress.js";
-import { make } from "./rows.js";
-import { channel, read } from "./server.js";
+import { jumpText, make } from "./rows.js";
+import { messageOf, NOTHING } from "./channel.js";
+import { channel, read, Refused } from "./server.js";
 import { how, speed } from "./streams.js";
 import { part } from "./icons.js";
 
@@ -25,6 +26,9 @@ function before(id) {
   const at = id.lastIndexOf("-") + 1;
   return id.slice(0, at) + (Number(id.slice(at)) - 1);
 }
+
+/** Whether a run begins with it. @param {LogEvent} event */
+const isStart = ({ kind, state, note }) => kind === "state" && state === "running" && !note;
 
 export class Viewer {
   constructor() {
@@ -95,16 +99,40 @@ export class Viewer {
     this.oldest = false;
     this.view.restart([], true);
     this.attach(undefined);
+    this.explain();
   }
 
-  /** Shows what comes live, after an event or from the newest lines on. @param {string | undefined} after */
-  attach(after) {
+  /** Says so where there is no line to show. */
+  async explain() {
+    const { turn } = this;
+    const wanted = this.filter || this.level;
+    const found = await read(this.name, [["tail", "1"], ["limit", "1"], ...this.filters]).catch(() => null);
+    if (turn !== this.turn || !found || found.some(({ kind }) => !kind)) return;
+    this.view.showEmpty(wanted ? "No line matches. New lines that match will appear here." : "There are no lines yet.");
+  }
+
+  /** What is wrong with a filter, in the server's words; empty if nothing is. @param {string} filter */
+  async mistake(filter) {
+    try {
+      if (filter) await read(this.name, [["tail", "0"], ["grep", filter]]);
+      return "";
+    } catch (error) {
+      return error instanceof Refused && error.status === 400 ? error.message : "";
+    }
+  }
+
+  /**
+   * Shows what comes live, after an event or from the newest lines on; or only counts it, where the lines in sight lie further back.
+   * @param {string | undefined} after
+   * @param {number} [tail]
+   */
+  attach(after, tail = TAIL) {
     this.subscription?.close();
     this.say("");
     /** @type {import("./channel.js").Wanted} */
     const wanted = { stream: this.name, grep: this.filter ? [this.filter] : [], level: this.level || undefined };
     if (after) wanted.after = after;
-    else wanted.tail = TAIL;
+    else wanted.tail = tail;
     this.subscription = channel.subscribe(wanted, {
       events: (events) => this.view.append(events),
       gap: (gap) => this.view.append([{ ...gap, id: gap.resume, kind: "gap" }]),
@@ -175,7 +203,7 @@ export class Viewer {
       if (turn === this.turn) act();
     } catch (error) {
       this.reading = false;
-      if (turn === this.turn) this.say(error instanceof Error ? error.message : String(error));
+      if (turn === this.turn) this.say(messageOf(error));
     }
   }
 
@@ -214,20 +242,33 @@ export class Viewer {
     }
     this.oldest = false;
     this.view.restart(events, false);
-    this.attach(events.at(-1)?.id);
+    this.attach(undefined, 0);
     this.view.selected = [found, found];
     const line = this.view.find(id);
     if (line) this.view.goTo(line);
   }
 
-  /** The first line that says it is an error. */
+  /** Where the run begins that is on screen, or the last run. @returns {Promise<Parameters>} */
+  async run() {
+    const { lines, selected, anchor, follow } = this.view;
+    const line = selected ? lines.list.find(({ event }) => event === selected[0]) : follow ? null : anchor?.line;
+    const loaded = line ? lines.list.slice(0, lines.list.indexOf(line) + 1).map(({ event }) => event) : [];
+    /** @type {Parameters} */
+    const place = line ? [["before", line.event.id], ["tail", "1"], ["grep", NOTHING]] : [["run", "current"], ["limit", "1"]];
+    const start = loaded.findLast(isStart) ?? (await read(this.name, place)).findLast(isStart);
+    return start ? [["after", start.id]] : [["tail", "all"]];
+  }
+
+  /** The first line of that run that says it is an error. */
   async firstError() {
     await this.reach(async () => {
-      const found = await read(this.name, [["tail", "all"], ["level", "error"], ["limit", "1"], ["grep", this.filter]]);
+      const run = await this.run();
+      const found = await read(this.name, [...run, ["level", "error"], ["limit", "1"], ["grep", this.filter]]);
       return () => {
         const error = found.find(({ kind }) => !kind);
-        if (error) this.goTo(error.id).then(() => this.onplace());
-        else this.say("No line is marked as an error.");
+        const next = found.find(isStart);
+        if (error && (!next || numberOf(next.id) > numberOf(error.id))) this.goTo(error.id).then(() => this.onplace());
+        else this.say("No line of this run is marked as an error.");
       };
     });
   }
@@ -239,7 +280,7 @@ export class Viewer {
         this.turn += 1;
         this.oldest = true;
         this.view.restart(events, false);
-        this.attach(events.at(-1)?.id);
+        this.attach(undefined, 0);
         const [first] = this.view.lines.list;
         if (first) this.view.goTo(first, 0);
       };
@@ -284,7 +325,7 @@ export class Viewer {
   showFollow() {
     const { follow, fresh } = this.view;
     this.jump.hidden = follow;
-    const text = fresh ? `${fresh.toLocaleString()} new ${fresh === 1 ? "line" : "lines"}` : "Follow";
+    const text = jumpText(fresh);
     if (this.jump.textContent !== text) this.jump.textContent = text;
     this.onfollow(follow);
   }

@@ -25,6 +25,13 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
     '/property': html(`${element(`src="${base}streams/app"`)}<script src="/property.js"></script>`, "'self'"),
     '/property.js': [{ 'content-type': 'text/javascript' }, 'document.querySelector("rtlogd-stream").getToken = async () => (await (await fetch("/token")).text()).trim();'],
   };
+  const wrong = { 'token-url="/missing"': 'no token from /missing: 404', 'token-url="/empty"': 'no token from /empty: the answer is empty',
+    [`token-url="${(await site({})).url}"`]: 'no answer that this page may read', 'token-url="/forged"': 'token' };
+  Object.assign(files, {
+    '/wrong': html(Object.keys(wrong).map((how) => element(`src="${base}streams/app" ${how}`)).join('')),
+    '/empty': [{ 'content-type': 'text/plain' }, '\n'],
+    '/forged': [{ 'content-type': 'text/plain' }, 'eyJhbGciOiJFUzI1NiJ9.e30.AAAA\n'],
+  });
   const theirs = await site(files, port);
   const sockets = [];
   page.on('websocket', (opened) => sockets.push(opened.url()));
@@ -58,6 +65,15 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
     const card = document.querySelector('#bad').shadowRoot?.querySelector('.card');
     return card?.dataset.is === 'bad' && /failed with exit code 3/.test(card.textContent);
   });
+
+  // What is wrong is said: by whom the token is not given, and what the server says of it.
+  await page.goto(`${theirs.url}wrong`);
+  await inside(page, (expected) => {
+    const said = [...document.querySelectorAll('rtlogd-stream')].map((one) => one.shadowRoot.querySelector('header').textContent);
+    return said.length === expected.length && expected.every((text, at) => said[at].includes(text));
+  }, Object.values(wrong));
+  assert.ok(complaints.every((text) => /Content Security Policy|blocked by CORS/.test(text)), complaints.join());
+  complaints.length = 0;
 
   // Twenty elements share one connection.
   sockets.length = 0;
@@ -99,7 +115,7 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   // A page that is not allowed gets nothing, and the element says so.
   const stranger = await site(files);
   await page.goto(stranger.url);
-  await inside(page, () => document.querySelector('#all')?.shadowRoot?.querySelector('header').textContent.includes('no connection'));
+  await inside(page, () => document.querySelector('#all')?.shadowRoot?.querySelector('header').textContent.includes(`allows no pages of ${location.origin}`));
   assert.equal(await text('all'), '');
   assert.match(await read(), /Failed to fetch/);
 

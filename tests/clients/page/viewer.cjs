@@ -6,7 +6,7 @@ const see = (page, text) => until(page, (text) => [...document.querySelectorAll(
 test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', 'clipboard-write'], acceptDownloads: true }, async ({ page, context }) => {
   // The list shows state, rate and progress.
   await page.goto(url);
-  await until(page, () => document.querySelectorAll('.stream').length === 4);
+  await until(page, () => document.querySelectorAll('.stream').length === 5);
   await until(page, () => [...document.querySelectorAll('.stream')].some((item) => item.textContent.includes('job') && Number(item.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow')) >= 45), null, 'progress in the list');
   assert.match(await page.$eval('.stream:has-text("app")', (item) => item.textContent), /following.*(lines\/s|lines\/min|quiet)/);
   assert.match(await page.$eval('.stream:has-text("none")', (item) => item.textContent), /waiting/);
@@ -103,8 +103,16 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   assert.equal(new URL(page.url()).searchParams.get('grep'), 'line 1?77$');
   await page.reload();
   await until(page, () => document.querySelectorAll('.log mark').length === 2);
-  await page.fill('#filter', '(');
-  await until(page, () => document.querySelector('#said').textContent.includes('regex') || document.querySelector('#said').textContent.includes('unclosed'), null, 'what is wrong with the filter');
+  // A mistake in the filter is named in one line, and the view stays as it is.
+  await page.fill('#filter', 'line (');
+  await until(page, () => document.querySelector('#said').textContent === 'not a regular expression: unclosed group', null, 'what is wrong with the filter');
+  assert.deepEqual(await page.$$eval('.log mark', (marks) => marks.map((mark) => mark.textContent)), ['line 77', 'line 177']);
+  // Where no line matches, the view says so, until one comes.
+  await page.fill('#filter', 'nothing yet');
+  await until(page, () => document.querySelector('.empty')?.checkVisibility() && document.querySelector('.empty').textContent.startsWith('No line matches.'), null, 'that no line matches');
+  append('app.log', 'nothing yet, until now\n');
+  await see(page, 'nothing yet, until now');
+  await until(page, () => !document.querySelector('.empty').checkVisibility());
   await page.fill('#filter', '');
   await see(page, 'new 4');
   await page.selectOption('#level', 'error');
@@ -115,6 +123,10 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   // The first error is far above, and the address is a link to it.
   await page.click('[aria-label="Go to the first error"]');
   await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'line 1234 error: the first');
+  // What lies below is not new; what comes from now on is.
+  assert.equal(await page.$eval('#jump', (jump) => jump.textContent), 'To the end');
+  append('app.log', 'nothing new\n');
+  await until(page, () => document.querySelector('#jump').textContent === '1 new line');
   const link = page.url();
   assert.match(link, /#[a-z0-9]+-\d+$/);
   const other = await context.newPage();
@@ -135,8 +147,8 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
     }
     return [...seen].map(([id, text]) => [Number(id.split('-')[1]), text]).sort(([a], [b]) => a - b);
   }, [by, last]);
-  const down = await walk(500, 'new 4');
-  assert.equal(down.at(-1)[1], 'new 4');
+  const down = await walk(500, 'nothing new');
+  assert.equal(down.at(-1)[1], 'nothing new');
   down.forEach(([number], at) => assert.equal(number, down[0][0] + at, 'a hole on the way down'));
   const up = await walk(-500, 'line 0');
   assert.equal(up.find(([, text]) => text.startsWith('line'))[1], 'line 0');
@@ -145,7 +157,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
 
   // A search goes back through all kept lines, and forward again.
   await page.keyboard.press('G');
-  await see(page, 'new 4');
+  await see(page, 'nothing new');
   await page.keyboard.press('f');
   await page.fill('#find', 'LINE 1?5');
   await page.fill('#find', 'needle');
@@ -174,7 +186,26 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   const [download] = await Promise.all([page.waitForEvent('download'), page.click('[aria-label^=Download]')]);
   assert.equal(download.suggestedFilename(), 'app.log');
   const saved = fs.readFileSync(await download.path(), 'utf8');
-  assert.ok(saved.startsWith('line 0\nline 1\n') && saved.endsWith('new 4\n'), saved.slice(0, 200));
+  assert.ok(saved.startsWith('line 0\nline 1\n') && saved.endsWith('nothing new\n'), saved.slice(0, 200));
+
+  // The first error is that of the run on screen, else of the last run.
+  await page.goto(`${url}?stream=runs`);
+  await see(page, 'at last');
+  const chosen = (text) => until(page, (text) => document.querySelector('.row.selected .text')?.textContent === text, text);
+  await page.keyboard.press('e');
+  await chosen('error: in run 3');
+  for (const [start, then] of [['begin 1', 'error: in run 1'], ['begin 2', '']]) {
+    await page.keyboard.press('f');
+    await page.fill('#find', start);
+    await page.keyboard.press('Enter');
+    await chosen(start);
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('e');
+    if (then) await chosen(then);
+    else await until(page, () => document.querySelector('#said').textContent === 'No line of this run is marked as an error.');
+    await page.keyboard.press('G');
+    await see(page, 'at last');
+  }
 
   // Groups of each kind can be folded.
   await page.goto(`${url}?stream=colours`);
