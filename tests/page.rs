@@ -2,13 +2,14 @@
 //! `tests/clients/page/`.
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
-use std::process::Stdio;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use crate::clients::chromium_by;
-use crate::harness::{Daemon, Deadline, Program, TestDir};
+use crate::harness::{Daemon, Deadline, Program, TestDir, is_root_or_skip, skip};
 use crate::tokens::{keys, token};
 
 /// A browser starts slowly, and some scripts let many lines pass.
@@ -193,6 +194,42 @@ fn a_million_lines_and_a_fast_stream_cost_little() {
     if let Some(figures) = play("load.cjs", &daemon, "") {
         eprintln!("{figures}");
     }
+}
+
+const NGINX: &str = "/usr/sbin/nginx";
+
+/// nginx as people write it at first, which passes no WebSocket on, and one that also holds back Server-Sent Events.
+#[test]
+fn behind_a_proxy_without_websockets_the_page_reads_by_http() {
+    if !is_root_or_skip("start nginx") {
+        return;
+    }
+    if !Path::new(NGINX).exists() {
+        skip("nginx is not installed");
+        return;
+    }
+    let dir = TestDir::new();
+    dir.write("app.log", lines(10, |_| ""));
+    let daemon = daemon(dir, "streams: { app: { file: app.log, from: start } }");
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (plain, buffering) = (free(), free());
+    let behind = daemon.url("");
+    let place = daemon.path("");
+    daemon.write(
+        "nginx.conf",
+        format!(
+            "user root; worker_processes 1; pid {0}/nginx.pid; error_log {0}/nginx.log; events {{}}\nhttp {{ access_log off; \
+             client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
+             server {{ listen 127.0.0.1:{plain}; location / {{ proxy_pass {behind}; }} }}\n\
+             server {{ listen 127.0.0.1:{buffering}; location / {{ proxy_pass {behind}; proxy_ignore_headers X-Accel-Buffering; }} }} }}\n",
+            place.display()
+        ),
+    );
+    let mut command = Command::new(NGINX);
+    command.args(["-g", "daemon off;", "-c"]).arg(daemon.path("nginx.conf")).stdin(Stdio::null());
+    let _nginx = Program::start(&mut command);
+    Deadline::new().until("nginx", || TcpStream::connect(("127.0.0.1", plain)).is_ok().then_some(()));
+    play("fallback.cjs", &daemon, &format!("http://127.0.0.1:{plain}/ http://127.0.0.1:{buffering}/"));
 }
 
 /// The parts of the page, as they come: what may keep them, who may show and use them.

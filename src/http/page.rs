@@ -39,6 +39,7 @@ const PAGE_FILES: &[(&str, &str)] = files![
     "embed.js",
     "element.js",
     "ansi.js",
+    "reader.js",
     "channel.js",
     "lines.js",
     "logview.js",
@@ -50,7 +51,8 @@ const PAGE_FILES: &[(&str, &str)] = files![
 ];
 
 /// The modules of the custom element, each after those it imports.
-const ELEMENT_MODULES: &[&str] = &["ansi.js", "channel.js", "progress.js", "rows.js", "look.js", "element.js"];
+const ELEMENT_MODULES: &[&str] =
+    &["ansi.js", "reader.js", "channel.js", "progress.js", "rows.js", "look.js", "element.js"];
 
 /// The hash of all files together.
 static PAGE_HASH: LazyLock<String> = LazyLock::new(|| {

@@ -1,5 +1,7 @@
 // The control channel: one WebSocket for each server, which all subscriptions of a page share. It reconnects, and each
-// subscription continues strictly after the last event it received.
+// subscription continues strictly after the last event it received. Where no WebSocket gets through, they read by HTTP.
+
+import { Reader } from "./reader.js";
 
 /**
  * An event as the server sends it.
@@ -19,6 +21,10 @@
 /** Shortest and longest wait before the next try, in milliseconds. */
 const SOON = 500;
 const LATE = 15_000;
+
+/** How often WebSockets fail, while the server answers by HTTP, before that is used; and how long until they are tried again then. */
+const BLOCKED = 2;
+const RETRIED = 60_000;
 
 /** A pattern that no line has. */
 export const NOTHING = "[^\\s\\S]";
@@ -64,6 +70,11 @@ export class Channel {
     this.watchers = new Set();
     /** Why there is no connection, for people; `refused` if that is the server's decision or the page's mistake. */
     this.trouble = "";
+    /** How it reads by HTTP; empty if it does not. */
+    this.via = "";
+    this.blocked = 0;
+    /** Those who read by HTTP. @type {Map<Subscription, Reader>} */
+    this.readers = new Map();
     this.refused = false;
     /** @type {string | undefined} */
     this.token = undefined;
@@ -90,6 +101,7 @@ export class Channel {
     const subscription = new Subscription(this, wanted, sink);
     this.subscriptions.add(subscription);
     if (this.up) this.begin(subscription);
+    else if (this.via) this.read(subscription);
     else this.connect();
     return subscription;
   }
@@ -97,6 +109,8 @@ export class Channel {
   /** @param {Subscription} subscription */
   drop(subscription) {
     this.subscriptions.delete(subscription);
+    this.readers.get(subscription)?.close();
+    this.readers.delete(subscription);
     if (this.up && subscription.number) {
       this.ask("subscription.unsubscribe", { subscription: subscription.number }, () => {}, () => {});
     }
@@ -133,12 +147,12 @@ export class Channel {
     if (this.socket || this.asking) return;
     this.asking = true;
     try {
-      this.token = (await this.getToken?.()) || undefined;
+      await this.renewToken();
       const url = this.address("control");
       url.protocol = url.protocol.replace("http", "ws");
       this.socket = new WebSocket(url, "rtlogd.v1");
     } catch (error) {
-      this.down(messageOf(error), true);
+      this.down(messageOf(error));
       this.again();
       return;
     } finally {
@@ -149,6 +163,10 @@ export class Channel {
     this.socket.onclose = () => this.closed();
   }
 
+  async renewToken() {
+    this.token = (await this.getToken?.()) || undefined;
+  }
+
   /** An address of the server, with the token. @param {string} path */
   address(path) {
     const url = new URL(path, this.base);
@@ -157,27 +175,34 @@ export class Channel {
   }
 
   opened() {
-    this.fails = 0;
+    this.fails = this.blocked = 0;
     this.up = true;
+    this.via = "";
+    for (const reader of this.readers.values()) reader.close();
+    this.readers.clear();
+    this.trouble = "";
     for (const subscription of this.subscriptions) this.begin(subscription);
     for (const watcher of this.watchers) watcher(true);
   }
 
   closed() {
-    // A browser does not tell a script why there is no WebSocket.
-    if (!this.up) this.diagnose();
+    const was = this.up;
     this.up = false;
     this.socket = null;
+    if (this.via) return this.again();
+    // A browser does not tell a script why there is no WebSocket.
+    if (!was) this.diagnose();
     for (const call of this.calls.values()) call.failed(new Error("the connection was lost"));
     this.calls.clear();
     for (const subscription of this.subscriptions) subscription.number = 0;
-    this.down(`no connection to ${new URL(this.base).host}; retrying`, false);
+    this.down("");
     if (this.subscriptions.size || this.watchers.size) this.again();
   }
 
-  /** @param {string} trouble @param {boolean} refused */
-  down(trouble, refused) {
-    [this.trouble, this.refused] = [trouble, refused];
+  /** @param {string} trouble what was refused; empty if there is just no connection */
+  down(trouble) {
+    this.refused = trouble !== "";
+    this.trouble = trouble || `no connection to ${new URL(this.base).host}; retrying`;
     for (const watcher of this.watchers) watcher(false);
   }
 
@@ -188,19 +213,40 @@ export class Channel {
     let trouble = "";
     try {
       const answer = await fetch(this.address(`streams/${encodeURIComponent(wanted.stream)}/state`), { cache: "no-store" });
+      if (answer.ok && !this.up) {
+        this.blocked += 1;
+        if (this.blocked >= BLOCKED && !this.via) {
+          this.via = "HTTP";
+          for (const subscription of this.subscriptions) this.read(subscription);
+        }
+      }
       if (answer.ok || answer.status === 404) return;
       trouble = (await answer.json().catch(() => ({}))).detail ?? `${new URL(this.base).host} answers with status ${answer.status}`;
     } catch {
+      this.blocked = 0;
       // The script of the element is for all pages: where it can be had, the server is there and refuses this page.
       const there = await fetch(new URL("rtlogd.js", this.base), { method: "HEAD" }).catch(() => null);
       if (there?.ok) trouble = `${new URL(this.base).host} allows no pages of ${location.origin}: see \`origins\` in its configuration`;
     }
-    if (trouble && !this.up) this.down(trouble, true);
+    if (trouble && !this.up) this.down(trouble);
+  }
+
+  /** Reads by HTTP. @param {Subscription} subscription */
+  read(subscription) {
+    this.readers.set(subscription, new Reader(this, subscription, (method, params) => tell(subscription, method, params)));
+  }
+
+  /** Notes that this works. @param {string} via */
+  reads(via) {
+    if (this.via === via && !this.trouble) return;
+    this.via = via;
+    this.trouble = "";
+    for (const watcher of this.watchers) watcher(true);
   }
 
   again() {
     this.fails += 1;
-    const wait = Math.min(LATE, SOON * 2 ** (this.fails - 1)) * (0.75 + Math.random() / 2);
+    const wait = (this.via ? RETRIED : Math.min(LATE, SOON * 2 ** (this.fails - 1))) * (0.75 + Math.random() / 2);
     this.timer = window.setTimeout(() => this.connect(), wait);
   }
 

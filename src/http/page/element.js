@@ -131,7 +131,7 @@ class RtlogdStream extends HTMLElement {
     this.log.setAttribute("aria-label", `Log of ${wanted.stream}`);
     this.mark = filter ? pattern(filter) : null;
     this.subscription = channel.subscribe(wanted, this);
-    if (channel.up || channel.trouble) this.watch(channel.up);
+    if (channel.up || channel.via || channel.trouble) this.watch(!channel.trouble);
   }
 
   begun() {
@@ -139,6 +139,7 @@ class RtlogdStream extends HTMLElement {
   }
 
   watch = (/** @type {boolean} */ up) => {
+    this.card.title = this.channel?.via ? `Connected by ${this.channel.via}: no WebSocket gets through.` : "";
     if (up) this.say("loading", "");
     else this.say(this.channel?.trouble ?? "", this.channel?.refused ? "bad" : "");
   };

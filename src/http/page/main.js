@@ -214,8 +214,12 @@ const connection = part("span", "connection");
 function connected(trouble) {
   connection.textContent = trouble;
   connection.dataset.is = trouble ? "bad" : "live";
+  // This works, with a delay at most: whoever looks after the proxy may want to know.
+  if (!trouble && channel.via) connection.textContent = `connected by ${channel.via}: a proxy lets no WebSocket through`;
 }
-channel.watchers.add((up) => up && refresh());
+channel.watchers.add((up) => {
+  if (up) refresh();
+});
 
 const dialog = part("dialog", "login");
 part("form", "login-form").addEventListener("submit", async (submit) => {

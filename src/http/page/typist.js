@@ -81,7 +81,8 @@ export class Typist {
   /** @param {{ text?: string, eof?: boolean }} what */
   async send(what) {
     try {
-      await channel.call("process.input", { stream: this.name, ...what });
+      if (channel.via) await command(this.name, what.eof ? "input?eof=true" : "input", what.text ?? "");
+      else await channel.call("process.input", { stream: this.name, ...what });
       this.say("");
     } catch (error) {
       this.say(error instanceof Error ? error.message : String(error));
@@ -89,7 +90,8 @@ export class Typist {
   }
 
   take() {
-    if (Date.now() - this.renewed < RENEW) return;
+    // By HTTP nobody can be the only one to type.
+    if (channel.via || Date.now() - this.renewed < RENEW) return;
     this.renewed = Date.now();
     channel.call("process.lease", { stream: this.name, seconds: LEASE }).catch((error) => this.say(error.message));
   }
