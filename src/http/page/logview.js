@@ -62,6 +62,10 @@ export class LogView {
     this.cost = 0;
     /** When that was. */
     this.drawn = 0;
+    /** Whether it stopped only because text was selected, with the mouse or by other means of the browser. */
+    this.held = false;
+    /** Asked to follow again. */
+    this.onresume = () => {};
     /** Told when it follows or not, or lines came. */
     this.onchange = () => {};
     /** Asked for what lies before, or behind. */
@@ -71,6 +75,7 @@ export class LogView {
     this.onchoose = () => {};
     this.element.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.element.addEventListener("click", (click) => this.clicked(click));
+    document.addEventListener("selectionchange", () => this.marked());
     new ResizeObserver(() => this.resized()).observe(this.element);
   }
 
@@ -153,6 +158,24 @@ export class LogView {
     this.anchor = null;
     this.onchange();
     this.plan();
+  }
+
+  /** Whether some of its text is selected. */
+  get hasSelection() {
+    const selection = getSelection();
+    return selection !== null && !selection.isCollapsed && this.element.contains(selection.anchorNode);
+  }
+
+  /** Stops while text is selected: what is taken out of the document would take the selection with it. */
+  marked() {
+    const selects = this.hasSelection;
+    if (selects && this.follow) {
+      this.pause();
+      this.held = true;
+    } else if (!selects && this.held) {
+      this.held = false;
+      if (!this.follow) this.onresume();
+    }
   }
 
   pause() {
@@ -258,7 +281,11 @@ export class LogView {
     const { scrollTop, clientHeight, scrollHeight } = this.element;
     const atEnd = scrollTop + clientHeight >= scrollHeight - 4;
     const down = scrollTop > this.lastTop + 2;
-    if (this.follow ? scrollTop < this.lastTop - 2 && !atEnd : down && atEnd && !this.detached) {
+    // Who scrolls away stays there.
+    if (scrollTop < this.lastTop - 2) this.held = false;
+    if (this.hasSelection) {
+      // It ends with the selection.
+    } else if (this.follow ? scrollTop < this.lastTop - 2 && !atEnd : down && atEnd && !this.detached) {
       this.follow = !this.follow;
       if (this.follow) this.fresh = 0;
       this.onchange();

@@ -53,7 +53,7 @@ function note() {
   if (viewer.filter) query.set("grep", viewer.filter);
   if (viewer.level) query.set("level", viewer.level);
   [filter.value, level.value] = [viewer.filter, viewer.level];
-  history.replaceState(null, "", `?${query}${viewer.chosen ? `#${viewer.chosen}` : ""}`);
+  history.replaceState(null, "", `?${query}${viewer.place ? `#${viewer.place}` : ""}`);
 }
 viewer.onplace = note;
 
@@ -92,7 +92,7 @@ document.addEventListener("click", (click) => {
 addEventListener("popstate", show);
 addEventListener("hashchange", () => {
   const id = decodeURIComponent(location.hash.slice(1));
-  if (id && id !== viewer.chosen) viewer.goTo(id);
+  if (id && id !== viewer.place) viewer.goTo(id);
 });
 
 // What a button switches on stays on.
@@ -122,7 +122,7 @@ const copy = () => {
 const copyLink = () => {
   if (!viewer.chosen) viewer.step(0);
   navigator.clipboard.writeText(location.href).then(
-    () => viewer.say("Copied the link to this line."),
+    () => viewer.say(viewer.place.includes("..") ? "Copied the link to these lines." : "Copied the link to this line."),
     () => viewer.say(`Browsers do not let pages copy over plain HTTP. Copy the link from the address bar: ${location.href}`),
   );
 };
@@ -184,11 +184,29 @@ document.addEventListener("keydown", (key) => {
     }
     return;
   }
+  if ((key.ctrlKey || key.metaKey) && !key.altKey && !key.shiftKey && viewer.name && !document.querySelector("dialog[open]")) {
+    // The browser's own search and selection see only the rows in sight; a second Ctrl+F opens it.
+    if (key.key === "f" && document.activeElement !== part("input", "find")) {
+      key.preventDefault();
+      finder.open();
+    } else if (key.key === "a" && !inside) {
+      key.preventDefault();
+      viewer.chooseAll();
+    }
+  }
   const pressing = key.key === " " && key.target instanceof HTMLButtonElement;
   if (inside || pressing || key.ctrlKey || key.metaKey || key.altKey || !viewer.name || document.querySelector("dialog[open]")) return;
   if (!Object.hasOwn(keys, key.key)) return;
   key.preventDefault();
   keys[key.key]();
+});
+
+// What is selected by line is copied without numbers and times, unless the browser has a selection of its own.
+document.addEventListener("copy", (copied) => {
+  const inside = copied.target instanceof HTMLInputElement;
+  if (inside || !viewer.name || !viewer.view.selected || getSelection()?.isCollapsed === false) return;
+  copied.preventDefault();
+  copied.clipboardData?.setData("text/plain", viewer.view.textOf());
 });
 
 // Light, dark, or as the system is.

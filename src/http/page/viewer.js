@@ -54,6 +54,7 @@ export class Viewer {
     this.jump = part("button", "jump");
     this.jump.addEventListener("click", () => this.followNow());
     this.view.onchange = () => this.showFollow();
+    this.view.onresume = () => (this.view.detached ? this.live() : this.view.toEnd());
     this.view.onolder = () => this.older();
     this.view.onnewer = () => this.newer();
     this.view.onchoose = (event, extend) => this.choose(event, extend);
@@ -207,11 +208,12 @@ export class Viewer {
     }
   }
 
-  /** Goes to a line, wherever in the history it is. @param {string} id */
-  async goTo(id) {
+  /** Goes to a line, wherever in the history it is; or to the first of several, as `ID..ID`. @param {string} place */
+  async goTo(place) {
+    const [id, last] = place.split("..");
     const line = this.view.find(id);
     if (line) {
-      this.view.selected = [line.event, line.event];
+      this.view.selected = [line.event, this.lastOf(line.event, last)];
       this.view.goTo(line);
       return;
     }
@@ -221,18 +223,37 @@ export class Viewer {
         read(this.name, [["before", id], ["tail", String(CONTEXT)], ...this.filters]),
         read(this.name, [["after", before(id)], ["limit", String(PAGE)], ...this.filters]),
       ]);
-      return () => this.show(id, [...above.filter(({ kind }) => kind !== "gap"), ...from]);
+      return () => this.show(place, [...above.filter(({ kind }) => kind !== "gap"), ...from]);
     });
   }
 
-  /** Shows these events with one of them in the middle. @param {string} id @param {LogEvent[]} events */
-  show(id, events) {
+  /** The last line of those that are linked, as far as they are loaded. @param {LogEvent} first @param {string | undefined} last */
+  lastOf(first, last) {
+    if (!last) return first;
+    const within = (/** @type {import("./lines.js").Line} */ { event: { id, kind } }) => !kind && numberOf(id) <= Math.max(numberOf(last), numberOf(first.id));
+    return this.view.lines.list.findLast(within)?.event ?? first;
+  }
+
+  /** Selects all lines that are loaded. */
+  chooseAll() {
+    const lines = this.view.lines.list.filter(({ event }) => !event.kind);
+    const [first, last] = [lines[0], lines.at(-1)];
+    if (!first || !last) return;
+    if (this.view.follow) this.view.pause();
+    this.view.selected = [first.event, last.event];
+    this.view.plan();
+    this.say(`${lines.length.toLocaleString()} loaded lines are selected; Ctrl+C copies them.`);
+  }
+
+  /** Shows these events with those of a place in the middle. @param {string} place @param {LogEvent[]} events */
+  show(place, events) {
+    const [id, last] = place.split("..");
     const found = events.find((event) => event.id === id && event.kind !== "gap");
     if (!found && (this.filter || this.level)) {
       [this.filter, this.level] = ["", ""];
       this.onplace();
       this.remark();
-      this.goTo(id);
+      this.goTo(place);
       return;
     }
     if (!found) {
@@ -243,7 +264,7 @@ export class Viewer {
     this.oldest = false;
     this.view.restart(events, false);
     this.attach(undefined, 0);
-    this.view.selected = [found, found];
+    this.view.selected = [found, this.lastOf(found, last)];
     const line = this.view.find(id);
     if (line) this.view.goTo(line);
   }
@@ -312,6 +333,12 @@ export class Viewer {
   /** The id of what was chosen last. */
   get chosen() {
     return this.view.selected?.[0].id ?? "";
+  }
+
+  /** What is chosen, as an address has it: one id, or the first and the last of several lines. */
+  get place() {
+    const ids = (this.view.selected ?? []).map(({ id }) => id);
+    return [...new Set(ids)].sort((a, b) => numberOf(a) - numberOf(b)).join("..");
   }
 
   /** @param {string} text */

@@ -95,6 +95,37 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await page.keyboard.press('Space');
   await page.waitForSelector('[aria-label=Pause]');
 
+  // While text is selected, the log stands still and keeps the selection; then it goes on.
+  const selection = () => page.evaluate(() => getSelection().toString());
+  await page.evaluate(() => {
+    const text = [...document.querySelectorAll('.log .row:not(.note) .text')].at(-1);
+    getSelection().selectAllChildren(text);
+  });
+  await page.waitForSelector('#jump:not([hidden])');
+  append('app.log', Array.from({ length: 200 }, (_, at) => `while selected ${at}\n`).join(''));
+  await until(page, () => document.querySelector('#jump').textContent === '200 new lines');
+  assert.equal(await selection(), 'new 4');
+  await page.evaluate(() => getSelection().removeAllRanges());
+  await see(page, 'while selected 199');
+  await atEnd();
+  append('app.log', 'new 4\n');
+  await see(page, 'new 4');
+
+  // Ctrl+A selects what is loaded, and Ctrl+C copies it without numbers; Ctrl+F searches all lines.
+  await page.focus('.log');
+  await page.keyboard.press('Control+a');
+  await until(page, () => /loaded lines are selected/.test(document.querySelector('#said').textContent));
+  await page.keyboard.press('Control+c');
+  const all = (await page.evaluate(() => navigator.clipboard.readText())).split('\n');
+  assert.ok(all.length > 500 && all.includes('line 2999') && all.includes('while selected 0') && all.at(-2) === 'new 4', `${all.length}: ${all.slice(-3)}`);
+  await page.keyboard.press('Control+f');
+  await until(page, () => document.activeElement.id === 'find');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('G');
+  await see(page, 'new 4');
+  await atEnd();
+
   // The server filters, the viewer marks the matches, and the address contains the filter.
   await page.keyboard.press('/');
   await page.keyboard.type('line 1?77$');
@@ -178,6 +209,11 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await page.click('[aria-label^="Copy the selected"]');
   await until(page, () => document.querySelector('#said').textContent === 'Copied 3 lines.');
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'line 2501\nline 2502\nline 2503\n');
+  // The address leads to all of them.
+  const range = await context.newPage();
+  await range.goto(page.url());
+  await until(range, () => [...document.querySelectorAll('.row.selected .text')].map((text) => text.textContent).join() === 'line 2501,line 2502,line 2503');
+  await range.close();
   await page.click('[aria-label^="Copy a link"]');
   await until(page, () => document.querySelector('#said').textContent.includes('link'));
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), page.url());
