@@ -32,6 +32,8 @@ fn daemon(dir: TestDir, yaml: &str) -> Daemon {
 /// The colours, links and groups that the viewer shows.
 const COLOURS: &str = "\x1b[31mred\x1b[0m \x1b[38;5;208mpalette\x1b[m \x1b[38;2;1;200;3mtrue\x1b[m \x1b[1mbold\x1b[m \x1b[4munder\x1b[m \
 \x1b[44mground\x1b[m \x1b[7minverse\x1b[m \x1b]8;;https://example.com/osc8\x1b\\hyper\x1b]8;;\x1b\\ see https://example.com/a?b=1.
+\x1b[1;4:3mcurly\x1b[4:0mstraight\x1b[m \x1b[31;4;58;2;255;0;0mlined\x1b[m \x1b[4;58:2::255:100:0mcolon\x1b[m \x1b[58;5;1mthin\x1b[m \
+\x1b[53mover\x1b[m \x1b[38:2:1:200:3mshort\x1b[m \x1b[21mdouble\x1b[24mnone\x1b[m \x1b[8mconcealed\x1b[28mrevealed\x1b[m
 ::group::GitHub group
 inside github
 ::endgroup::
@@ -45,6 +47,21 @@ inside inner
 ##teamcity[blockClosed name='Outer']
 plain after
 ";
+
+/// Text in each of the 16 colours, of the palette and of all colours on each other, and inverted.
+fn pairs() -> String {
+    let colours: Vec<_> =
+        (0..16).map(|n| format!("5;{n}")).chain(["5;226", "5;240", "2;128;128;128"].map(str::to_owned)).collect();
+    let mut text = String::new();
+    for fg in &colours {
+        write!(text, "\x1b[38;{fg}mA\x1b[7mB\x1b[m\x1b[48;{fg}mC\x1b[7mD\x1b[m").unwrap();
+        for bg in &colours {
+            write!(text, "\x1b[38;{fg};48;{bg}mE\x1b[7mF\x1b[m").unwrap();
+        }
+        text += "\n";
+    }
+    text + "the last pair\n"
+}
 
 /// A process that is soon at 45 %, and then slow.
 const JOB: &str = "i=1; while [ $i -le 95 ]; do echo \"[ $i%] Compiling part-$i\"; [ $i -lt 45 ] || sleep 2; i=$((i+1)); done; sleep 1000";
@@ -165,10 +182,11 @@ fn an_element_works_on_allowed_pages_only() {
 fn axe_and_a_keyboard_find_nothing_serious() {
     let dir = TestDir::new();
     dir.write("colours.log", COLOURS);
+    dir.write("pairs.log", pairs());
     let daemon = daemon(
         dir,
         &format!(
-            "streams:\n  colours: {{ file: colours.log, from: start, description: All colours }}\n  job: {{ command: [sh, -c, {JOB:?}] }}\n  \
+            "streams:\n  pairs: {{ file: pairs.log, from: start }}\n  colours: {{ file: colours.log, from: start, description: All colours }}\n  job: {{ command: [sh, -c, {JOB:?}] }}\n  \
              shell: {{ command: [cat], input: true }}"
         ),
     );

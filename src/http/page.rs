@@ -38,6 +38,7 @@ const PAGE_FILES: &[(&str, &str)] = files![
     "icons.js",
     "embed.js",
     "element.js",
+    "colours.js",
     "ansi.js",
     "reader.js",
     "channel.js",
@@ -52,7 +53,7 @@ const PAGE_FILES: &[(&str, &str)] = files![
 
 /// The modules of the custom element, each after those it imports.
 const ELEMENT_MODULES: &[&str] =
-    &["ansi.js", "reader.js", "channel.js", "progress.js", "rows.js", "look.js", "element.js"];
+    &["colours.js", "ansi.js", "reader.js", "channel.js", "progress.js", "rows.js", "look.js", "element.js"];
 
 /// The hash of all files together.
 static PAGE_HASH: LazyLock<String> = LazyLock::new(|| {
@@ -83,7 +84,79 @@ fn element_script() -> String {
             script.push('\n');
         }
     }
-    script + "}\n"
+    without_blanks(&(script + "}\n"))
+}
+
+/// The script without the blanks and line ends that separate nothing. Strings, templates and regular expressions stay as
+/// they are.
+fn without_blanks(script: &str) -> String {
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '#' | '"' | '\'' | '`') || !c.is_ascii();
+    let mut compact = String::with_capacity(script.len());
+    let mut rest = script;
+    while let Some(c) = rest.chars().next() {
+        let before = compact.chars().next_back();
+        let length = match c {
+            '"' | '\'' | '`' => literal_length(rest, c),
+            '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
+            '/' if compact.ends_with("return") || before.is_none_or(|c| "(,=:[!&|?{};>\n".contains(c)) => {
+                literal_length(rest, c)
+            }
+            ' ' | '\n' => {
+                let blanks = rest.len() - rest.trim_start_matches([' ', '\n']).len();
+                let next = rest[blanks..].chars().next();
+                let line_ends = rest[..blanks].contains('\n');
+                let (Some(before), Some(next)) = (before, next) else { break };
+                let separates = if line_ends {
+                    !"{;,([\n".contains(before) && !"}.?:&|)".contains(next)
+                } else {
+                    (is_word(before) && is_word(next)) || (before == next && "+-".contains(next))
+                };
+                if separates {
+                    compact.push(if line_ends { '\n' } else { ' ' });
+                }
+                rest = &rest[blanks..];
+                continue;
+            }
+            c => c.len_utf8(),
+        };
+        compact.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    compact + "\n"
+}
+
+/// The length of the string, template or regular expression at the start of `text`, which `quote` begins and ends.
+fn literal_length(text: &str, quote: char) -> usize {
+    let (mut at, mut in_class) = (1, false);
+    while let Some(c) = text[at..].chars().next() {
+        at += match c {
+            '\\' => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
+            '$' if quote == '`' && text[at + 1..].starts_with('{') => 2 + expression_length(&text[at + 2..]),
+            '[' | ']' if quote == '/' => {
+                in_class = c == '[';
+                1
+            }
+            c if c == quote && !in_class => return at + 1,
+            c => c.len_utf8(),
+        };
+    }
+    at
+}
+
+/// The length of an expression in a template, with the brace that ends it.
+fn expression_length(text: &str) -> usize {
+    let (mut at, mut depth) = (0, 1);
+    while let Some(c) = text[at..].chars().next() {
+        at += match c {
+            '"' | '\'' | '`' => literal_length(&text[at..], c),
+            c => c.len_utf8(),
+        };
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if depth == 0 {
+            break;
+        }
+    }
+    at
 }
 
 /// The time for which a browser may cache a response.
@@ -221,6 +294,24 @@ mod tests {
             assert!(!script.lines().any(|line| line.trim_start().starts_with(word)), "{word}");
         }
         assert!(script.contains("customElements.define(\"rtlogd-stream\""));
+    }
+
+    #[test]
+    fn only_blanks_that_separate_nothing_are_removed() {
+        for (written, expected) in [
+            ("const a = b + 1;\nreturn a;", "const a=b+1;return a;\n"),
+            ("a = b\nc = d", "a=b\nc=d\n"),
+            ("x = a + +b - -c", "x=a+ +b- -c\n"),
+            (
+                "f(\"a  b\", 'c  \\' d', `e  ${g(\"}\", { h: `i  j` })}  k`)",
+                "f(\"a  b\",'c  \\' d',`e  ${g(\"}\", { h: `i  j` })}  k`)\n",
+            ),
+            ("r = /[/\"] \\/ '/g.test(t) / 2", "r=/[/\"] \\/ '/g.test(t)/2\n"),
+            ("return /a  b/", "return/a  b/\n"),
+            ("if (a) {\n  b()\n}\nelse c()", "if(a){b()}\nelse c()\n"),
+        ] {
+            assert_eq!(without_blanks(written), expected, "{written}");
+        }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 // From a line with escape sequences (ECMA-48) to styled pieces of text. Knows nothing of the page.
 
+import { readable } from "./colours.js";
+
 /**
  * How a piece looks. Colours are 0 to 15, or what CSS understands.
  * @typedef {{ fg?: number | string, bg?: number | string, bold?: boolean, dim?: boolean, italic?: boolean,
- *   underline?: boolean, strike?: boolean, inverse?: boolean, hidden?: boolean, href?: string }} Style
+ *   underline?: string, line?: number | string, overline?: boolean, strike?: boolean, inverse?: boolean, hidden?: boolean,
+ *   href?: string }} Style
  * @typedef {{ text: string, style: Style }} Piece
  */
 
@@ -43,17 +46,24 @@ function color256(n) {
 }
 
 /**
- * The colour behind 38 or 48; takes its numbers from `left`.
- * @param {number[]} left
+ * The colour behind 38, 48 or 58; takes its numbers from `left`.
+ * @param {(number | string)[]} left
  */
 function extended(left) {
-  const kind = left.shift();
-  if (kind === 5) return color256(Math.min(left.shift() ?? 0, 255));
-  return kind === 2 ? `rgb(${left.splice(0, 3).map((part) => Math.min(part, 255))})` : undefined;
+  const kind = Number(left.shift());
+  const byte = (/** @type {number | string | undefined} */ part) => Math.min(Number(part) || 0, 255);
+  if (kind === 5) return color256(byte(left.shift()));
+  return kind === 2 ? `rgb(${left.splice(0, 3).map(byte)})` : undefined;
 }
 
-/** What a code switches on; 20 more switches it off. @type {Record<number, "bold" | "dim" | "italic" | "underline" | "inverse" | "hidden" | "strike">} */
-const ON = { 1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse", 8: "hidden", 9: "strike" };
+/** The colours that those codes set. @type {Record<number, "fg" | "bg" | "line">} */
+const EXTENDED = { 38: "fg", 48: "bg", 58: "line" };
+
+/** What 4:1 to 4:5 draw below the text. */
+const UNDERLINES = ["", "solid", "double", "wavy", "dotted", "dashed"];
+
+/** What a code switches on; 20 more switches it off. @type {Record<number, "bold" | "dim" | "italic" | "inverse" | "hidden" | "strike">} */
+const ON = { 1: "bold", 2: "dim", 3: "italic", 7: "inverse", 8: "hidden", 9: "strike" };
 
 /**
  * The style after "select graphic rendition" (ECMA-48, 8.3.117).
@@ -63,19 +73,26 @@ const ON = { 1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse", 8: 
  */
 function sgr(old, codes) {
   let style = { ...old };
-  // 38:2:colourspace:r:g:b has a place for a colour space that 38;2;r;g;b lacks.
-  const left = codes.replace(/([34]8):2:\d*:(\d+):(\d+):(\d+)/g, "$1;2;$2;$3;$4").split(/[;:]/).map(Number);
+  /** @type {(number | string)[]} */
+  const left = codes.split(";");
   while (left.length) {
-    const code = left.shift() ?? 0;
-    if (code === 0) style = style.href ? { href: style.href } : {};
+    // Colons join a code with what belongs to it; 38:2:colourspace:r:g:b has a place that 38:2:r:g:b and 38;2;r;g;b lack.
+    const [code, ...more] = String(left.shift()).split(":").map(Number);
+    const colour = EXTENDED[code];
+    if (more.length > 4) more.splice(1, 1);
+    if (colour) style[colour] = extended(more.length ? more : left);
+    else if (code === 4) style.underline = UNDERLINES[more[0] ?? 1] ?? "solid";
+    else if (code === 21) style.underline = "double";
+    else if (code === 24) style.underline = "";
+    else if (code === 53 || code === 55) style.overline = code === 53;
+    else if (code === 59) style.line = undefined;
+    else if (code === 0) style = style.href ? { href: style.href } : {};
     else if (ON[code]) style[ON[code]] = true;
     else if (code === 22) style.bold = style.dim = false;
     else if (code > 22 && ON[code - 20]) style[ON[code - 20]] = false;
     else if (code >= 30 && code < 38) style.fg = code - 30;
-    else if (code === 38) style.fg = extended(left);
     else if (code === 39) style.fg = undefined;
     else if (code >= 40 && code < 48) style.bg = code - 40;
-    else if (code === 48) style.bg = extended(left);
     else if (code === 49) style.bg = undefined;
     else if (code >= 90 && code < 98) style.fg = code - 82;
     else if (code >= 100 && code < 108) style.bg = code - 92;
@@ -165,15 +182,21 @@ export function draw(line, mark) {
 function node(text, style, href, marked) {
   let { fg, bg } = style;
   if (style.inverse) [fg, bg] = [bg, fg];
-  const names = ["bold", "dim", "italic", "underline", "strike", "hidden"].filter((name) => style[/** @type {keyof Style} */ (name)]);
+  const names = ["bold", "dim", "italic", "hidden"].filter((name) => style[/** @type {keyof Style} */ (name)]);
   if (style.inverse && bg === undefined) names.push("inverse");
-  if (fg !== undefined) names.push(typeof fg === "number" ? `fg${fg}` : bg === undefined ? "fg" : "fgbg");
+  const under = bg ?? (style.inverse ? 16 : undefined);
+  if (fg !== undefined) names.push(under !== undefined ? "fgbg" : typeof fg === "number" ? `fg${fg}` : "fg");
   if (bg !== undefined) names.push(typeof bg === "number" ? `bg${bg}` : "bg");
-  if (!names.length && !href && !marked) return document.createTextNode(text);
+  const lines = [style.underline && `underline ${style.underline}`, style.overline && "overline", style.strike && "line-through"];
+  const line = lines.filter(Boolean).join(" ");
+  if (!names.length && !line && !href && !marked) return document.createTextNode(text);
   const element = document.createElement(href ? "a" : marked ? "mark" : "span");
   if (names.length) element.className = names.join(" ");
   // By the object model, since a strict policy allows no style in attributes.
-  if (typeof fg === "string") element.style.setProperty("--fg", fg);
+  if (fg !== undefined && under !== undefined) element.style.setProperty("--fg", readable(fg, under));
+  else if (typeof fg === "string") element.style.setProperty("--fg", fg);
+  if (line) element.style.textDecoration = line;
+  if (line && style.line !== undefined) element.style.textDecorationColor = readable(style.line);
   if (typeof bg === "string") element.style.setProperty("--bg", bg);
   if (element instanceof HTMLAnchorElement && href) {
     Object.assign(element, { href, target: "_blank", rel: "noopener noreferrer nofollow" });

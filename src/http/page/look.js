@@ -1,11 +1,9 @@
 // How logs and bars look, on the page and in the element: one style sheet, made by the object model, which a strict policy allows.
 
-// Each of the 16 colours is read well on the log's ground, by day and by night.
-const DAY = "24292f c62030 12752c 8a5a00 0a58ca 8b3fc7 0b6e7f 59626d 646d77 cf222e 1a7f37 946200 1f66dd 9a3fd1 19757c 1f2328".split(" ");
-const NIGHT = "8b949e ff7b72 56d364 e3b341 79b8ff d2a8ff 56d4dd b1bac4 98a2ae ffa198 7ee787 f2cc60 a5d6ff e2c5ff 85e8ef f0f6fc".split(" ");
+import { DAY, NIGHT } from "./colours.js";
 
 const LOOK = `
-.log{--log-bg:light-dark(#fdfdfc,#0e1217);--log-fg:light-dark(#24292f,#d5dbe2);--log-dim:light-dark(#5f6873,#8993a0);
+.log{--log-bg:light-dark(#${DAY[17]},#${NIGHT[17]});--log-fg:light-dark(#${DAY[16]},#${NIGHT[16]});--log-dim:light-dark(#5f6873,#8993a0);
 --log-line:light-dark(#0000000a,#ffffff0a);--log-link:light-dark(#0a58ca,#79b8ff);
 position:relative;overflow:auto;overflow-anchor:none;background:var(--log-bg);color:var(--log-fg);padding:8px 0;box-sizing:border-box;
 font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;tab-size:8;scrollbar-width:thin;contain:strict}
@@ -25,13 +23,12 @@ font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sa
 mark{background:light-dark(#ffe08a,#6b5200);color:light-dark(#1c2128,#fff)!important;border-radius:2px}
 .more{all:unset;cursor:pointer;margin-left:1ch;color:var(--log-link);text-decoration:underline}
 .more:focus-visible{outline:2px solid var(--log-link)}
-.bold{font-weight:700}.dim{opacity:.8}.italic{font-style:italic}.underline{text-decoration:underline}.strike{text-decoration:line-through}
-.underline.strike{text-decoration:underline line-through}.hidden{color:transparent!important}
+.bold{font-weight:700}.dim{opacity:.8}.italic{font-style:italic}.hidden{color:transparent!important}
 .inverse{background:var(--log-fg);color:var(--log-bg)}
 .fg{color:light-dark(oklch(from var(--fg) min(l,.52) c h),oklch(from var(--fg) max(l,.7) c h))}
 .bg{background:var(--bg);color:oklch(from var(--bg) clamp(0,(.62 - l)*1000,1) 0 0)}.fgbg{color:var(--fg)}
-${DAY.map((day, n) => `.fg${n}{color:light-dark(#${day},#${NIGHT[n]})}`).join("")}
-${DAY.map((day, n) => `.bg${n}{background:light-dark(#${day},#${NIGHT[n]});color:var(--log-bg)}`).join("")}
+${DAY.slice(0,16).map((day, n) => `.fg${n}{color:light-dark(#${day},#${NIGHT[n]})}`).join("")}
+${DAY.slice(0,16).map((day, n) => `.bg${n}{background:light-dark(#${day},#${NIGHT[n]});color:var(--log-bg)}`).join("")}
 .bar{height:4px;border-radius:2px;overflow:hidden;background:light-dark(#0000001a,#ffffff1f)}
 .bar div{height:100%;border-radius:2px;background:light-dark(#2459d6,#7aa2ff);transition:width .3s}
 .bar[data-state=done] div{background:light-dark(#1a7f37,#3fb950)}.bar[data-state=error] div{background:light-dark(#cf222e,#f85149)}

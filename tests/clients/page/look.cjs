@@ -28,6 +28,29 @@ for (const colorScheme of ['light', 'dark']) {
   }
 }
 
+// All pairs of colours can be read. Text in one of the palette's other colours alone is adjusted by the browser, and not measured here.
+for (const colorScheme of ['light', 'dark']) {
+  test({ colorScheme, viewport: { width: 1600, height: 900 } }, async ({ page }) => {
+    await page.goto(`${url}?stream=pairs`);
+    await until(page, () => document.querySelector('.log')?.textContent.includes('the last pair'));
+    const { count, poor } = await page.evaluate(() => {
+      const ground = getComputedStyle(document.querySelector('.log')).backgroundColor;
+      const light = (colour) => {
+        const [r, g, b] = colour.match(/[\d.]+/g).map((part) => part / 255).map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const pieces = [...document.querySelectorAll('.log .text span')].map((piece) => {
+        const { color, backgroundColor } = getComputedStyle(piece);
+        return [piece.className, color, backgroundColor === 'rgba(0, 0, 0, 0)' ? ground : backgroundColor];
+      }).filter((piece) => piece.slice(1).every((colour) => colour.startsWith('rgb')));
+      const contrast = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
+      return { count: pieces.length, poor: pieces.map((piece) => [...piece, contrast(piece[1], piece[2])]).filter(([, , , ratio]) => ratio < 4.495) };
+    });
+    assert.ok(count >= 2 * 19 * 19 + 4 * 16, String(count));
+    assert.deepEqual(poor, []);
+  });
+}
+
 // The keyboard alone reaches the list, a stream and a tool, and the dialog lists the keys.
 test({ viewport: { width: 1200, height: 800 } }, async ({ page }) => {
   await page.goto(url);

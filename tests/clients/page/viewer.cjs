@@ -28,10 +28,20 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
     const of = (text) => {
       const found = [...document.querySelectorAll('.log .text *')].find((piece) => piece.textContent === text);
       const style = found && getComputedStyle(found);
-      return style && { color: style.color, weight: style.fontWeight, line: style.textDecorationLine, ground: style.backgroundColor, href: found.getAttribute('href') };
+      return style && { under: `${style.textDecorationLine} ${style.textDecorationStyle}`, drawn: style.textDecorationColor, color: style.color, weight: style.fontWeight, line: style.textDecorationLine, ground: style.backgroundColor, href: found.getAttribute('href') };
     };
-    return Object.fromEntries(['red', 'palette', 'true', 'bold', 'under', 'ground', 'inverse', 'hyper', 'https://example.com/a?b=1'].map((text) => [text, of(text)]));
+    return Object.fromEntries(['curly', 'straight', 'lined', 'colon', 'thin', 'over', 'short', 'double', 'none', 'concealed', 'revealed', 'red', 'palette', 'true', 'bold', 'under', 'ground', 'inverse', 'hyper', 'https://example.com/a?b=1'].map((text) => [text, of(text)]));
   });
+  assert.deepEqual([styles.curly.under, styles.curly.weight], ['underline wavy', '700']);
+  assert.deepEqual([styles.straight.under, styles.straight.weight], ['none solid', '700']);
+  assert.deepEqual([styles.lined.under, styles.lined.color, styles.lined.drawn], ['underline solid', 'rgb(198, 32, 48)', 'rgb(230, 0, 0)']);
+  assert.equal(styles.colon.under, 'underline solid');
+  assert.notEqual(styles.colon.drawn, styles.colon.color);
+  assert.equal(styles.thin, undefined, 'a colour for lines that are not there');
+  assert.equal(styles.over.under, 'overline solid');
+  assert.equal(styles.short.color, styles.true.color);
+  assert.deepEqual([styles.double.under, styles.none], ['underline double', undefined]);
+  assert.deepEqual([styles.concealed.color, styles.revealed], ['rgba(0, 0, 0, 0)', undefined]);
   assert.equal(styles.red.color, 'rgb(198, 32, 48)');
   assert.match(styles.palette.color, /oklch/);
   assert.match(styles.true.color, /oklch/);
