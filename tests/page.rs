@@ -34,6 +34,8 @@ const COLOURS: &str = "\x1b[31mred\x1b[0m \x1b[38;5;208mpalette\x1b[m \x1b[38;2;
 \x1b[44mground\x1b[m \x1b[7minverse\x1b[m \x1b]8;;https://example.com/osc8\x1b\\hyper\x1b]8;;\x1b\\ see https://example.com/a?b=1.
 \x1b[1;4:3mcurly\x1b[4:0mstraight\x1b[m \x1b[31;4;58;2;255;0;0mlined\x1b[m \x1b[4;58:2::255:100:0mcolon\x1b[m \x1b[58;5;1mthin\x1b[m \
 \x1b[53mover\x1b[m \x1b[38:2:1:200:3mshort\x1b[m \x1b[21mdouble\x1b[24mnone\x1b[m \x1b[8mconcealed\x1b[28mrevealed\x1b[m
+\x1b[32mopened
+carried\x1b[39m over
 ::group::GitHub group
 inside github
 ::endgroup::

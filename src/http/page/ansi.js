@@ -100,16 +100,35 @@ function sgr(old, codes) {
   return style;
 }
 
+/** The style that lines of each origin left open: it goes on in their next one, as on a terminal. */
+export class Styles {
+  constructor() {
+    /** @type {Map<string | undefined, Style | undefined>} */
+    this.open = new Map();
+  }
+
+  /** The style in which a line begins. @param {import("./channel.js").LogEvent} event */
+  next({ kind, origin, text = "" }) {
+    // What a run left open ends with it, and what was missed may have closed it.
+    if (kind) this.open.clear();
+    const style = this.open.get(origin);
+    if (!text.includes("\x1b[")) return style;
+    let left = style ?? {};
+    for (const [, codes] of text.matchAll(/\x1b\[([\d;:]*)m/g)) left = sgr(left, codes);
+    this.open.set(origin, Object.values(left).some((value) => value || value === 0) ? left : undefined);
+    return style;
+  }
+}
+
 /**
- * The pieces of a line.
+ * The pieces of a line that begins in a style.
  * @param {string} line
+ * @param {Style} style
  * @returns {Piece[]}
  */
-export function pieces(line) {
+export function pieces(line, style) {
   /** @type {Piece[]} */
   const found = [];
-  /** @type {Style} */
-  let style = {};
   let at = 0;
   const add = (/** @type {string} */ text) => {
     if (!text) return;
@@ -144,11 +163,12 @@ const ADDRESS = /https?:\/\/[^\s"'<>\\^`{|}\u2039]*[^\s"'<>\\^`{|}.,:;!?)\]\u203
  * Draws a line: pieces in their style, addresses as links, matches of `mark` marked.
  * @param {string} line
  * @param {RegExp | null} mark
+ * @param {Style} [style] in which it begins
  * @returns {DocumentFragment}
  */
-export function draw(line, mark) {
+export function draw(line, mark, style = {}) {
   const drawn = document.createDocumentFragment();
-  const parts = line.includes("\x1b") ? pieces(line) : [{ text: line.replace(UNSEEN, seen), style: {} }];
+  const parts = line.includes("\x1b") ? pieces(line, style) : [{ text: line.replace(UNSEEN, seen), style }];
   const whole = parts.map((part) => part.text).join("");
   const links = whole.includes("://") ? [...whole.matchAll(ADDRESS)].map((found) => ({ from: found.index, to: found.index + found[0].length, href: found[0] })) : [];
   const marks = mark ? [...whole.matchAll(mark)].slice(0, PIECES).map((found) => ({ from: found.index, to: found.index + found[0].length })) : [];

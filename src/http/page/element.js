@@ -1,7 +1,7 @@
 // <rtlogd-stream src="https://ci:7070/streams/build">: one stream on any page. All elements of a page share one connection to
 // each server.
 
-import { pattern } from "./ansi.js";
+import { pattern, Styles } from "./ansi.js";
 import { channelTo, NOTHING } from "./channel.js";
 import { sheet } from "./look.js";
 import { bar, words } from "./progress.js";
@@ -57,6 +57,9 @@ class RtlogdStream extends HTMLElement {
     this.subscription = undefined;
     /** @type {HTMLElement[]} */
     this.coming = [];
+    this.styles = new Styles();
+    /** @type {RegExp | null} */
+    this.mark = null;
     this.follow = true;
     this.fresh = 0;
     this.lastTop = 0;
@@ -130,6 +133,7 @@ class RtlogdStream extends HTMLElement {
     if (only || filter) wanted.grep = [only ? NOTHING : String(filter)];
     this.log.setAttribute("aria-label", `Log of ${wanted.stream}`);
     this.mark = filter ? pattern(filter) : null;
+    this.styles.open.clear();
     this.subscription = channel.subscribe(wanted, this);
     if (channel.up || channel.via || channel.trouble) this.watch(!channel.trouble);
   }
@@ -154,8 +158,9 @@ class RtlogdStream extends HTMLElement {
   events(events) {
     for (const event of events) {
       const row = rowOf(event);
+      const style = this.getAttribute("filter") ? undefined : this.styles.next(event);
       if (event.kind) note(row, event);
-      else row.append(textCell(event.text ?? "", this.mark ?? null));
+      else row.append(textCell(event.text ?? "", this.mark, style));
       if (event.kind === "end") {
         const [text, good] = told(event);
         this.say(text, good === null ? "" : good ? "good" : "bad");

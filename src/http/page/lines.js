@@ -1,5 +1,7 @@
 // The lines that a view holds: a bounded piece of a stream, with the groups that its lines open and close.
 
+import { Styles } from "./ansi.js";
+
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 
 /**
@@ -8,8 +10,9 @@
  */
 
 /**
- * A row. `group` is what it lies in; `head` what it begins; `height` is measured, 0 if it was not; `tail` closes a group.
- * @typedef {{ event: LogEvent, group: Group | null, head: Group | null, tail: boolean, height: number }} Line
+ * A row. `group` is what it lies in; `head` what it begins; `height` is measured, 0 if it was not; `tail` closes a group;
+ * `style` is what the lines before left open.
+ * @typedef {{ event: LogEvent, style: import("./ansi.js").Style | undefined, group: Group | null, head: Group | null, tail: boolean, height: number }} Line
  */
 
 /** Most lines in a view, and most characters in them; the others are on the server. Lines are dropped some at a time. */
@@ -53,6 +56,7 @@ export class Lines {
     /** @type {Line[]} */
     this.list = [];
     this.characters = 0;
+    this.styles = new Styles();
     /** The innermost group that is open. @type {Group | null} */
     this.group = null;
     /** What is folded, by the id of its first line. @type {Map<string, boolean>} */
@@ -87,6 +91,7 @@ export class Lines {
   restart(events) {
     this.list = [];
     this.characters = 0;
+    this.styles = new Styles();
     this.group = null;
     return this.append(events);
   }
@@ -108,7 +113,7 @@ export class Lines {
     this.characters += text.length;
     // What a run left open ends with it.
     if (event.kind === "end" || (event.kind === "state" && !event.note)) this.group = null;
-    const line = { event, group: this.group, head: /** @type {Group | null} */ (null), tail: false, height: 0 };
+    const line = { event, style: this.styles.next(event), group: this.group, head: /** @type {Group | null} */ (null), tail: false, height: 0 };
     const found = /^(?:::|##|section_)/.test(text) ? edge(text) : null;
     if (found?.title !== undefined) this.begin(line, found.key, found.title, found.folded ?? false);
     else if (found) this.end(line, found.key);

@@ -45,6 +45,8 @@ export class LogView {
     this.counted = "";
     /** @type {RegExp | null} */
     this.mark = null;
+    /** Whether lines between are missing, so that what one leaves open says nothing of the next. */
+    this.filtered = false;
     /** The ends of what is selected. @type {[LogEvent, LogEvent] | null} */
     this.selected = null;
     /** What is kept in its place: a line, and how far its top is above the view's. @type {{ line: Line, offset: number } | null} */
@@ -404,7 +406,7 @@ export class LogView {
       row.classList.add("head");
       row.append(button, make("span", "took", [many, took >= 0.1 ? duration(took) : ""].filter(Boolean).join(" · ")));
     } else {
-      row.append(textCell(event.text ?? "", this.mark, () => this.plan()));
+      row.append(textCell(event.text ?? "", this.mark, this.filtered ? undefined : line.style, () => this.plan()));
     }
     return row;
   }

@@ -67,15 +67,16 @@ export function note(row, event) {
 /**
  * @param {string} text
  * @param {RegExp | null} mark
+ * @param {import("./ansi.js").Style} [style] in which it begins
  * @param {() => void} [grown] called when more of it is shown
  */
-export function textCell(text, mark, grown) {
+export function textCell(text, mark, style, grown) {
   const shown = make("span", "text");
-  shown.append(draw(text.slice(0, LONG), mark));
+  shown.append(draw(text.slice(0, LONG), mark, style));
   if (text.length > LONG) {
     const more = make("button", "more", `show all ${text.length.toLocaleString()} characters`);
     more.addEventListener("click", () => {
-      shown.replaceChildren(draw(text.slice(0, DRAWN), mark));
+      shown.replaceChildren(draw(text.slice(0, DRAWN), mark, style));
       grown?.();
     });
     shown.append(more);

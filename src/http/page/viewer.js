@@ -90,6 +90,7 @@ export class Viewer {
   }
 
   remark() {
+    this.view.filtered = this.filter !== "" || this.level !== "";
     this.view.mark = this.sought ?? (this.filter ? pattern(this.filter) : null);
     this.view.redraw();
   }

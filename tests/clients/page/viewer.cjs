@@ -30,8 +30,9 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
       const style = found && getComputedStyle(found);
       return style && { under: `${style.textDecorationLine} ${style.textDecorationStyle}`, drawn: style.textDecorationColor, color: style.color, weight: style.fontWeight, line: style.textDecorationLine, ground: style.backgroundColor, href: found.getAttribute('href') };
     };
-    return Object.fromEntries(['curly', 'straight', 'lined', 'colon', 'thin', 'over', 'short', 'double', 'none', 'concealed', 'revealed', 'red', 'palette', 'true', 'bold', 'under', 'ground', 'inverse', 'hyper', 'https://example.com/a?b=1'].map((text) => [text, of(text)]));
+    return Object.fromEntries(['opened', 'carried', 'curly', 'straight', 'lined', 'colon', 'thin', 'over', 'short', 'double', 'none', 'concealed', 'revealed', 'red', 'palette', 'true', 'bold', 'under', 'ground', 'inverse', 'hyper', 'https://example.com/a?b=1'].map((text) => [text, of(text)]));
   });
+  assert.deepEqual([styles.opened.color, styles.carried?.color], ['rgb(18, 117, 44)', 'rgb(18, 117, 44)'], 'a colour goes on in the next line');
   assert.deepEqual([styles.curly.under, styles.curly.weight], ['underline wavy', '700']);
   assert.deepEqual([styles.straight.under, styles.straight.weight], ['none solid', '700']);
   assert.deepEqual([styles.lined.under, styles.lined.color, styles.lined.drawn], ['underline solid', 'rgb(198, 32, 48)', 'rgb(230, 0, 0)']);
