@@ -39,9 +39,9 @@ carried\x1b[39m over
 ::group::GitHub group
 inside github
 ::endgroup::
-section_start:1:a[collapsed=true] GitLab section
+\x1b[0Ksection_start:1:a[collapsed=true]\r\x1b[0KGitLab section
 inside gitlab
-section_end:2:a 
+\x1b[0Ksection_end:2:a\r\x1b[0K
 ##teamcity[blockOpened name='Outer']
 ##[group]Inner
 inside inner

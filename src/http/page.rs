@@ -40,6 +40,7 @@ const PAGE_FILES: &[(&str, &str)] = files![
     "element.js",
     "colours.js",
     "ansi.js",
+    "groups.js",
     "reader.js",
     "channel.js",
     "lines.js",
@@ -52,8 +53,17 @@ const PAGE_FILES: &[(&str, &str)] = files![
 ];
 
 /// The modules of the custom element, each after those it imports.
-const ELEMENT_MODULES: &[&str] =
-    &["colours.js", "ansi.js", "reader.js", "channel.js", "progress.js", "rows.js", "look.js", "element.js"];
+const ELEMENT_MODULES: &[&str] = &[
+    "colours.js",
+    "ansi.js",
+    "groups.js",
+    "reader.js",
+    "channel.js",
+    "progress.js",
+    "rows.js",
+    "look.js",
+    "element.js",
+];
 
 /// The hash of all files together.
 static PAGE_HASH: LazyLock<String> = LazyLock::new(|| {

@@ -2,6 +2,7 @@
 // each server.
 
 import { pattern, Styles } from "./ansi.js";
+import { edge } from "./groups.js";
 import { channelTo, NOTHING } from "./channel.js";
 import { sheet } from "./look.js";
 import { bar, words } from "./progress.js";
@@ -158,9 +159,12 @@ class RtlogdStream extends HTMLElement {
   events(events) {
     for (const event of events) {
       const row = rowOf(event);
+      const found = event.kind ? null : edge(event.text ?? "");
       const style = this.getAttribute("filter") ? undefined : this.styles.next(event);
       if (event.kind) note(row, event);
+      else if (found?.title !== undefined) row.append(make("span", "text bold", found.title));
       else row.append(textCell(event.text ?? "", this.mark, style));
+      row.hidden = found !== null && found.title === undefined;
       if (event.kind === "end") {
         const [text, good] = told(event);
         this.say(text, good === null ? "" : good ? "good" : "bad");

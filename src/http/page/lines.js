@@ -1,6 +1,7 @@
 // The lines that a view holds: a bounded piece of a stream, with the groups that its lines open and close.
 
 import { Styles } from "./ansi.js";
+import { edge } from "./groups.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 
@@ -22,23 +23,6 @@ const CHARACTERS = 16_000_000;
 
 /** Deepest nesting of groups, as the server has it. */
 const DEPTH = 16;
-
-/**
- * What a line says of groups: GitHub, Azure, GitLab, TeamCity, Buildkite has no end.
- * @param {string} text
- * @returns {{ key: string, title?: string, folded?: boolean } | null}
- */
-function edge(text) {
-  let found = /^(?:::|##\[)(end)?group(?:::|\])(.*)/.exec(text);
-  if (found) return found[1] ? { key: "" } : { key: "", title: found[2] || "group" };
-  found = /^section_(start|end):\d+:([\w.-]+)(?:\[([^\]]*)\])?[ \r]?(.*)/.exec(text);
-  if (found && found[1] === "end") return { key: found[2] };
-  if (found) return { key: found[2], title: found[4] || found[2], folded: /collapsed=true/.test(found[3] ?? "") };
-  found = /^##teamcity\[block(Opened|Closed) .*?name='((?:[^'|]|\|.)*)'/.exec(text);
-  if (!found) return null;
-  const name = found[2].replace(/\|(.)/g, "$1");
-  return found[1] === "Opened" ? { key: name, title: name } : { key: name };
-}
 
 /** @param {Group | null} group */
 function isFolded(group) {
@@ -114,7 +98,7 @@ export class Lines {
     // What a run left open ends with it.
     if (event.kind === "end" || (event.kind === "state" && !event.note)) this.group = null;
     const line = { event, style: this.styles.next(event), group: this.group, head: /** @type {Group | null} */ (null), tail: false, height: 0 };
-    const found = /^(?:::|##|section_)/.test(text) ? edge(text) : null;
+    const found = edge(text);
     if (found?.title !== undefined) this.begin(line, found.key, found.title, found.folded ?? false);
     else if (found) this.end(line, found.key);
     else for (let at = line.group; at; at = at.outer) at.lines += 1;

@@ -51,6 +51,15 @@ for (const colorScheme of ['light', 'dark']) {
   });
 }
 
+// The frame shows the titles of groups, and no marker as it was written.
+test({ viewport: { width: 1200, height: 800 } }, async ({ page }) => {
+  await page.goto(`${url}embed/colours`);
+  await until(page, () => document.querySelector('rtlogd-stream')?.shadowRoot.querySelector('.log').textContent.includes('plain after'));
+  const shown = await page.evaluate(() => [...document.querySelector('rtlogd-stream').shadowRoot.querySelectorAll('.log .row:not(.note)')].filter((row) => row.checkVisibility()).map((row) => row.textContent));
+  for (const title of ['GitHub group', 'GitLab section', 'Outer', 'Inner']) assert.ok(shown.includes(title), `${title}: ${shown.join('|')}`);
+  assert.ok(!shown.some((text) => /group::|##\[|section_|teamcity/.test(text)), shown.join('|'));
+});
+
 // The keyboard alone reaches the list, a stream and a tool, and the dialog lists the keys.
 test({ viewport: { width: 1200, height: 800 } }, async ({ page }) => {
   await page.goto(url);
