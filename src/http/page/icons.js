@@ -3,6 +3,7 @@
 const STROKES = {
   back: "M15 5l-7 7 7 7",
   clock: "M12 7v5l3 2M12 3a9 9 0 1 0 0 18a9 9 0 1 0 0-18",
+  globe: "M12 3a9 9 0 1 0 0 18a9 9 0 1 0 0-18M3 12h18M12 3c-5 5-5 13 0 18M12 3c5 5 5 13 0 18",
   origin: "M4 5h6l2 3h8v11H4z",
   wrap: "M4 6h16M4 12h13a3.5 3.5 0 0 1 0 7h-5m2.5-2.5L12 19l2.5 2.5M4 19h3",
   error: "M12 4l9 16H3zM12 10v4M12 17v.01",

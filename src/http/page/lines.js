@@ -12,8 +12,8 @@ import { edge } from "./groups.js";
 
 /**
  * A row. `group` is what it lies in; `head` what it begins; `height` is measured, 0 if it was not; `tail` closes a group;
- * `style` is what the lines before left open.
- * @typedef {{ event: LogEvent, style: import("./ansi.js").Style | undefined, group: Group | null, head: Group | null, tail: boolean, height: number }} Line
+ * `style` is what the lines before left open; `before` the time of the line before.
+ * @typedef {{ event: LogEvent, before: string | undefined, style: import("./ansi.js").Style | undefined, group: Group | null, head: Group | null, tail: boolean, height: number }} Line
  */
 
 /** Most lines in a view, and most characters in them; the others are on the server. Lines are dropped some at a time. */
@@ -97,7 +97,7 @@ export class Lines {
     this.characters += text.length;
     // What a run left open ends with it.
     if (event.kind === "end" || (event.kind === "state" && !event.note)) this.group = null;
-    const line = { event, style: this.styles.next(event), group: this.group, head: /** @type {Group | null} */ (null), tail: false, height: 0 };
+    const line = { event, before: this.list.at(-1)?.event.time, style: this.styles.next(event), group: this.group, head: /** @type {Group | null} */ (null), tail: false, height: 0 };
     const found = edge(text);
     if (found?.title !== undefined) this.begin(line, found.key, found.title, found.folded ?? false);
     else if (found) this.end(line, found.key);

@@ -58,7 +58,7 @@ export class LogView {
     /** Whether long lines are wrapped, and what stands before the text. */
     this.wraps = false;
     /** @type {Shown} */
-    this.shown = { numbers: true, times: false, origins: false };
+    this.shown = { numbers: true, times: false, origins: false, utc: false };
     this.planned = false;
     /** How long it took to draw, the last time, in milliseconds. */
     this.cost = 0;
@@ -245,7 +245,7 @@ export class LogView {
     const row = make("div", "row");
     const { classList } = this.element;
     this.wraps = classList.contains("wrap");
-    this.shown = { numbers: classList.contains("numbers"), times: classList.contains("times"), origins: classList.contains("origins") };
+    this.shown = { numbers: classList.contains("numbers"), times: classList.contains("times"), origins: classList.contains("origins"), utc: classList.contains("utc") };
     row.append(...gutter(undefined, this.shown), probe);
     this.element.append(row);
     const cell = probe.getBoundingClientRect().width / 100;
@@ -394,6 +394,10 @@ export class LogView {
     const row = rowOf(event);
     let depth = 0;
     for (let at = line.group; at; at = at.outer) depth += 1;
+    const { utc } = this.shown;
+    const day = event.time ? stamp(event.time, utc).slice(0, 10) : "";
+    if (day && (!line.before || stamp(line.before, utc).slice(0, 10) !== day)) row.dataset.day = day;
+    if (event.kind === "state" && event.run) row.classList.add("start");
     if (depth) row.style.setProperty("--depth", String(depth));
     row.append(...gutter(event, this.shown));
     if (event.kind) {
@@ -443,18 +447,24 @@ function isUpTo(id, last) {
   return last.startsWith(epoch) && numberOf(id) <= numberOf(last);
 }
 
-/** The time of day, as the reader's clock has it. @param {string | undefined} time */
-function clock(time) {
-  if (!time) return "00:00:00.000";
+/** A time as the reader's clock or UTC has it, in the form of ISO 8601. @param {string} time @param {boolean} utc */
+function stamp(time, utc) {
   const date = new Date(time);
-  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  return new Date(date.getTime() - (utc ? 0 : date.getTimezoneOffset() * 60_000)).toISOString();
 }
 
-/** What stands before the text. @typedef {{ numbers: boolean, times: boolean, origins: boolean }} Shown */
+/** The zone of such a time, in words. @param {string} time @param {boolean} utc */
+function zone(time, utc) {
+  if (utc) return "UTC";
+  const offset = -new Date(time).getTimezoneOffset();
+  const two = (/** @type {number} */ n) => String(Math.floor(Math.abs(n))).padStart(2, "0");
+  return `UTC${offset < 0 ? "\u2212" : "+"}${two(offset / 60)}:${two(offset % 60)}, ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+}
+
+/** What stands before the text. @typedef {{ numbers: boolean, times: boolean, origins: boolean, utc: boolean }} Shown */
 
 /** @param {LogEvent | undefined} event @param {Shown} shown */
-function gutter(event, { numbers, times, origins }) {
+function gutter(event, { numbers, times, origins, utc }) {
   const cells = [];
   if (numbers) {
     const number = make("a", "number", event ? String(numberOf(event.id)) : "0");
@@ -463,8 +473,12 @@ function gutter(event, { numbers, times, origins }) {
     cells.push(number);
   }
   if (times) {
-    const time = make("time", "time", clock(event?.time));
-    time.title = event?.time ?? "";
+    const at = event?.time ? stamp(event.time, utc) : "";
+    const time = make("time", "time", at.slice(11, 23) || "00:00:00.000");
+    if (event?.time) {
+      time.title = `${at.slice(0, 10)} ${at.slice(11, 23)} ${zone(event.time, utc)}`;
+      time.setAttribute("datetime", event.time);
+    }
     cells.push(time);
   }
   if (origins) {

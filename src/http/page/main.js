@@ -97,14 +97,14 @@ addEventListener("hashchange", () => {
 
 // What a button switches on stays on.
 const view = viewer.view.element;
-/** @param {"wrap" | "times" | "origins"} name @param {boolean} on @param {HTMLButtonElement} pressed */
+/** @param {"wrap" | "times" | "origins" | "utc"} name @param {boolean} on @param {HTMLButtonElement} pressed */
 function set(name, on, pressed) {
   localStorage.setItem(`rtlogd-${name}`, String(on));
   view.classList.toggle(name, on);
   pressed.setAttribute("aria-pressed", String(on));
   viewer.view.resized();
 }
-/** @param {"wrap" | "times" | "origins"} name @param {"wrap" | "clock" | "origin"} sign @param {string} label */
+/** @param {"wrap" | "times" | "origins" | "utc"} name @param {"wrap" | "clock" | "origin" | "globe"} sign @param {string} label */
 function toggle(name, sign, label) {
   const made = button(sign, label, () => set(name, !view.classList.contains(name), made));
   const before = localStorage.getItem(`rtlogd-${name}`);
@@ -137,6 +137,12 @@ viewer.onfollow = (follow) => {
 };
 const wrap = toggle("wrap", "wrap", "Wrap lines");
 const times = toggle("times", "clock", "Show times");
+const utc = toggle("utc", "globe", "Times in UTC");
+const offerUtc = () => {
+  utc.hidden = !view.classList.contains("times");
+};
+times.addEventListener("click", offerUtc);
+offerUtc();
 const origins = toggle("origins", "origin", "Show origins");
 part("div", "tools").append(
   pause,
@@ -144,6 +150,7 @@ part("div", "tools").append(
   button("find", "Search the history", () => finder.open()),
   wrap,
   times,
+  utc,
   origins,
   button("copy", "Copy the selected lines, or all loaded lines", copy),
   button("link", "Copy a link to the selected line", copyLink),

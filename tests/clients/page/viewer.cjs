@@ -3,7 +3,7 @@ const { append, assert, door, fs, rows, test, until, url } = require('./browser.
 
 const see = (page, text) => until(page, (text) => [...document.querySelectorAll('.log .text')].some((row) => row.textContent.includes(text)), text, `a line with ${text}`);
 
-test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', 'clipboard-write'], acceptDownloads: true }, async ({ page, context }) => {
+test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permissions: ['clipboard-read', 'clipboard-write'], acceptDownloads: true }, async ({ page, context }) => {
   // The list shows state, rate and progress.
   await page.goto(url);
   await until(page, () => document.querySelectorAll('.stream').length === 5);
@@ -64,6 +64,17 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await page.click('[aria-label="Show origins"]');
   await until(page, () => document.querySelector('.log .row .time') && document.querySelector('.log .row .origin'), null, 'times and origins');
   assert.match(await page.$eval('.log .row .time', (time) => time.textContent), /^\d\d:\d\d:\d\d\.\d{3}$/);
+  // A time has its date and zone, by the reader's clock or by UTC.
+  const times = () => page.$eval('.log .row .time', ({ dateTime, title, textContent }) => ({ dateTime, title, text: textContent }));
+  const local = await times();
+  assert.match(local.title, /^2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC\+05:30, Asia\/(Kolkata|Calcutta)$/);
+  await page.click('[aria-label="Times in UTC"]');
+  await until(page, () => document.querySelector('.log .row .time').title.endsWith(' UTC'));
+  const utc = await times();
+  assert.equal(utc.text, utc.dateTime.slice(11, 23));
+  assert.notEqual(utc.text, local.text);
+  await page.click('[aria-label="Times in UTC"]');
+  await until(page, () => document.querySelector('.log .row .origin'));
   assert.equal(await page.$eval('.log .row .origin', (origin) => origin.textContent), 'app.log');
   append('app.log', `${'long '.repeat(200)}end\n`);
   await see(page, 'long long');
@@ -253,6 +264,11 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
     await page.keyboard.press('G');
     await see(page, 'at last');
   }
+
+  // The first line that is loaded names its day.
+  await page.keyboard.press('g');
+  await until(page, () => /^2\d{3}-\d\d-\d\d$/.test(document.querySelector('.log .row').dataset.day));
+  assert.equal(await page.$$eval('.log .row[data-day]', (rows) => rows.length), 1);
 
   // Groups of each kind can be folded.
   await page.goto(`${url}?stream=colours`);
