@@ -128,12 +128,18 @@ const copyLink = () => {
 };
 const save = () => download(viewer.name, viewer.filters);
 const help = () => part("dialog", "help").showModal();
-const pause = button("pause", "Pause", () => viewer.toggle());
+/** Gives a button a word, where there is room for it. @param {HTMLButtonElement} made @param {string} word */
+const named = (made, word) => {
+  made.append(make("span", "word", word));
+  return made;
+};
+const pause = named(button("pause", "Pause", () => viewer.toggle()), "Pause");
 viewer.onfollow = (follow) => {
   pause.title = follow ? "Pause" : "Follow";
   if (pause.getAttribute("aria-label") === pause.title) return;
   pause.setAttribute("aria-label", pause.title);
   pause.replaceChildren(icon(follow ? "pause" : "follow"));
+  named(pause, pause.title);
 };
 const wrap = toggle("wrap", "wrap", "Wrap lines");
 const times = toggle("times", "clock", "Show times");
@@ -146,15 +152,15 @@ offerUtc();
 const origins = toggle("origins", "origin", "Show origins");
 part("div", "tools").append(
   pause,
-  button("error", "Go to the first error", () => viewer.firstError()),
-  button("find", "Search the history", () => finder.open()),
+  named(button("error", "Go to the first error", () => viewer.firstError()), "First error"),
+  named(button("find", "Search the history", () => finder.open()), "Search"),
   wrap,
   times,
   utc,
   origins,
   button("copy", "Copy the selected lines, or all loaded lines", copy),
   button("link", "Copy a link to the selected line", copyLink),
-  button("download", "Download all lines that are kept", save),
+  named(button("download", "Download all lines that are kept", save), "Download"),
   button("help", "Keyboard shortcuts", help),
 );
 document.querySelector(".back")?.append(icon("back"));
