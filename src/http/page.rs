@@ -113,8 +113,8 @@ fn without_blanks(script: &str) -> String {
             }
             ' ' | '\n' => {
                 let blanks = rest.len() - rest.trim_start_matches([' ', '\n']).len();
-                let next = rest[blanks..].chars().next();
-                let line_ends = rest[..blanks].contains('\n');
+                let next = rest.split_at(blanks).1.chars().next();
+                let line_ends = rest.split_at(blanks).0.contains('\n');
                 let (Some(before), Some(next)) = (before, next) else { break };
                 let separates = if line_ends {
                     !"{;,([\n".contains(before) && !"}.?:&|)".contains(next)
@@ -124,13 +124,14 @@ fn without_blanks(script: &str) -> String {
                 if separates {
                     compact.push(if line_ends { '\n' } else { ' ' });
                 }
-                rest = &rest[blanks..];
+                rest = rest.split_at(blanks).1;
                 continue;
             }
             c => c.len_utf8(),
         };
-        compact.push_str(&rest[..length]);
-        rest = &rest[length..];
+        let (copied, following) = rest.split_at(length);
+        compact.push_str(copied);
+        rest = following;
     }
     compact + "\n"
 }
@@ -138,10 +139,12 @@ fn without_blanks(script: &str) -> String {
 /// The length of the string, template or regular expression at the start of `text`, which `quote` begins and ends.
 fn literal_length(text: &str, quote: char) -> usize {
     let (mut at, mut in_class) = (1, false);
-    while let Some(c) = text[at..].chars().next() {
+    while let Some(c) = text.split_at(at).1.chars().next() {
         at += match c {
-            '\\' => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
-            '$' if quote == '`' && text[at + 1..].starts_with('{') => 2 + expression_length(&text[at + 2..]),
+            '\\' => 1 + text.split_at(at + 1).1.chars().next().map_or(0, char::len_utf8),
+            '$' if quote == '`' && text.split_at(at + 1).1.starts_with('{') => {
+                2 + expression_length(text.split_at(at + 2).1)
+            }
             '[' | ']' if quote == '/' => {
                 in_class = c == '[';
                 1
@@ -156,9 +159,9 @@ fn literal_length(text: &str, quote: char) -> usize {
 /// The length of an expression in a template, with the brace that ends it.
 fn expression_length(text: &str) -> usize {
     let (mut at, mut depth) = (0, 1);
-    while let Some(c) = text[at..].chars().next() {
+    while let Some(c) = text.split_at(at).1.chars().next() {
         at += match c {
-            '"' | '\'' | '`' => literal_length(&text[at..], c),
+            '"' | '\'' | '`' => literal_length(text.split_at(at).1, c),
             c => c.len_utf8(),
         };
         depth += i32::from(c == '{') - i32::from(c == '}');
