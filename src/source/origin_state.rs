@@ -316,22 +316,21 @@ impl OriginState {
         } else {
             rows.extend(unfinished);
         }
+        // Secrets are found in all rows, before any is left out: a key may begin in the first one.
+        if let Some(redact) = &self.output.redact {
+            let redacted = redact.redact_open(&rows.join(&b"\n"[..]));
+            rows = redacted.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        }
+        while rows.pop_if(|row| row.is_empty()).is_some() {}
         rows.drain(..rows.len().saturating_sub(OpenLine::MAX_ROWS));
         // The oldest rows are left out, but the last one is shown in any case.
-        let mut size: usize = rows.iter().map(Vec::len).sum();
-        while size > OpenLine::MAX_SIZE && rows.len() > 1 {
-            size -= rows.remove(0).len();
-        }
-        match &self.output.redact {
-            Some(redact) if !rows.is_empty() => {
-                let redacted = redact.redact_open(&rows.join(&b"\n"[..]));
-                if redacted.is_empty() {
-                    return Vec::new();
-                }
-                redacted.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
-            }
-            Some(_) | None => rows,
-        }
+        let sizes = rows.iter().rev().scan(0, |size, row| {
+            *size += row.len();
+            Some(*size)
+        });
+        let shown = sizes.take_while(|size| *size <= OpenLine::MAX_SIZE).count().max(1);
+        rows.drain(..rows.len().saturating_sub(shown));
+        rows
     }
 
     /// The live rows if they may show progress; otherwise none. Called for each chunk: a long line that arrives in small

@@ -387,6 +387,7 @@ impl LinePipeline {
             let Some(state) = self.origins.get_mut(&at) else { continue };
             if state.settle_due.is_some_and(|due| due <= now) {
                 state.settle(now, &mut self.progress, batch);
+                flushed.push(self.source_of(at));
             }
             if batch.len() > before {
                 self.update_open_line(at, true, now, batch);
@@ -549,6 +550,40 @@ mod tests {
         assert_eq!(test.lines(), ["x", "a\n 80%", "done"]);
         assert!(!test.pipeline.is_open(0));
         assert!(test.pipeline.deadlines.is_empty());
+    }
+
+    #[test]
+    fn live_rows_show_no_secret_that_begins_far_above_or_in_another_row() {
+        let key = "-----BEGIN RSA PRIVATE KEY-----\n".to_owned() + &"MIIESECRET\n".repeat(230);
+        let table = [
+            // More rows than are shown.
+            format!("x\n\x1b[1A{key}"),
+            format!("x\n\x1b[1A{}{key}", "row\n".repeat(150)),
+            // More bytes than are shown.
+            format!("x\n\x1b[1A-----BEGIN RSA PRIVATE KEY-----\n{}", format!("SECRET{}\n", "x".repeat(480)).repeat(22)),
+            // Rows that wrap, on both screens.
+            format!("x\n\x1b[1Aauthorization: Bearer {}SECRET\r\nx y ", "t".repeat(600)),
+            format!("\x1b[?1049h\x1b[Hauthorization: Bearer {}SECRET\r\nx y ", "t".repeat(600)),
+        ];
+        for text in table {
+            let mut source = process(&["x"]);
+            source.pty = Some(config::TerminalSize { columns: 500, rows: 600 });
+            let redacted = Stream { redact: Some(Vec::new()), ..spec(SourceKind::Process(source)) };
+            let mut test = TestPipeline::new(&redacted);
+            test.push(&text);
+            let rows = test.pipeline.origins[&0].live_rows();
+            let shown = String::from_utf8_lossy(&rows.concat()).into_owned();
+            assert!(shown.contains("[redacted]") && !shown.contains("SECRET"), "{text:.60}: {rows:?}");
+        }
+    }
+
+    #[test]
+    fn a_settled_block_is_recorded_with_its_checkpoint() {
+        let mut test = TestPipeline::new(&commanded());
+        test.push("a\nb\n\x1b[2A\x1b[KA\n\x1b[KB\nnext\n");
+        test.at(test.now.instant + REDRAW_SETTLE_TIME);
+        assert_eq!(test.pipeline.run_due(test.now.instant, &mut test.batch), [0]);
+        assert_eq!(test.lines(), ["a", "b", "A", "B", "next"]);
     }
 
     #[test]

@@ -25,12 +25,11 @@ pub(super) struct LineStart {
     pub(super) committed: Option<Box<str>>,
 }
 
-/// The text of rows as lines, the first of which may have begun before them. Rows are joined if they are `wrapped`, and blank
-/// ones at the end are left out.
+/// The text of rows as lines, the first of which may have begun before them. Rows that wrap are joined, since a secret may
+/// begin in one and end in the next, and blank ones at the end are left out.
 pub(super) fn text_of_rows<'a>(
     rows: impl Iterator<Item = &'a Row>,
     start: Option<LineStart>,
-    wrapped: bool,
     links: &Links,
 ) -> Vec<Vec<u8>> {
     let mut texts = Vec::new();
@@ -41,7 +40,7 @@ pub(super) fn text_of_rows<'a>(
         if !row.is_blank() {
             shown = texts.len() + 1;
         }
-        if !(row.wrapped && wrapped) {
+        if !row.wrapped {
             texts.push(line.take_text());
         }
     }

@@ -55,8 +55,21 @@ pub(super) struct DrawingState {
 }
 
 impl DrawingState {
-    /// Adapts to rows of a region that have moved by one.
-    pub(super) fn shift(&mut self, region: &Range<usize>, to: impl Fn(usize) -> usize) {
+    /// Adapts to rows of a region that have moved up by one. What was at the front at the last drawing moves with them.
+    pub(super) fn shift_up(&mut self, region: &Range<usize>) {
+        let to = |at: usize| at.saturating_sub(1).max(region.start);
+        if (region.start..=region.end).contains(&self.last_front) {
+            self.last_front = to(self.last_front);
+        }
+        self.shift(region, to);
+    }
+
+    /// Adapts to rows of a region that have moved down by one: what is redrawn has grown, or was pushed down.
+    pub(super) fn shift_down(&mut self, region: &Range<usize>) {
+        self.shift(region, |at| (at + 1).min(region.end));
+    }
+
+    fn shift(&mut self, region: &Range<usize>, to: impl Fn(usize) -> usize) {
         let shift = |at: &mut usize| {
             if (region.start..=region.end).contains(at) {
                 *at = to(*at);
@@ -66,7 +79,6 @@ impl DrawingState {
         if region.contains(&self.front) {
             shift(&mut self.front);
         }
-        shift(&mut self.last_front);
         match &mut self.kind {
             Drawing::Nothing => {}
             Drawing::Lines { top } => shift(top),
@@ -110,9 +122,9 @@ impl DrawingState {
     }
 
     /// Notes that the line in these rows has ended. Returns whether it is final, with all before it.
-    pub(super) fn end_line(&mut self, rows: Range<usize>, redrawn: bool, blank: bool) -> bool {
+    pub(super) fn end_line(&mut self, rows: Range<usize>, redrawn: bool) -> bool {
         match &mut self.kind {
-            Drawing::Block { end, passed, .. } => *passed |= rows.end > *end && !blank,
+            Drawing::Block { end, passed, .. } => *passed |= rows.end > *end,
             Drawing::Nothing if redrawn => {
                 self.kind = Drawing::Lines { top: rows.start.min(self.front) };
                 self.count = self.count.wrapping_add(1);

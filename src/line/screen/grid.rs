@@ -305,7 +305,7 @@ impl Grid {
                 }
             }
             if self.main.is_none() {
-                self.drawing.shift(&region, |at| at.saturating_sub(1).max(region.start));
+                self.drawing.shift_up(&region);
             }
         }
     }
@@ -321,7 +321,7 @@ impl Grid {
                 }
             }
             if self.main.is_none() {
-                self.drawing.shift(&region, |at| (at + 1).min(region.end));
+                self.drawing.shift_down(&region);
             }
         }
         self.end_line_above(region.end);
@@ -451,9 +451,8 @@ impl Grid {
         let first = self.first_of_line(row);
         let this = self.row(row);
         (this.finished, this.returned) = (true, false);
-        let line = || self.rows.range(first..=row);
-        let (redrawn, blank) = (line().any(|row| row.redrawn) && !self.restoring, line().all(Row::is_blank));
-        if self.drawing.end_line(first.min(self.live_top())..row + 1, redrawn, blank) {
+        let redrawn = self.rows.range(first..=row).any(|row| row.redrawn) && !self.restoring;
+        if self.drawing.end_line(first.min(self.live_top())..row + 1, redrawn) {
             self.commit(row + 1);
         }
     }
@@ -581,7 +580,7 @@ impl Grid {
         let is_main = self.main.is_none();
         let top = if is_main { self.live_top() } else { 0 };
         let start = self.line_start.clone().filter(|_| top == 0 && is_main);
-        committed::text_of_rows(self.rows.range(top.min(self.rows.len())..), start, is_main, &self.links)
+        committed::text_of_rows(self.rows.range(top.min(self.rows.len())..), start, &self.links)
     }
 
     /// Returns whether there is text that a program can still change.

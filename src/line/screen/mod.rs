@@ -64,7 +64,7 @@ const MAX_COMMAND_SIZE: usize = 4096;
 
 /// The number of bytes in strings of data (pictures, for example) that may contain line ends. After as many, the string is
 /// considered to have lost its end.
-const MAX_DATA_SIZE: usize = 1 << 20;
+const MAX_DATA_SIZE: usize = 64 << 10;
 
 /// The size of the last plain lines that are kept for a program that moves up to them, in bytes, if the screen does not
 /// have more cells.

@@ -106,7 +106,7 @@ fn control(grid: &mut Grid, parameters: &Params, action: char) {
         'Z' => grid.back_tab(count),
         'b' => {
             if let Some(character) = grid.last_character {
-                (0..count.min(grid.columns * grid.height)).for_each(|_| Grid::print(grid, character));
+                (0..count.min(grid.columns)).for_each(|_| Grid::print(grid, character));
             }
         }
         'd' => grid.move_to(count - 1, column),

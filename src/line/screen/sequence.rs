@@ -21,8 +21,10 @@ enum Part {
     Control,
     /// A string that a BEL ends (OSC).
     Command,
-    /// A string that only ST ends (DCS, APC, PM, SOS).
+    /// A string that only ST ends, and that may have line ends, as pictures do (DCS).
     Data,
+    /// Another string that only ST ends (APC, PM, SOS).
+    Message,
 }
 
 /// Follows the bytes that are passed to the parser, which does not say in which state it is.
@@ -53,18 +55,19 @@ impl PartialSequence {
         let next = match (self.part, byte) {
             (_, ESC) => {
                 // The end of a string is an ESC, too.
-                if !matches!(self.part, Part::Command | Part::Data) {
+                if !matches!(self.part, Part::Command | Part::Data | Part::Message) {
                     self.bytes.clear();
                 }
                 Part::Escape
             }
             (Part::Text, _) | (_, 0x18 | 0x1a) => Part::Text,
             (Part::Escape, b']') => Part::Command,
-            (Part::Escape, b'P' | b'X' | b'^' | b'_') => Part::Data,
+            (Part::Escape, b'P') => Part::Data,
+            (Part::Escape, b'X' | b'^' | b'_') => Part::Message,
             (Part::Escape, 0x00..=0x2f) => Part::Escape,
             (Part::Escape, b'[') | (Part::Control, 0x00..=0x3f) => Part::Control,
             (Part::Command, 0x07) | (Part::Escape | Part::Control, _) => Part::Text,
-            (part @ (Part::Command | Part::Data), _) => part,
+            (part @ (Part::Command | Part::Data | Part::Message), _) => part,
         };
         if next == Part::Text && self.part != Part::Text {
             self.bytes.clear();

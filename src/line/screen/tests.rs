@@ -107,6 +107,7 @@ fn a_line_is_what_a_terminal_shows() {
         ("a\x1b[3\nb\n", &["a", "b"]),
         // Pictures may have line ends inside.
         ("a\x1bPq#0\n~~\n\x1b\\b\n", &["ab"]),
+        ("a\x1b_Gx\nb\n", &["a", "b"]),
         // Characters that cover two columns or none.
         ("日本\r語\n", &["語本"]),
         ("日本\rx\n", &["x 本"]),
@@ -187,6 +188,27 @@ fn a_block_is_live_and_its_final_lines_come_once() {
     ];
     for (text, expected) in table {
         assert_eq!(&play(&[text.as_bytes()], PIPE, finish).lines, expected, "{text:?}");
+    }
+}
+
+#[test]
+fn lines_that_push_a_block_down_are_committed_when_it_has_moved() {
+    let mut text = "bar 1\n".to_owned();
+    for number in 1..6 {
+        text += &["\x1b[1A\x1b[Llog ", &number.to_string(), "\nbar ", &number.to_string(), "\n"].concat();
+    }
+    let seen = play(&[text.as_bytes()], PIPE, leave);
+    assert_eq!(seen.lines, owned(&["bar 1", "log 1", "log 2", "log 3", "log 4"]));
+    assert_eq!(seen.live, owned(&["log 5", "bar 5"]));
+}
+
+#[test]
+fn a_newline_below_a_block_ends_it_in_time() {
+    for end in ["\n", "x\n", "\n\n"] {
+        let text = ["a\nb\n\x1b[2A\x1b[KA\n\x1b[KB\n", end].concat();
+        let seen = play(&[text.as_bytes()], PIPE, settle);
+        assert_eq!(seen.lines[2..4], ["A", "B"], "{end:?}");
+        assert!(seen.live.is_empty(), "{end:?}");
     }
 }
 
