@@ -290,6 +290,27 @@ fn json_is_each_event_on_a_line() {
 }
 
 #[test]
+fn follow_filters_by_level_and_origin() {
+    let daemon = shell("echo 'error: a'; echo 'warning: b'; echo c; echo 'error: d' >&2", "restart: { when: never }");
+    let table: &[(&[&str], &str)] = &[
+        (&["--level", "error"], "error: a\nerror: d\n"),
+        (&["--level", "warning", "--origin", "stdout"], "error: a\nwarning: b\n"),
+        (&["--origin", "stderr"], "error: d\n"),
+    ];
+    for (options, expected) in table {
+        let ended = run(&daemon, &[&["follow", "p"], *options].concat());
+        let mut lines: Vec<&str> = text(&ended).lines().collect();
+        // The two outputs of a process have no order.
+        lines.sort_unstable();
+        let mut expected: Vec<&str> = expected.lines().collect();
+        expected.sort_unstable();
+        assert_eq!(lines, expected, "{options:?}");
+    }
+    let refused = run(&daemon, &["follow", "p", "--level", "loud"]);
+    assert!(!refused.status.success() && refused.out.is_empty(), "{refused:?}");
+}
+
+#[test]
 fn follow_exits_with_75_when_the_daemon_stops() {
     let daemon = shell("echo here; exec sleep 1000", "");
     daemon.follow("p").query("tail=all").take(1);

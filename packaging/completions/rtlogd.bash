@@ -175,7 +175,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__follow)
-            opts="-h --url --token-file --token --ca --tail --since --grep --exclude --where --run --json --help"
+            opts="-h --url --token-file --token --ca --tail --since --grep --exclude --where --level --origin --run --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -214,6 +214,14 @@ _rtlogd() {
                     return 0
                     ;;
                 --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --origin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

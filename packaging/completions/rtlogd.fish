@@ -102,6 +102,8 @@ complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l since -d 'Begin
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l grep -d 'Print only lines that match; may be repeated, and then all must match' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l exclude -d 'Leave out lines that match; may be repeated' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l where -d 'Print only lines for whose field this holds, such as `status>=500`; the stream needs `format: json`, `logfmt` or `syslog`; may be repeated, and then all must hold' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l level -d 'Print only lines of this level or a worse one, such as `error` or `warning`' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l origin -d 'Print only lines of this origin, such as `stderr` or a file; may be repeated, and then any of them will do' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l run -d 'With `current`, print only the current run of the process, or the last one if none is in progress' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l json -d 'Print each event as a line of JSON'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -s h -l help -d 'Print help'

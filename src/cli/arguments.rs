@@ -127,6 +127,12 @@ pub(super) enum CliCommand {
         /// Print only lines for whose field this holds, such as `status>=500`; the stream needs `format: json`, `logfmt` or `syslog`; may be repeated, and then all must hold
         #[arg(long = "where", value_name = "CONDITION")]
         conditions: Vec<String>,
+        /// Print only lines of this level or a worse one, such as `error` or `warning`
+        #[arg(long)]
+        level: Option<String>,
+        /// Print only lines of this origin, such as `stderr` or a file; may be repeated, and then any of them will do
+        #[arg(long, value_name = "ORIGIN")]
+        origin: Vec<String>,
         /// With `current`, print only the current run of the process, or the last one if none is in progress
         #[arg(long, value_name = "RUN")]
         run: Option<String>,

@@ -111,10 +111,23 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
         CliCommand::Doctor { config, file } => print_findings(&load(config.or(file).as_deref())?),
         CliCommand::Token(arguments) => token::token(arguments),
         CliCommand::Ls { at } => run_client(at, ClientCommand::List),
-        CliCommand::Follow { at, tail, since, grep, exclude, conditions, run, json, names } => run_client(
-            at,
-            ClientCommand::Follow(FollowOptions { names, tail, since, grep, exclude, conditions, run, json }),
-        ),
+        CliCommand::Follow { at, tail, since, grep, exclude, conditions, level, origin, run, json, names } => {
+            run_client(
+                at,
+                ClientCommand::Follow(FollowOptions {
+                    names,
+                    tail,
+                    since,
+                    grep,
+                    exclude,
+                    conditions,
+                    level,
+                    origin,
+                    run,
+                    json,
+                }),
+            )
+        }
         CliCommand::Send { at, eof, raw, name, text } => {
             let newline = if raw || text.is_empty() { "" } else { "\n" };
             run_client(at, ClientCommand::Send { name, text: text.join(" ") + newline, end_input: eof })

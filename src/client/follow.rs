@@ -57,6 +57,8 @@ pub(crate) struct FollowOptions {
     pub(crate) grep: Vec<String>,
     pub(crate) exclude: Vec<String>,
     pub(crate) conditions: Vec<String>,
+    pub(crate) level: Option<String>,
+    pub(crate) origin: Vec<String>,
     pub(crate) run: Option<String>,
     pub(crate) json: bool,
 }
@@ -133,10 +135,16 @@ impl FollowOptions {
     fn query(&self) -> String {
         let mut query = "format=sse&data=json".to_owned();
         let one = |name, value: &Option<String>| value.as_ref().map(|value| (name, value.clone()));
-        let all = [one("tail", &self.tail), one("since", &self.since), one("run", &self.run)].into_iter().flatten();
-        let all = all.chain(self.grep.iter().map(|regex| ("grep", regex.clone())));
-        let all = all.chain(self.exclude.iter().map(|regex| ("exclude", regex.clone())));
-        for (name, value) in all.chain(self.conditions.iter().map(|condition| ("where", condition.clone()))) {
+        let many = |name, values: &[String]| values.iter().map(|value| (name, value.clone())).collect::<Vec<_>>();
+        let single =
+            [one("tail", &self.tail), one("since", &self.since), one("run", &self.run), one("level", &self.level)];
+        let repeated = [
+            many("grep", &self.grep),
+            many("exclude", &self.exclude),
+            many("where", &self.conditions),
+            many("origin", &self.origin),
+        ];
+        for (name, value) in single.into_iter().flatten().chain(repeated.into_iter().flatten()) {
             write!(query, "&{name}={}", percent_encode(&value)).expect("a text takes all");
         }
         query

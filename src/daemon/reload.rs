@@ -59,7 +59,8 @@ impl ReloadResult {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
     #[error(
-        "no rtlogd with the configuration {0:?} can be reached (check that it is running, and that you may reload it)"
+        "no rtlogd with the configuration {0:?} can be reached (name another configuration with --config; otherwise check that \
+         rtlogd is running, and that you may reload it)"
     )]
     NotRunning(PathBuf, #[source] Option<io::Error>),
     #[error("the daemon ended before the reload was complete")]
