@@ -281,12 +281,25 @@ impl Terminal {
             self.sequence.abort();
         }
         self.data_size = 0;
+        self.end_character();
         self.grid.line_feed();
     }
 
+    /// Writes text without line ends. A character whose last bytes are still to come is passed to the parser with them: that
+    /// may lose the character after it otherwise.
     fn write_text(&mut self, text: &[u8]) {
+        let joined = [self.sequence.partial_character(), text].concat();
         self.sequence.advance(text);
-        self.parser.advance(&mut self.grid, text);
+        let held = self.sequence.partial_character().len();
+        self.parser.advance(&mut self.grid, &joined[..joined.len() - held]);
+    }
+
+    /// Ends a character whose last bytes did not come.
+    fn end_character(&mut self) {
+        if !self.sequence.partial_character().is_empty() {
+            self.sequence.abort();
+            self.grid.print(char::REPLACEMENT_CHARACTER);
+        }
     }
 
     /// Emits the lines that were committed. Only the end of the output leaves a line unfinished.
@@ -328,6 +341,7 @@ impl Terminal {
             self.parser.advance(&mut self.grid, &[CAN]);
             self.sequence.abort();
         }
+        self.end_character();
         self.grid.finish();
         (self.uses_grid, self.data_size) = (false, 0);
         self.recent.clear();

@@ -100,6 +100,11 @@ impl PartialSequence {
         self.part == Part::Data
     }
 
+    /// The bytes of a character that is not complete; none in a sequence.
+    pub(super) fn partial_character(&self) -> &[u8] {
+        if self.part == Part::Text { &self.bytes } else { &[] }
+    }
+
     /// Ends the sequence, which the parser was told to abort.
     pub(super) fn abort(&mut self) {
         (self.part, self.bytes) = (Part::Text, Vec::new());

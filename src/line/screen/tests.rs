@@ -121,6 +121,7 @@ fn a_line_is_what_a_terminal_shows() {
         ("x\nsection_end:7:a\r\x1b[0K\n", &["x", "section_end:7:a"]),
         ("travis_fold:start:a\r\x1b[0Kmake\n", &["travis_fold:start:a make"]),
         ("half\x1b[", &["half..."]),
+        ("\x1b[1mé", &["\x1b[1mé\x1b[0m..."]),
         ("a\0b\n\x07c\n", &["a\0b", "\x07c"]),
     ];
     for (text, expected) in table {
@@ -317,6 +318,23 @@ fn a_packed_state_is_bounded_and_has_a_version() {
     assert!(matches!(Screen::unpack(b"{", 1000), Err(UnpackError::Damaged(_))));
     let lines = LineSplitter::new(10, crate::line::CarriageReturnMode::Keep);
     assert_eq!(Screen::undrawn(lines).pack(), None);
+}
+
+#[test]
+fn characters_may_be_split_between_reads() {
+    let text = "\x1b[1méa日b👩c\x1b[0m\n".as_bytes();
+    for size in 1..6 {
+        let chunks: Vec<&[u8]> = text.chunks(size).collect();
+        assert_eq!(play(&chunks, PIPE, finish).lines, ["\x1b[1méa日b👩c\x1b[0m"], "{size}");
+    }
+    for (bytes, expected) in
+        [(&b"\x1b[m\xc3\n"[..], "\u{fffd}"), (b"\x1b[m\xe2\x82", "\u{fffd}..."), (b"\x1b[m\xc3\x1b[mx\n", "\u{fffd}x")]
+    {
+        for size in 1..6 {
+            let chunks: Vec<&[u8]> = bytes.chunks(size).collect();
+            assert_eq!(play(&chunks, PIPE, finish).lines, [expected], "{bytes:?} {size}");
+        }
+    }
 }
 
 #[test]
