@@ -160,13 +160,23 @@ impl Generation {
     /// Returns whether nothing more is expected in the file, which was read to its end: a writer closed it, or the last
     /// write was this long ago. Since another writer may still have it open, it is followed for some more time.
     fn is_finished(&self, wait: Duration, now: Instant) -> bool {
-        self.closed_at.is_some() || self.grew_at.is_some_and(|last| now >= last + wait)
+        self.closed_at.is_some() || self.is_unwritten(wait, now)
     }
 
-    /// Returns whether the file was read to its end and nothing more is expected in it: if it is gone later, nothing is lost,
-    /// as far as anybody knows. A file that was written to less than `wait` ago may have grown before it was gone.
-    pub(super) fn is_read_completely(&self, wait: Duration, now: Instant) -> bool {
-        self.reader.unread() == 0 && self.is_finished(wait, now)
+    /// Returns whether the last write to the file is known, and was this long ago.
+    fn is_unwritten(&self, wait: Duration, now: Instant) -> bool {
+        self.grew_at.is_some_and(|last| now >= last + wait)
+    }
+
+    /// Returns whether nothing more is expected in the file, read under this number, since its rotation, and all of its
+    /// lines were emitted: if it is gone later, nothing is lost, as far as anybody knows. A file that was written to a
+    /// short time ago, or after a writer closed it, may have grown before it was gone.
+    pub(super) fn is_done(&self, number: usize, pass: &PassContext<'_>) -> bool {
+        let is_closed = self.closed_at.is_some() && self.closed_at >= self.grew_at;
+        self.replaced_at.is_some()
+            && self.reader.unread() == 0
+            && (is_closed || self.is_unwritten(pass.settings.rotate_wait, pass.now.instant))
+            && pass.pipeline.held(number) == 0
     }
 
     /// Records that an old file was written to: whichever writer closed it before, another one has it open.

@@ -205,7 +205,8 @@ impl GenerationList {
             // Nothing is read before the positions of an earlier process are taken.
             let pending = generation.reader.stream_positions();
             let positions = if pending.is_empty() { pass.pipeline.positions(number) } else { pending.to_vec() };
-            Some(Checkpoint::new(generation.reader.identity(), &point, now).with_stream_positions(positions))
+            let saved = Checkpoint::new(generation.reader.identity(), &point, now).with_stream_positions(positions);
+            Some(saved.with_finished(generation.is_done(number, pass)))
         };
         let later = |generation: &Generation| {
             let point = generation.reader.read_point();
@@ -219,11 +220,7 @@ impl GenerationList {
         // The checkpoint of a file whose last lines wait for the next file begins with these lines.
         let is_joined = |file: &Generation| joined.iter().any(|saved| saved.identity() == file.reader.identity());
         let written = self.old_files.open_files().filter(|(file, _)| !is_joined(file));
-        let wait = pass.settings.rotate_wait;
-        let written = written.map(|(generation, number)| {
-            let finished = generation.is_read_completely(wait, pass.now.instant) && pass.pipeline.held(number) == 0;
-            Some(emitted(generation, number)?.with_finished(finished))
-        });
+        let written = written.map(|(generation, number)| emitted(generation, number));
         let joined = joined.iter().cloned().map(Some);
         let current = current.map(|current| emitted(current, id));
         let mut all: VecDeque<_> = written.chain(joined).chain(current).collect::<Option<_>>()?;

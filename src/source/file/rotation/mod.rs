@@ -73,6 +73,8 @@ pub(super) struct Rotation {
     deferred: bool,
     /// The checkpoint is to be recorded again.
     checkpoint_changed: bool,
+    /// The current file if nothing more was expected in it when its end was last examined, as the checkpoint says.
+    done: Option<Identity>,
     /// Files that were left before their last lines were emitted.
     joined_files: JoinedFiles,
     /// The time of the first search for the files of a checkpoint.
@@ -96,6 +98,7 @@ impl Rotation {
             after_atomic_replacement: false,
             deferred: false,
             checkpoint_changed: false,
+            done: None,
             joined_files: JoinedFiles::default(),
             resumed_at: None,
         }
@@ -364,6 +367,10 @@ impl Rotation {
                 // The next line of an event may be in the successor.
                 pass.pipeline.hold_joined(self.id, successor_at + wait);
             }
+            let done = self.generations.front().filter(|current| current.is_done(self.id, pass));
+            let done = done.map(|current| current.reader.identity());
+            self.checkpoint_changed |= done.is_some() && done != self.done;
+            self.done = done;
             self.park_current(active, pass);
             return false;
         }

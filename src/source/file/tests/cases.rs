@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::config::{FileSelector as Named, FileSourceConfig, ReadFrom, SourceKind, Stream};
+use crate::config::{FileSelector as Named, FileSourceConfig, LineFormat, ReadFrom, SourceKind, Stream};
 use crate::source::ClockReading;
 use crate::source::testing::TestDirectory;
 use crate::stream::{Batch, Checkpoints, ReadRoom};
@@ -33,10 +33,16 @@ pub(super) struct TailerHarness {
 
 impl TailerHarness {
     pub(super) fn new(files: &[&str], from: ReadFrom) -> Self {
+        Self::with_format(files, from, LineFormat::default())
+    }
+
+    /// The same for files whose lines have this format.
+    pub(super) fn with_format(files: &[&str], from: ReadFrom, format: LineFormat) -> Self {
         let directory = TestDirectory::new();
         let files = files.iter().map(|file| Named::of_path(directory.path(file))).collect();
         let source = FileSourceConfig { files, from, ..FileSourceConfig::new(directory.path("log")) };
         let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
+        let spec = Stream { format, ..spec };
         let state = serde_json::Value::Null;
         Self {
             directory,

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use crate::config::ReadFrom;
+use crate::config::{LineFormat, ReadFrom};
 
 use super::cases::TailerHarness;
 
@@ -466,28 +466,36 @@ fn an_old_file_that_vanishes_during_a_stop_is_a_loss_only_if_more_was_expected_i
         (Writer::SilentAndThenWrites, 1),
         (Writer::Writes, 1),
     ];
-    for (name, compressed) in [("log", false), ("lo[g]", true)] {
+    let layouts = [
+        ("log", false, LineFormat::Text),
+        ("lo[g]", true, LineFormat::Text),
+        ("log", true, LineFormat::Cri),
+        ("lo[g]", false, LineFormat::Cri),
+    ];
+    for (name, compressed, format) in layouts {
+        let envelope = if format == LineFormat::Cri { "2026-11-24T10:00:00.000000000Z stdout F " } else { "" };
+        let line = |text: &str| format!("{envelope}{text}\n");
         for (writer, losses) in table {
-            let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+            let mut harness = TailerHarness::with_format(&[name], ReadFrom::Beginning, format);
             let old = File::create(harness.directory.path("log")).unwrap();
-            write(&old, "old\n");
+            write(&old, &line("old"));
             if matches!(writer, Writer::Silent | Writer::SilentAndThenWrites) {
                 old.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
             }
             let mut all = harness.run_until_idle();
             harness.rename("log", "log.1");
-            harness.create_later("log", "new\n");
+            harness.create_later("log", &line("new"));
             if matches!(writer, Writer::Closed | Writer::ClosedAndAnotherWrites) {
                 harness.note_closed("log");
             }
             for _ in 0..if writer == Writer::Writes { 6 } else { 2 } {
                 if writer == Writer::Writes {
-                    write(&old, "late\n");
+                    write(&old, &line("late"));
                 }
                 all.extend(harness.after(1000));
             }
             if matches!(writer, Writer::ClosedAndAnotherWrites | Writer::SilentAndThenWrites) {
-                write(&old, "late\n");
+                write(&old, &line("late"));
                 all.extend(harness.after(1000));
             }
             harness.restart();
@@ -495,11 +503,11 @@ fn an_old_file_that_vanishes_during_a_stop_is_a_loss_only_if_more_was_expected_i
             if compressed {
                 harness.directory.write("log.1.gz", "\x1f");
             }
-            harness.directory.append("log", "more\n");
+            harness.directory.append("log", &line("more"));
             all.extend([harness.after(10), harness.after(6000), harness.after(6000)].concat());
             all.retain(|line| line != "late");
-            assert_eq!(all, ["old", "new", "more"], "{name}, {writer:?}");
-            assert_eq!(harness.loss_texts.len(), losses, "{name}, {writer:?}: {:?}", harness.loss_texts);
+            assert_eq!(all, ["old", "new", "more"], "{name}, {format:?}, {writer:?}");
+            assert_eq!(harness.loss_texts.len(), losses, "{name}, {format:?}, {writer:?}: {:?}", harness.loss_texts);
             // Nobody knows how much was written before the file was gone.
             assert!(harness.loss_texts.iter().all(|loss| !loss.contains("\"bytes\"")), "{:?}", harness.loss_texts);
         }
