@@ -109,11 +109,6 @@ impl LinePipeline {
         self.origins.insert(to, state);
     }
 
-    /// Returns whether two files may be read at once from here on. With envelopes, the pieces of a line may be in both.
-    pub(crate) fn may_branch_off(&self, at: usize) -> bool {
-        !self.envelopes.contains_key(&at) && self.is_between_lines(at)
-    }
-
     /// Begins to read two files at once, neither of which is [within a line](Self::is_between_lines): the rest of the
     /// present file as number `to`, and another one, which continues the log, as `at`. Joined lines stay there.
     pub(crate) fn branch_off(&mut self, at: usize, to: usize) {

@@ -152,6 +152,10 @@ impl PathTail {
                 return;
             }
         }
+        if self.rotation.generations().front().is_some_and(|next| next.saved.is_some()) {
+            // The file before it is gone. No change announces that this one is to be searched for.
+            self.rotation.defer();
+        }
         self.found = self.check(pass).unwrap_or_else(|error| self.open_failed(&error, pass));
     }
 

@@ -359,7 +359,7 @@ impl Rotation {
     pub(super) fn current_at_end(&mut self, active: bool, pass: &mut PassContext<'_>) -> bool {
         let wait = self.generations.effective_wait(pass.settings.rotate_wait);
         let successor_at = self.generations.successor_at();
-        let may_continue = self.generations.may_continue() && pass.pipeline.may_branch_off(self.id);
+        let may_continue = self.generations.may_continue() && pass.pipeline.is_between_lines(self.id);
         let Some(current) = self.generations.front_mut() else { return false };
         let step = current.next_step(successor_at, self.max_silence, wait, may_continue, pass.now.instant);
         if step == NextStep::Stay {

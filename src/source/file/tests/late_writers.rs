@@ -513,3 +513,35 @@ fn an_old_file_that_vanishes_during_a_stop_is_a_loss_only_if_more_was_expected_i
         }
     }
 }
+
+#[test]
+fn the_files_after_one_that_vanished_during_a_stop_are_read_without_a_further_change() {
+    for format in [LineFormat::Text, LineFormat::Cri] {
+        let envelope = if format == LineFormat::Cri { "2026-11-24T10:00:00.000000000Z stdout F " } else { "" };
+        let line = |text: &str| format!("{envelope}{text}\n");
+        for (rotations, is_read) in [(1, true), (1, false), (2, true), (2, false), (3, false)] {
+            let mut harness = TailerHarness::with_format(&["log"], ReadFrom::Beginning, format);
+            let mut writers = vec![File::create(harness.directory.path("log")).unwrap()];
+            write(&writers[0], &line("0"));
+            harness.run_until_idle();
+            for rotation in 1..=rotations {
+                harness.rename("log", &format!("log.{rotation}"));
+                harness.create_later("log", &line(&rotation.to_string()));
+                writers.push(OpenOptions::new().append(true).open(harness.directory.path("log")).unwrap());
+                // Each of the old files is still being written to, so that the checkpoint has all of them.
+                for n in 0..if is_read { 8 } else { 1 } {
+                    write(&writers[rotation - 1], &line(&format!("late {n}")));
+                    harness.after(1000);
+                }
+            }
+            harness.restart();
+            for rotation in 1..=rotations {
+                fs::remove_file(harness.directory.path(&format!("log.{rotation}"))).unwrap();
+            }
+            harness.directory.append("log", &line("more"));
+            let lines = harness.run_until_idle();
+            let case = format!("{format:?}, {rotations} rotations, read: {is_read}: {lines:?}");
+            assert_eq!(lines.last().map(String::as_str), Some("more"), "{case}");
+        }
+    }
+}
