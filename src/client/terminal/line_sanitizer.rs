@@ -1,23 +1,6 @@
-//! The output of rtlogd: all writes to standard output and standard error go through this module.
-//!
-//! Names, reasons and lines come from elsewhere, and terminals execute the escape sequences in them: a sequence may set
-//! the title, write to the clipboard or move the cursor. So only a [`SafeText`] can be printed, and only these
-//! functions make one:
-//! - [`SafeText::message`] is one line, in which everything that could control a terminal or begin a new line is
-//!   escaped;
-//! - [`SafeText::lines`] does the same for several lines whose line ends were written by rtlogd itself;
-//! - [`SafeText::json`] escapes as JSON does;
-//! - [`LineSanitizer`] makes lines of a stream safe: colours and links stay, everything else becomes visible.
-//!
-//! The lines of a stream are written to pipes and files unchanged. rtlogd's own messages are always escaped.
+//! The lines of a stream, made safe for a terminal.
 
-use std::future::pending;
-use std::io::{self, IsTerminal, Write};
-
-use tokio::io::Interest;
-use tokio::net::unix::pipe;
-
-use crate::event::{is_unsafe, one_line};
+use super::safe_text::SafeText;
 
 /// Maximum size of a sequence that is kept, in bytes: browsers accept no longer links, and colours need far fewer
 /// numbers.
@@ -29,99 +12,6 @@ const CLICKABLE_SCHEMES: [&str; 3] = ["http://", "https://", "mailto:"];
 /// The sequence that closes a link, and the one that ends colours.
 const END_LINK: &[u8] = b"\x1b]8;;\x1b\\";
 const RESET_COLOUR: &[u8] = b"\x1b[0m";
-
-/// Text that is safe to print.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct SafeText(Vec<u8>);
-
-impl SafeText {
-    /// A message of one line.
-    pub(crate) fn message(text: &str) -> Self {
-        Self((one_line(text) + "\n").into_bytes())
-    }
-
-    /// A text of several lines.
-    pub(crate) fn lines(text: &str) -> Self {
-        let lines: Vec<_> = text.split('\n').map(one_line).collect();
-        Self(lines.join("\n").into_bytes())
-    }
-
-    /// The prefix of a stream's lines when several streams are printed: the name in one of six colours.
-    pub(crate) fn prefix(name: &str, width: usize, colour: Option<u8>) -> Self {
-        let name = one_line(name);
-        Self(match colour {
-            // The six colours that are neither black nor white (ECMA-48).
-            Some(number) => format!("\x1b[3{}m{name:width$} |\x1b[0m ", 1 + number % 6).into_bytes(),
-            None => format!("{name:width$} | ").into_bytes(),
-        })
-    }
-
-    /// A line end.
-    pub(crate) fn newline() -> Self {
-        Self(b"\n".to_vec())
-    }
-
-    /// A JSON object on one line: unchanged for a pipe; for a terminal, control characters are written as JSON escapes.
-    pub(crate) fn json(json: &[u8], terminal: bool) -> Self {
-        if !terminal {
-            return Self([json, b"\n"].concat());
-        }
-        let mut text = String::with_capacity(json.len() + 1);
-        let mut units = [0; 2];
-        for c in String::from_utf8_lossy(json).chars() {
-            if is_unsafe(c) {
-                for unit in c.encode_utf16(&mut units) {
-                    text.extend(["\\u", &format!("{unit:04x}")]);
-                }
-            } else {
-                text.push(c);
-            }
-        }
-        text.push('\n');
-        Self(text.into_bytes())
-    }
-
-    /// The length in bytes.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Appends another text.
-    pub(crate) fn push(&mut self, other: &Self) {
-        self.0.extend_from_slice(&other.0);
-    }
-}
-
-/// Prints to standard output.
-///
-/// # Errors
-/// If it is closed, or its disk is full.
-pub(crate) fn print(text: &SafeText) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(&text.0).and_then(|()| out.flush())
-}
-
-/// Waits until nobody can read standard output any more, as in `rtlogd follow x | head -1` after the first line. A file
-/// has no reader that could leave, and this waits for ever. May be dropped at any time.
-pub(crate) async fn reader_gone() {
-    // A write would notice as well, but the next line may come much later. The system reports this whatever the mode of
-    // the pipe is.
-    let output = rustix::stdio::stdout().try_clone_to_owned().and_then(pipe::Sender::from_owned_fd_unchecked);
-    match output {
-        Ok(output) if output.ready(Interest::ERROR).await.is_ok() => {}
-        _ => pending().await,
-    }
-}
-
-/// Prints to standard error. Errors are ignored, since there is nowhere left to report them.
-pub(crate) fn print_error(text: &SafeText) {
-    io::stderr().write_all(&text.0).unwrap_or_default();
-}
-
-/// Returns true if standard output is a terminal.
-pub(crate) fn is_terminal() -> bool {
-    io::stdout().is_terminal()
-}
 
 /// Makes the lines of one stream safe, piece by piece. On a terminal, colours (SGR) and links stay; all other escape
 /// sequences and control characters become visible: `␛[2J`, `␇`, `\x9b`.
@@ -355,14 +245,5 @@ mod tests {
             assert!(line.partial.len() <= MAX_ESCAPE_SIZE);
         }
         assert!(out.len() > 90_000 && !out.contains(&0x1B));
-    }
-
-    #[test]
-    fn messages_cannot_be_forged() {
-        assert_eq!(SafeText::message("a\nrtlogd: b\x1b[2J").0, b"a\\nrtlogd: b\\u{1b}[2J\n");
-        assert_eq!(SafeText::lines("a\nb\x1b[2J\r\u{202e}\n").0, b"a\nb\\u{1b}[2J\\r\\u{202e}\n");
-        let json = "{\"a\":\"\u{9b}2J\u{7f}\u{202e}\"}";
-        assert_eq!(SafeText::json(json.as_bytes(), true).0, b"{\"a\":\"\\u009b2J\\u007f\\u202e\"}\n");
-        assert_eq!(SafeText::json(json.as_bytes(), false).0, format!("{json}\n").into_bytes());
     }
 }
