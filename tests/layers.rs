@@ -375,8 +375,13 @@ fn files_are_short_enough_to_read() {
 
 /// Where text may reach standard output or standard error: what prints; `rtlogd run`, which passes on what its command
 /// writes; a child, whose own they are; what names them; and a test's model. The logger prints by its own crate.
-const PRINTS: [&str; 5] =
-    ["client/terminal/mod.rs", "daemon/wrap.rs", "event/mod.rs", "source/file/tests/model.rs", "source/process/child.rs"];
+const PRINTS: [&str; 5] = [
+    "client/terminal/mod.rs",
+    "daemon/wrap.rs",
+    "event/mod.rs",
+    "source/file/tests/model.rs",
+    "source/process/child.rs",
+];
 
 #[test]
 fn only_escaped_text_is_printed() {

@@ -50,6 +50,7 @@ mod budgets;
 mod cli;
 mod client;
 mod terminal;
+mod live_rows;
 mod clients;
 mod foreign;
 mod page;

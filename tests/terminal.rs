@@ -48,7 +48,7 @@ fn on_a_terminal(command: &mut Command, until: &str) -> String {
 
 fn client(daemon: &Daemon, arguments: &[&str]) -> Command {
     let mut command = daemon.command(arguments);
-    command.env("RTLOGD_URL", daemon.url(""));
+    command.env("RTLOGD_URL", daemon.url("")).env("TERM", "xterm").env_remove("NO_COLOR");
     command
 }
 
@@ -80,14 +80,51 @@ fn lines_send_only_colours_and_links_to_a_terminal() {
     // With a second stream, each line begins with the name of its stream.
     let seen = on_a_terminal(&mut client(&daemon, &["follow", "app", "app", "--tail", "all"]), "done\n");
     assert!(seen.contains("␛]0;title␇\n") && !seen.contains("\x1b]0;"), "{seen:?}");
-    // Into a pipe goes what was written.
-    let mut command = client(&daemon, &["follow", "app", "--tail", "all"]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut out = vec![0; text.len() + 5];
-    child.stdout.take().unwrap().read_exact(&mut out).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert_eq!(String::from_utf8(out).unwrap(), format!("{text}done\n"));
+}
+
+/// The options, `TERM`, `NO_COLOR`, whether standard output is a terminal, and what is printed.
+type PrintedLines<'a> = (&'a [&'a str], &'a str, Option<&'a str>, bool, &'a str);
+
+#[test]
+fn colours_go_to_a_terminal_unless_the_user_decides_otherwise() {
+    let dir = TestDir::new();
+    dir.write(
+        "app.log",
+        "\x1b[31mred\nstill\x1b[0m \x1b]8;;https://a\x1b\\link\x1b]8;;\x1b\\\n\x1b]52;c;aGk=\x07\u{9b}2Jx\x07\ndone\n",
+    );
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, carriage_return: keep } }");
+    daemon.follow("app").query("tail=all").until("done", |message| message.data == "done");
+    let coloured =
+        "\x1b[31mred\x1b[0m\n\x1b[31mstill\x1b[0m \x1b]8;;https://a\x1b\\link\x1b]8;;\x1b\\\n␛]52;c;aGk=␇\\u{9b}2Jx␇\n";
+    let uncoloured = "red\nstill link\n␛]52;c;aGk=␇\\u{9b}2Jx␇\n";
+    let plain = "red\nstill link\nx\x07\n";
+    let table: &[PrintedLines<'_>] = &[
+        (&[], "xterm", None, true, coloured),
+        (&[], "xterm", Some(""), true, coloured),
+        (&[], "xterm", Some("1"), true, uncoloured),
+        (&[], "dumb", None, true, uncoloured),
+        (&["--color", "always"], "dumb", Some("1"), true, coloured),
+        (&["--color=never"], "xterm", None, true, uncoloured),
+        (&[], "xterm", None, false, plain),
+        (&["--color", "never"], "xterm", None, false, plain),
+        (&["--color", "always"], "xterm", Some("1"), false, coloured),
+    ];
+    for &(options, term, no_color, is_terminal, expected) in table {
+        let mut command = client(&daemon, &[&["follow", "app", "--tail", "all"], options].concat());
+        command.env("TERM", term).env_remove("NO_COLOR").envs(no_color.map(|value| ("NO_COLOR", value)));
+        let expected = expected.to_owned() + "done\n";
+        let seen = if is_terminal {
+            on_a_terminal(&mut command, "done\n")
+        } else {
+            let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            let mut out = vec![0; expected.len()];
+            child.stdout.take().unwrap().read_exact(&mut out).unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(seen, expected, "{options:?} TERM={term} NO_COLOR={no_color:?} terminal: {is_terminal}");
+    }
 }
 
 /// A name of a file that would pass for a message of rtlogd, and set the title.

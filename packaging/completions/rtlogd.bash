@@ -175,7 +175,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__follow)
-            opts="-h --url --token-file --token --ca --tail --since --grep --exclude --where --level --origin --run --json --help"
+            opts="-h --url --token-file --token --ca --tail --since --grep --exclude --where --level --origin --run --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -227,6 +227,10 @@ _rtlogd() {
                     ;;
                 --run)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -105,8 +105,11 @@ complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l where -d 'Print
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l level -d 'Print only lines of this level or a worse one, such as `error` or `warning`' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l origin -d 'Print only lines of this origin, such as `stderr` or a file; may be repeated, and then any of them will do' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l run -d 'With `current`, print only the current run of the process, or the last one if none is in progress' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l color -d 'Print the colours and links of lines; `auto` does so on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`' -r -f -a "auto\t'Colours on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
+always\t'Colours, also into a pipe'
+never\t'No colours'"
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l json -d 'Print each event as a line of JSON'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -s h -l help -d 'Print help'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand push" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand push" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand push" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::client::RemoteDaemon;
+use crate::client::terminal::ColourChoice;
 use crate::config::{self, ListenAddress, NamePattern, Right};
 use crate::daemon::logging;
 use crate::event::StreamName;
@@ -139,6 +140,9 @@ pub(super) enum CliCommand {
         /// Print each event as a line of JSON
         #[arg(long)]
         json: bool,
+        /// Print the colours and links of lines; `auto` does so on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`
+        #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+        color: ColourChoice,
         /// The streams
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,

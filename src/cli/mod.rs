@@ -111,7 +111,7 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
         CliCommand::Doctor { config, file } => print_findings(&load(config.or(file).as_deref())?),
         CliCommand::Token(arguments) => token::token(arguments),
         CliCommand::Ls { at } => run_client(at, ClientCommand::List),
-        CliCommand::Follow { at, tail, since, grep, exclude, conditions, level, origin, run, json, names } => {
+        CliCommand::Follow { at, tail, since, grep, exclude, conditions, level, origin, run, json, color, names } => {
             run_client(
                 at,
                 ClientCommand::Follow(FollowOptions {
@@ -125,6 +125,7 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
                     origin,
                     run,
                     json,
+                    colours: color,
                 }),
             )
         }

@@ -23,13 +23,14 @@ use tokio::select;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::terminal;
-use crate::client::terminal::SafeText;
 use crate::event::Position;
 use crate::wire::sse::COMPLETED_MARK;
 
 use super::connect::{RemoteDaemon, percent_encode};
+use super::line_printer::LinePrinter;
+use super::live_events::{OpenEvent, ProgressEvent};
 use super::sse_decoder::{ParsedSseMessage, SseDecoder};
+use super::terminal::{self, ColourChoice, Display, LineForm, Output, SafeText};
 use super::{ClientError, MAX_RESPONSE_SIZE, RemoteRunEnd, RemoteSource, RemoteStream, parse};
 
 /// The time without data after which a connection is considered dead. The daemon sends something at least every 15
@@ -61,6 +62,7 @@ pub(crate) struct FollowOptions {
     pub(crate) origin: Vec<String>,
     pub(crate) run: Option<String>,
     pub(crate) json: bool,
+    pub(crate) colours: ColourChoice,
 }
 
 /// Follows all streams until each has ended, or until nobody reads the output. The exit code is that of the first stream,
@@ -68,20 +70,21 @@ pub(crate) struct FollowOptions {
 pub(super) async fn follow(server: &RemoteDaemon, wanted: FollowOptions) -> Result<ExitCode, ClientError> {
     let several = wanted.names.len() > 1;
     let longest = wanted.names.iter().map(String::len).max().unwrap_or(0);
-    let terminal = terminal::is_terminal();
+    let output = Output::detect(wanted.colours);
+    // JSON has neither colours nor live rows.
+    let display = Display::new(Output { is_live: output.is_live && !wanted.json, ..output });
     let ends = StreamEnds::of(wanted.names.len());
     let followers = (1u8..).zip(wanted.names.iter().enumerate()).map(|(number, (index, name))| {
-        let prefix = several.then(|| SafeText::prefix(name, longest, terminal.then_some(number)));
-        let lines = terminal::LineSanitizer::new(terminal);
+        let colour = Some(number).filter(|_| output.form == LineForm::Coloured);
+        let prefix = several.then(|| SafeText::prefix(name, longest, colour));
         let query = wanted.query();
         StreamFollower {
             server,
             name,
             query,
             json: wanted.json,
-            prefix,
-            sanitizer: lines,
-            line_open: false,
+            lines: LinePrinter::new(output.form, prefix),
+            display: &display,
             one_run: wanted.run.is_some(),
             until: FollowUntil::Never,
             last_end: None,
@@ -98,6 +101,7 @@ pub(super) async fn follow(server: &RemoteDaemon, wanted: FollowOptions) -> Resu
         followed = try_join_all(followers) => drop(followed?),
         () = ends.all.cancelled() => {}
         () = terminal::reader_gone() => return Ok(ExitCode::SUCCESS),
+        stopped = display.handle_signals() => drop(stopped.map_err(ClientError::Runtime)?),
     }
     Ok(ExitCode::from(ends.exit_code()))
 }
@@ -166,12 +170,9 @@ struct StreamFollower<'a> {
     name: &'a str,
     query: String,
     json: bool,
-    /// The prefix of each line, if there are several streams.
-    prefix: Option<SafeText>,
-    /// The sanitizer that makes lines safe to print.
-    sanitizer: terminal::LineSanitizer,
-    /// True if the last printed line is incomplete.
-    line_open: bool,
+    lines: LinePrinter,
+    /// The display of all streams.
+    display: &'a Display,
     /// A single run was asked for, whose end is the end of the stream.
     one_run: bool,
     until: FollowUntil,
@@ -189,6 +190,8 @@ struct StreamFollower<'a> {
 /// The fields of an event that are printed.
 #[derive(Deserialize)]
 struct LineEvent {
+    #[serde(default)]
+    origin: String,
     text: String,
     bytes: Option<String>,
     #[serde(default)]
@@ -276,7 +279,10 @@ impl StreamFollower<'_> {
     async fn live(&mut self, decoder: &mut SseDecoder) -> Result<u8, ClientError> {
         let mut heard = Instant::now();
         loop {
-            let cut = match self.connection(decoder, &mut heard).await? {
+            let cut = self.connection(decoder, &mut heard).await?;
+            // What is live now is not known until the next connection.
+            self.withdraw()?;
+            let cut = match cut {
                 ControlFlow::Break(code) => return Ok(code),
                 ControlFlow::Continue(cut) => cut,
             };
@@ -376,7 +382,7 @@ impl StreamFollower<'_> {
                     break;
                 }
             }
-            terminal::print(&out).map_err(ClientError::Output)?;
+            self.display.print(&out).map_err(ClientError::Output)?;
             match turn {
                 None => {}
                 Some(StreamTurn::Continues) => self.ends.set(self.index, None),
@@ -400,7 +406,21 @@ impl StreamFollower<'_> {
         }
         match message.event.as_str() {
             "" if !self.json => self.line(parse(message.data.as_bytes())?, out),
+            "open" => {
+                let event: OpenEvent = parse(message.data.as_bytes())?;
+                match event.origin.clone() {
+                    Some(origin) => {
+                        self.display.set_rows(self.index, &origin, self.lines.prefix(), &event.into_rows());
+                    }
+                    None => self.display.clear_rows(self.index),
+                }
+            }
+            "progress" => {
+                let event: ProgressEvent = parse(message.data.as_bytes())?;
+                self.display.set_progress(self.index, self.lines.prefix(), event.into_line().as_deref());
+            }
             "gap" | "loss" => {
+                self.lines.forget_colours();
                 let fields: Value = parse(message.data.as_bytes())?;
                 let missed = |one: &str, several: &str| match fields["missed"].as_u64() {
                     Some(1) => format!("1 {one} is"),
@@ -438,6 +458,8 @@ impl StreamFollower<'_> {
             }
             "end" => {
                 let ended: RemoteRunEnd = parse(message.data.as_bytes())?;
+                self.lines.forget_colours();
+                self.display.set_progress(self.index, None, None);
                 if matches!(self.until, FollowUntil::RunEnd(run) if ended.run >= run) {
                     // Nobody knows whether a process that the daemon took with it would have been started again.
                     if self.one_run || matches!(ended.cause.as_str(), "daemon-stopped" | "daemon-killed") {
@@ -472,21 +494,22 @@ impl StreamFollower<'_> {
     }
 
     fn line(&mut self, line: LineEvent, out: &mut SafeText) {
-        if let Some(prefix) = self.prefix.as_ref().filter(|_| !self.line_open) {
-            out.push(prefix);
-        }
-        // Lines of other streams may come between the pieces of one stream's line.
-        self.line_open = line.continued && self.prefix.is_none();
         let bytes = line.bytes.and_then(|bytes| BASE64.decode(bytes).ok());
-        out.push(&self.sanitizer.sanitize(bytes.as_deref().unwrap_or(line.text.as_bytes()), self.line_open));
-        if !self.line_open {
-            out.push(&SafeText::newline());
-        }
+        self.lines.push(&line.origin, bytes.as_deref().unwrap_or(line.text.as_bytes()), line.continued, out);
+        // A line replaces the live rows of its origin.
+        self.display.set_rows(self.index, &line.origin, None, &[]);
+    }
+
+    /// Removes everything live from the display.
+    fn withdraw(&self) -> Result<(), ClientError> {
+        self.display.clear_rows(self.index);
+        self.display.set_progress(self.index, None, None);
+        self.display.print(&SafeText::default()).map_err(ClientError::Output)
     }
 
     fn json(&self, message: &ParsedSseMessage, out: &mut SafeText) -> Result<(), ClientError> {
         let terminal = terminal::is_terminal();
-        if message.event == "gap" || self.prefix.is_some() {
+        if message.event == "gap" || self.lines.prefix().is_some() {
             let mut fields: Value = parse(message.data.as_bytes())?;
             if message.event == "gap" {
                 fields["kind"] = "gap".into();
@@ -537,6 +560,6 @@ impl StreamFollower<'_> {
 
     /// Prints a notice that is not part of the stream.
     fn print_notice(&self, what: &str) {
-        terminal::print_error(&SafeText::message(&format!("rtlogd: {}: {what}", self.name)));
+        self.display.print_message(&SafeText::message(&format!("rtlogd: {}: {what}", self.name)));
     }
 }

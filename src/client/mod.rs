@@ -2,12 +2,15 @@
 //! module depends on the format of the responses only, not on the daemon's code.
 //!
 //! The files, in reading order: this file has the commands. `connect` finds the daemon and sends a request to it, over
-//! `tls` if its address demands that. `follow` is `rtlogd follow`, which reads a stream with `sse_decoder`. `terminal`
-//! prints everything that rtlogd prints.
+//! `tls` if its address demands that. `follow` is `rtlogd follow`, which reads a stream with `sse_decoder`; its
+//! lines go through `line_printer`, and `live_events` has the events that are shown until the next one. `terminal` prints
+//! everything that rtlogd prints.
 
 mod connect;
 mod sse_decoder;
 mod follow;
+mod line_printer;
+mod live_events;
 mod tls;
 pub(crate) mod terminal;
 

@@ -32,6 +32,22 @@ pub(crate) fn append_visible(line: &[u8], text: &mut Vec<u8>) {
     text.extend_from_slice(rest);
 }
 
+/// The place of the escape sequence that the end of the text may cut, if there is one. The next piece of the line then
+/// continues it, or begins right after it.
+pub(crate) fn escape_at_end(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(next) = next_escape(&text[at..]) {
+        at += next;
+        let length = escape_length(&text[at..]);
+        if at + length == text.len() {
+            return Some(at);
+        }
+        at += length;
+    }
+    // The first byte of a C1 control in UTF-8.
+    (at < text.len() && text.ends_with(&[0xC2])).then(|| text.len() - 1)
+}
+
 /// The place of the first escape sequence.
 fn next_escape(text: &[u8]) -> Option<usize> {
     let is_start = |at: &usize| text[*at] == 0x1B || Introducer::at(&text[*at..]).is_some();

@@ -6,8 +6,9 @@
 //! fields.
 //!
 //! The files: this file has the event, the names and the states of streams, and the parts of an event; `position` has
-//! the ids, `flags` and `level` the facts about a line, `progress` the progress of a source. `signal` names signals,
-//! `visible_text` makes text from outside harmless in messages, and `lock` is the only way to lock a mutex.
+//! the ids, `flags` and `level` the facts about a line, `progress` the progress of a source. `escapes` finds the escape
+//! sequences in a line, and `style` has the colours that they set. `signal` names signals, `visible_text` makes text
+//! from outside harmless in messages, and `lock` is the only way to lock a mutex.
 
 mod escapes;
 mod flags;
@@ -15,12 +16,13 @@ mod level;
 mod lock;
 mod position;
 mod progress;
+mod style;
 mod visible_text;
 mod signal;
 
 pub(crate) use escapes::{
-    Introducer, append_visible, control_sequence_length, control_string_length, has_escapes, simple_escape_length,
-    visible_text,
+    Introducer, append_visible, control_sequence_length, control_string_length, escape_at_end, has_escapes,
+    simple_escape_length, visible_text,
 };
 pub use flags::Flags;
 pub use level::{BadLevel, Level};
@@ -28,6 +30,7 @@ pub(crate) use lock::{lock, lock_exclusive, lock_shared};
 pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Progress, ProgressGroup, ProgressState};
 pub(crate) use signal::{signal_name, signal_number};
+pub(crate) use style::Style;
 pub(crate) use visible_text::{is_unsafe, one_line, with_causes};
 
 use std::ffi::OsString;

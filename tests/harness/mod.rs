@@ -6,6 +6,7 @@ pub(crate) mod event_stream;
 pub(crate) mod http;
 mod skip;
 pub(crate) mod sse;
+pub(crate) mod terminal;
 pub(crate) mod ws;
 
 use std::fs::{self, OpenOptions};

@@ -1,5 +1,7 @@
 //! The lines of a stream, made safe for a terminal.
 
+use crate::event::{Style, append_visible, escape_at_end};
+
 use super::safe_text::SafeText;
 
 /// Maximum size of a sequence that is kept, in bytes: browsers accept no longer links, and colours need far fewer
@@ -13,32 +15,88 @@ const CLICKABLE_SCHEMES: [&str; 3] = ["http://", "https://", "mailto:"];
 const END_LINK: &[u8] = b"\x1b]8;;\x1b\\";
 const RESET_COLOUR: &[u8] = b"\x1b[0m";
 
-/// Makes the lines of one stream safe, piece by piece. On a terminal, colours (SGR) and links stay; all other escape
-/// sequences and control characters become visible: `␛[2J`, `␇`, `\x9b`.
-#[derive(Debug, Default)]
+/// The form in which lines are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LineForm {
+    /// With colours (SGR) and links; everything else that a terminal would execute becomes visible: `␛[2J`, `␇`, `\x9b`.
+    Coloured,
+    /// For a terminal, without colours and links; everything else that it would execute becomes visible.
+    Uncoloured,
+    /// For pipes and files: without escape sequences, and otherwise unchanged.
+    Plain,
+}
+
+/// Makes the lines of one origin safe, piece by piece. A colour that a line leaves open continues on the next line.
+#[derive(Debug)]
 pub(crate) struct LineSanitizer {
-    /// True if the lines go to a terminal; otherwise they are passed on unchanged.
-    terminal: bool,
+    form: LineForm,
     /// The beginning of a sequence or a character whose end is in the next piece.
     partial: Vec<u8>,
+    /// The colours that are set at this place of the text.
+    style: Style,
+    /// `true` between the pieces of a line.
+    in_line: bool,
     coloured: bool,
     linked: bool,
 }
 
 impl LineSanitizer {
-    /// A sanitizer for lines that go to a terminal, or elsewhere.
-    pub(crate) fn new(terminal: bool) -> Self {
-        Self { terminal, ..Self::default() }
+    /// A sanitizer for lines that begin without a colour.
+    pub(crate) fn new(form: LineForm) -> Self {
+        Self { form, partial: Vec::new(), style: Style::DEFAULT, in_line: false, coloured: false, linked: false }
+    }
+
+    /// Returns whether the next line may depend on the lines so far.
+    pub(crate) fn has_state(&self) -> bool {
+        self.in_line || self.style != Style::DEFAULT
     }
 
     /// Makes a piece of a line safe, without the line's end. More pieces of the line follow if it is `continued`.
     pub(crate) fn sanitize(&mut self, piece: &[u8], continued: bool) -> SafeText {
-        if !self.terminal {
-            return SafeText(piece.to_vec());
-        }
         let text = [std::mem::take(&mut self.partial).as_slice(), piece].concat();
         let mut out = Vec::with_capacity(text.len());
-        let mut rest = &text[..];
+        if self.form == LineForm::Plain {
+            self.strip(&text, continued, &mut out);
+            return SafeText(out);
+        }
+        if !self.in_line && self.style != Style::DEFAULT {
+            self.style.write_after(Style::DEFAULT, &mut out);
+            self.coloured = true;
+        }
+        self.in_line = continued;
+        self.escape(&text, continued, &mut out);
+        if !continued {
+            out.extend_from_slice(&self.end());
+        }
+        SafeText(out)
+    }
+
+    /// The end of a line. Colours and links end with it, or they would affect rtlogd's own messages and the lines of
+    /// others.
+    fn end(&mut self) -> Vec<u8> {
+        let link = if std::mem::take(&mut self.linked) { END_LINK } else { b"" };
+        [link, if std::mem::take(&mut self.coloured) { RESET_COLOUR } else { b"" }].concat()
+    }
+
+    /// Ends a line whose last piece was `continued`, since other lines come before the next piece.
+    pub(crate) fn interrupt(&mut self) -> SafeText {
+        self.in_line = false;
+        SafeText(self.end())
+    }
+
+    /// Appends the text without escape sequences.
+    fn strip(&mut self, text: &[u8], continued: bool, out: &mut Vec<u8>) {
+        let cut = escape_at_end(text).filter(|at| continued && text.len() - at <= MAX_ESCAPE_SIZE);
+        let (complete, partial) = text.split_at(cut.unwrap_or(text.len()));
+        append_visible(complete, out);
+        self.partial = partial.to_vec();
+        self.in_line = continued;
+    }
+
+    /// Appends the text with everything visible that a terminal would execute.
+    fn escape(&mut self, text: &[u8], continued: bool, out: &mut Vec<u8>) {
+        let coloured = self.form == LineForm::Coloured;
+        let mut rest = text;
         while !rest.is_empty() {
             // Most of a line is plain text.
             let plain = rest.iter().take_while(|byte| matches!(byte, 0x20..=0x7E | b'\t' | b'\n')).count();
@@ -69,23 +127,23 @@ impl LineSanitizer {
                     rest = &rest[length..];
                 }
                 SequenceKind::Colour(length) => {
-                    self.coloured = !matches!(&rest[..length], b"\x1b[m" | b"\x1b[0m");
-                    out.extend_from_slice(&rest[..length]);
+                    if coloured {
+                        let parameters = String::from_utf8_lossy(&rest[2..length - 1]);
+                        self.style.apply_text(&parameters);
+                        self.coloured = !matches!(&*parameters, "" | "0");
+                        out.extend_from_slice(&rest[..length]);
+                    }
                     rest = &rest[length..];
                 }
                 SequenceKind::Link { link, length } => {
-                    self.linked = !link.is_empty();
-                    out.extend([b"\x1b]8;;", link, b"\x1b\\"].concat());
+                    if coloured {
+                        self.linked = !link.is_empty();
+                        out.extend([b"\x1b]8;;", link, b"\x1b\\"].concat());
+                    }
                     rest = &rest[length..];
                 }
             }
         }
-        if !continued {
-            // Colours and links end with the line, or they would affect the next line and rtlogd's own messages.
-            out.extend(if std::mem::take(&mut self.linked) { END_LINK } else { b"" });
-            out.extend(if std::mem::take(&mut self.coloured) { RESET_COLOUR } else { b"" });
-        }
-        SafeText(out)
     }
 }
 
@@ -170,8 +228,8 @@ fn character(text: &[u8]) -> SequenceKind<'_> {
 mod tests {
     use super::*;
 
-    fn shown(pieces: &[&[u8]]) -> String {
-        let mut line = LineSanitizer::new(true);
+    fn shown(form: LineForm, pieces: &[&[u8]]) -> String {
+        let mut line = LineSanitizer::new(form);
         let (last, others) = pieces.split_last().unwrap();
         let mut out: Vec<u8> = others.iter().flat_map(|piece| line.sanitize(piece, true).0).collect();
         out.extend(line.sanitize(last, false).0);
@@ -226,24 +284,81 @@ mod tests {
             (b"\x1b[1;0ma", "\x1b[1;0ma\x1b[0m"),
         ];
         for (line, expected) in table {
-            assert_eq!(shown(&[line]), expected, "{line:?}");
+            assert_eq!(shown(LineForm::Coloured, &[line]), expected, "{line:?}");
             // The result does not depend on where a long line is cut.
             for at in 0..line.len() {
-                assert_eq!(shown(&[&line[..at], &line[at..]]), expected, "{line:?} cut at {at}");
+                assert_eq!(shown(LineForm::Coloured, &[&line[..at], &line[at..]]), expected, "{line:?} cut at {at}");
             }
         }
-        let mut piped = LineSanitizer::default();
-        assert_eq!(piped.sanitize(b"\x1b[2J\xff\x07", false).0, b"\x1b[2J\xff\x07", "into a pipe as it is");
+    }
+
+    #[test]
+    fn lines_without_colours_have_no_escape_sequence() {
+        // The line, without colours on a terminal, and in a pipe.
+        let table: [(&[u8], &str, &str); 10] = [
+            (b"plain\ttext", "plain\ttext", "plain\ttext"),
+            (b"\x1b[31mred\x1b[0m", "red", "red"),
+            (b"\x1b[1;38:2::1:2:3mx", "x", "x"),
+            (b"\x1b]8;;https://a/b\x1b\\x\x1b]8;;\x07", "x", "x"),
+            (b"\x1b]8;;file:///x\x07y", "␛]8;;file:///x␇y", "y"),
+            (b"\x1b]52;c;aGk=\x07a", "␛]52;c;aGk=␇a", "a"),
+            (b"\x1b[2J\x1b[Ha\x1b7\x1b(0", "␛[2J␛[Ha␛7␛(0", "a"),
+            (b"\x1bP$q\x1b\\a\x07", "␛P$q␛\\a␇", "a\x07"),
+            ("\u{9b}2J\u{9d}0;t\u{9c}a°".as_bytes(), "\\u{9b}2J\\u{9d}0;t\\u{9c}a°", "a°"),
+            (b"a\x1b[31", "a␛[31", "a"),
+        ];
+        for (line, terminal, pipe) in table {
+            for (form, expected) in [(LineForm::Uncoloured, terminal), (LineForm::Plain, pipe)] {
+                assert_eq!(shown(form, &[line]), expected, "{form:?}: {line:?}");
+                for at in 0..line.len() {
+                    assert_eq!(shown(form, &[&line[..at], &line[at..]]), expected, "{form:?}: {line:?} cut at {at}");
+                }
+            }
+        }
+        let other_bytes = b"\xff\xc2\x00\r\x9b";
+        assert_eq!(LineSanitizer::new(LineForm::Plain).sanitize(other_bytes, false).0, other_bytes);
+    }
+
+    #[test]
+    fn a_colour_that_a_line_leaves_open_continues_on_the_next_line() {
+        let table: [(&[&str], &[&str]); 6] = [
+            (&["\x1b[31mone", "two\x1b[0m", "three"], &["\x1b[31mone\x1b[0m", "\x1b[31mtwo\x1b[0m", "three"]),
+            (
+                &["\x1b[1ma", "\x1b[4:3;32mb", "c"],
+                &["\x1b[1ma\x1b[0m", "\x1b[1m\x1b[4:3;32mb\x1b[0m", "\x1b[1;4:3;32mc\x1b[0m"],
+            ),
+            (&["\x1b[31ma\x1b[39m", "b"], &["\x1b[31ma\x1b[39m\x1b[0m", "b"]),
+            (&["\x1b[48;2;1;2;3m", ""], &["\x1b[48;2;1;2;3m\x1b[0m", "\x1b[48;2;1;2;3m\x1b[0m"]),
+            // A link ends with its line.
+            (&["\x1b]8;;http://a\x07x", "y"], &["\x1b]8;;http://a\x1b\\x\x1b]8;;\x1b\\", "y"]),
+            (&["\x1b[200mx", "y"], &["\x1b[200mx\x1b[0m", "y"]),
+        ];
+        for (lines, expected) in table {
+            let mut sanitizer = LineSanitizer::new(LineForm::Coloured);
+            let shown: Vec<_> = lines
+                .iter()
+                .map(|line| String::from_utf8(sanitizer.sanitize(line.as_bytes(), false).0).unwrap())
+                .collect();
+            assert_eq!(shown, expected);
+        }
+        // Lines of others come between two pieces of a line.
+        let mut sanitizer = LineSanitizer::new(LineForm::Coloured);
+        assert_eq!(sanitizer.sanitize(b"\x1b[31ma", true).0, b"\x1b[31ma");
+        assert_eq!(sanitizer.interrupt().0, b"\x1b[0m");
+        assert_eq!(sanitizer.sanitize(b"b", false).0, b"\x1b[31mb\x1b[0m");
+        assert!(sanitizer.has_state());
     }
 
     #[test]
     fn what_has_no_end_is_not_kept_for_ever() {
-        let mut line = LineSanitizer::new(true);
-        let mut out = Vec::new();
-        for _ in 0..100 {
-            out.extend(line.sanitize(&[&b"\x1b]8;;https://"[..], &[b'a'; 1000]].concat(), true).0);
-            assert!(line.partial.len() <= MAX_ESCAPE_SIZE);
+        for (form, least) in [(LineForm::Coloured, 90_000), (LineForm::Plain, 0)] {
+            let mut line = LineSanitizer::new(form);
+            let mut out = Vec::new();
+            for _ in 0..100 {
+                out.extend(line.sanitize(&[&b"\x1b]8;;https://"[..], &[b'a'; 1000]].concat(), true).0);
+                assert!(line.partial.len() <= MAX_ESCAPE_SIZE);
+            }
+            assert!(out.len() >= least && !out.contains(&0x1B));
         }
-        assert!(out.len() > 90_000 && !out.contains(&0x1B));
     }
 }

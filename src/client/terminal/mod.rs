@@ -7,22 +7,29 @@
 //!   escaped;
 //! - [`SafeText::lines`] does the same for several lines whose line ends were written by rtlogd itself;
 //! - [`SafeText::json`] escapes as JSON does;
-//! - [`LineSanitizer`] makes lines of a stream safe: colours and links stay, everything else becomes visible.
+//! - [`LineSanitizer`] makes lines of a stream safe: colours and links stay, everything else becomes visible. For pipes
+//!   and files, it removes all escape sequences. rtlogd's own messages are always escaped.
 //!
-//! The lines of a stream are written to pipes and files unchanged. rtlogd's own messages are always escaped.
-//!
-//! The files, in reading order: this file prints, `safe_text` has [`SafeText`], and `line_sanitizer` has [`LineSanitizer`].
+//! The files, in reading order: this file prints, `safe_text` has [`SafeText`], and `line_sanitizer` has
+//! [`LineSanitizer`]. `output` decides what standard output can show. `display` prints lines above a block of live rows,
+//! which `live_block` draws and erases.
 
+mod display;
 mod line_sanitizer;
+mod live_block;
+mod output;
 mod safe_text;
 
 use std::future::pending;
 use std::io::{self, IsTerminal, Write};
 
+use rustix::termios::tcgetwinsize;
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
 
-pub(crate) use line_sanitizer::LineSanitizer;
+pub(crate) use display::Display;
+pub(crate) use line_sanitizer::{LineForm, LineSanitizer};
+pub(crate) use output::{ColourChoice, Output};
 pub(crate) use safe_text::SafeText;
 
 /// Prints to standard output.
@@ -54,4 +61,10 @@ pub(crate) fn print_error(text: &SafeText) {
 /// Returns true if standard output is a terminal.
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// The columns and rows of the terminal that standard output is; the usual ones if it does not know them.
+fn terminal_size() -> (usize, usize) {
+    let size = tcgetwinsize(rustix::stdio::stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    size.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()))
 }

@@ -1,5 +1,7 @@
 //! Text that is safe to print.
 
+use std::fmt;
+
 use crate::event::{is_unsafe, one_line};
 
 /// Text that is safe to print.
@@ -61,6 +63,13 @@ impl SafeText {
     /// Appends another text.
     pub(crate) fn push(&mut self, other: &Self) {
         self.0.extend_from_slice(&other.0);
+    }
+}
+
+/// The text; bytes that are not UTF-8 become U+FFFD.
+impl fmt::Display for SafeText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::links::Links;
 use super::row::{Row, write_end};
-use super::style::Style;
+use crate::event::Style;
 
 /// A line in its final form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::style::Style;
+use crate::event::Style;
 
 /// The causes for which rows move up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

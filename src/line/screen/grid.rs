@@ -10,7 +10,7 @@ use super::cursor::{Charsets, Modes, SavedCursor, ScreenCursor, Scroll};
 use super::drawing::{Drawing, DrawingState, Movement};
 use super::links::Links;
 use super::row::{Row, width_of, write_end};
-use super::style::Style;
+use crate::event::Style;
 
 /// The largest number of rows of the model. Rows above them are committed.
 pub(super) const MAX_ROWS: usize = 1000;

@@ -40,7 +40,6 @@ mod pack;
 mod perform;
 mod row;
 mod sequence;
-mod style;
 #[cfg(test)]
 mod tests;
 

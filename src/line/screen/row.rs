@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use unicode_width::UnicodeWidthChar;
 
 use super::links::Links;
-use super::style::Style;
+use crate::event::Style;
 
 /// The content of a cell that the character before it covers, too: a wide character or a tab.
 const COVERED: char = '\0';

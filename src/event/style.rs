@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A colour; the numbers are those of the palette of 256 colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) enum Color {
+pub(crate) enum Color {
     #[default]
     Default,
     Indexed(u8),
@@ -33,7 +33,7 @@ const ATTRIBUTE_CODES: [(u16, u16); 8] =
 
 /// The look of one character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct Style {
+pub(crate) struct Style {
     foreground: Color,
     background: Color,
     underline_color: Color,
@@ -41,7 +41,7 @@ pub(super) struct Style {
     /// 0 for none, 1 single, 2 double, 3 curly, 4 dotted, 5 dashed.
     underline: u8,
     /// The number of a hyperlink in the list of the screen, plus one; 0 for none.
-    pub(super) link: u16,
+    pub(crate) link: u16,
 }
 
 impl Attributes {
@@ -56,7 +56,7 @@ impl Attributes {
 
 impl Style {
     /// Text without colours and attributes.
-    pub(super) const DEFAULT: Self = Self {
+    pub(crate) const DEFAULT: Self = Self {
         foreground: Color::Default,
         background: Color::Default,
         underline_color: Color::Default,
@@ -66,14 +66,23 @@ impl Style {
     };
 
     /// Returns whether a blank of this style looks different from no text at all.
-    pub(super) fn shows_blanks(&self) -> bool {
+    pub(crate) fn shows_blanks(&self) -> bool {
         self.background != Color::Default
             || self.underline != 0
             || self.attributes.0 & (REVERSE | STRIKE | OVERLINE) != 0
     }
 
+    /// Applies the parameters of one sequence as they are written between `ESC [` and `m`.
+    pub(crate) fn apply_text(&mut self, parameters: &str) {
+        // An omitted parameter is 0.
+        let number = |text: &str| text.parse().unwrap_or(0);
+        let parameters: Vec<Vec<u16>> =
+            parameters.split(';').map(|parameter| parameter.split(':').map(number).collect()).collect();
+        self.apply(parameters.iter().map(Vec::as_slice));
+    }
+
     /// Applies the parameters of one sequence, each with its subparameters. Unknown ones are ignored.
-    pub(super) fn apply<'a>(&mut self, parameters: impl IntoIterator<Item = &'a [u16]>) {
+    pub(crate) fn apply<'a>(&mut self, parameters: impl IntoIterator<Item = &'a [u16]>) {
         let mut parameters = parameters.into_iter();
         while let Some(parameter) = parameters.next() {
             let [code, sub @ ..] = parameter else { continue };
@@ -113,7 +122,7 @@ impl Style {
     }
 
     /// Writes the sequence that changes the look of what follows from `before` to this style; nothing if they are equal.
-    pub(super) fn write_after(&self, before: Self, text: &mut Vec<u8>) {
+    pub(crate) fn write_after(&self, before: Self, text: &mut Vec<u8>) {
         let (this, before) = (Self { link: 0, ..*self }, Self { link: 0, ..before });
         if this == before {
             return;
@@ -194,12 +203,8 @@ mod tests {
 
     /// The parameters of a sequence, as the parser passes them.
     fn style(parameters: &str) -> Style {
-        let parameters: Vec<Vec<u16>> = parameters
-            .split(';')
-            .map(|parameter| parameter.split(':').map(|number| number.parse().unwrap_or(0)).collect())
-            .collect();
         let mut style = Style::default();
-        style.apply(parameters.iter().map(Vec::as_slice));
+        style.apply_text(parameters);
         style
     }
 

@@ -1,0 +1,150 @@
+//! Standard output with lines above and, on a terminal, a block of live rows below them.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+
+use signal_hook::low_level::emulate_default_handler;
+use tokio::select;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::live_block::LiveBlock;
+use super::output::Output;
+use super::safe_text::SafeText;
+use super::{print, print_error, terminal_size};
+
+/// Prints lines, and keeps live rows below them if standard output is a terminal that can draw them. Dropping it erases
+/// the rows.
+#[derive(Debug)]
+pub(crate) struct Display(RefCell<State>);
+
+#[derive(Debug)]
+struct State {
+    /// `None` if standard output cannot show rows that change.
+    block: Option<LiveBlock>,
+    /// `true` if the last printed line has no end yet, so that the block has no place.
+    is_line_open: bool,
+    /// `true` if the rows have changed since they were drawn.
+    is_changed: bool,
+}
+
+impl Display {
+    /// A display without rows.
+    pub(crate) fn new(output: Output) -> Self {
+        let block = output.is_live.then(|| LiveBlock::new(output.form));
+        Self(RefCell::new(State { block, is_line_open: false, is_changed: false }))
+    }
+
+    /// Prints lines, and draws the rows below them.
+    ///
+    /// # Errors
+    /// If standard output is closed, or its disk is full.
+    pub(crate) fn print(&self, lines: &SafeText) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        let is_changed = std::mem::take(&mut state.is_changed);
+        if lines.0.is_empty() && !is_changed {
+            return Ok(());
+        }
+        let mut out = Vec::new();
+        state.erase(&mut out);
+        out.extend_from_slice(&lines.0);
+        if let Some(last) = lines.0.last() {
+            state.is_line_open = *last != b'\n';
+        }
+        state.draw(&mut out);
+        print(&SafeText(out))
+    }
+
+    /// Prints a message to standard error.
+    pub(crate) fn print_message(&self, message: &SafeText) {
+        let mut state = self.0.borrow_mut();
+        state.write(State::erase);
+        print_error(message);
+        state.write(State::draw);
+    }
+
+    /// Replaces the live rows of an origin of a stream, which are drawn after the prefix; without rows, they are
+    /// withdrawn. The next [`Self::print`] shows them, here and in the functions below.
+    pub(crate) fn set_rows(&self, stream: usize, origin: &str, prefix: Option<&SafeText>, rows: &[String]) {
+        self.change(|block| block.set_rows(stream, origin, prefix, rows));
+    }
+
+    /// Withdraws all live rows of a stream.
+    pub(crate) fn clear_rows(&self, stream: usize) {
+        self.change(|block| block.clear_rows(stream));
+    }
+
+    /// Replaces the progress of a stream, which is shown while the stream has no live rows.
+    pub(crate) fn set_progress(&self, stream: usize, prefix: Option<&SafeText>, text: Option<&str>) {
+        self.change(|block| block.set_progress(stream, prefix, text));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut LiveBlock)) {
+        let mut state = self.0.borrow_mut();
+        if let Some(block) = &mut state.block {
+            change(block);
+            state.is_changed = true;
+        }
+    }
+
+    /// Adapts the rows to each new size of the terminal, and erases them before a signal stops or ends the program. May
+    /// be dropped at any time.
+    ///
+    /// # Errors
+    /// If signals cannot be received.
+    pub(crate) async fn handle_signals(&self) -> io::Result<Infallible> {
+        if self.0.borrow().block.is_none() {
+            return pending().await;
+        }
+        let mut resized = signal(SignalKind::window_change())?;
+        let [mut interrupt, mut quit, mut terminate] =
+            [signal(SignalKind::interrupt())?, signal(SignalKind::quit())?, signal(SignalKind::terminate())?];
+        let mut stop = signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?;
+        loop {
+            let number = select! {
+                _ = resized.recv() => None,
+                _ = interrupt.recv() => Some(SignalKind::interrupt().as_raw_value()),
+                _ = quit.recv() => Some(SignalKind::quit().as_raw_value()),
+                _ = terminate.recv() => Some(SignalKind::terminate().as_raw_value()),
+                _ = stop.recv() => Some(rustix::process::Signal::TSTP.as_raw()),
+            };
+            let mut state = self.0.borrow_mut();
+            state.write(State::erase);
+            if let Some(number) = number {
+                // Ends the program, or stops it until it is continued.
+                emulate_default_handler(number)?;
+            }
+            state.write(State::draw);
+        }
+    }
+}
+
+impl State {
+    fn erase(&mut self, out: &mut Vec<u8>) {
+        if let Some(block) = &mut self.block {
+            block.erase(out);
+        }
+    }
+
+    fn draw(&mut self, out: &mut Vec<u8>) {
+        if let Some(block) = self.block.as_mut().filter(|_| !self.is_line_open) {
+            block.draw(terminal_size(), out);
+        }
+    }
+
+    /// Writes what `step` appends. An error is ignored: it comes again when lines are printed.
+    fn write(&mut self, step: fn(&mut Self, &mut Vec<u8>)) {
+        let mut out = Vec::new();
+        step(self, &mut out);
+        if !out.is_empty() {
+            print(&SafeText(out)).unwrap_or_default();
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.0.get_mut().write(State::erase);
+    }
+}
