@@ -230,3 +230,35 @@ fn the_client_takes_conditions() {
     let ended = Program::start(&mut command).ended();
     assert_eq!(String::from_utf8_lossy(&ended.out), format!("{}\n", REQUESTS[1]), "{}", ended.err);
 }
+
+#[test]
+fn ansi_strip_removes_escape_sequences_in_every_format() {
+    let dir = TestDir::new();
+    dir.fifo("go");
+    let script = r"printf '\033[31mred\033[0m \033]8;;https://a\033\\link\033]8;;\033\\\n\033]0;t\007plain\n'; printf '\r\033[32mlive\033[0m'; read x <go";
+    let daemon = dir.start(&format!("streams: {{ p: {{ command: [sh, -c, {script:?}], directory: ., pty: true }} }}"));
+    let live = |query: &str| {
+        let messages = daemon.follow("p").query("tail=all").query(query).until("the live row", |message| {
+            message.event == "open" && message.json()["text"].as_str().is_some_and(|text| text.contains("live"))
+        });
+        messages.last().unwrap().json()["rows"].clone()
+    };
+    assert!(live("ansi=keep")[0].as_str().unwrap().contains("\x1b[32mlive"));
+    assert_eq!(live("ansi=strip"), serde_json::json!(["live"]));
+    for path in ["/streams/p?follow=false&", "/streams?stream=p&follow=false&", "/streams/p/poll?"] {
+        for format in ["text", "ndjson", "sse", "sse&data=json"] {
+            let get = |ansi: &str| {
+                let body = daemon.request(&format!("{path}tail=all&format={format}{ansi}")).body();
+                let text = String::from_utf8(body).unwrap();
+                // The time to wait before a reconnect is random.
+                text.lines().filter(|line| !line.starts_with("retry:")).collect::<Vec<_>>().join("\n")
+            };
+            let (kept, stripped) = (get(""), get("&ansi=strip"));
+            let has_escapes = |text: &str| text.contains('\x1b') || text.contains("\\u001b");
+            assert!(has_escapes(&kept) && kept == get("&ansi=keep"), "{path}{format}: {kept}");
+            assert!(!has_escapes(&stripped), "{path}{format}: {stripped}");
+            assert!(stripped.contains("red link") && stripped.contains("plain"), "{path}{format}: {stripped}");
+        }
+    }
+    assert_eq!(daemon.follow("p").query("ansi=none").status(), 400);
+}

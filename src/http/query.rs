@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::config;
 use crate::event::{Position, StreamName};
-use crate::stream::{CursorEnd, CursorStart, Filter, View};
+use crate::stream::{Ansi, CursorEnd, CursorStart, Filter, View};
 use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{Encoding, SseData};
 
@@ -16,13 +16,14 @@ use super::request::HttpRequest;
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
 
 /// The parameters of requests that read streams. A test compares them with those in the `OpenAPI` document.
-pub(super) const STREAM_PARAMETERS: &str = "stream, after, before, tail, since, run, follow, limit, grep, exclude, where, origin, level, data, format, wait, session";
+pub(super) const STREAM_PARAMETERS: &str = "stream, after, before, tail, since, run, follow, limit, grep, exclude, where, origin, level, data, format, ansi, wait, session";
 
 /// A checked request for one or several streams.
 #[derive(Debug)]
 pub(super) struct StreamQuery {
     pub(super) encoding: Encoding,
     pub(super) filter: Filter,
+    ansi: Ansi,
     pub(super) until: CursorEnd,
     /// Streams named in the query, in its order.
     pub(super) streams: Vec<StreamName>,
@@ -136,6 +137,11 @@ impl StreamQuery {
         Ok(Self {
             encoding: encoding(query.one("format")?, headers, data)?,
             filter: query.filter(max_filter_size)?,
+            ansi: match query.one("ansi")? {
+                None | Some("keep") => Ansi::Keep,
+                Some("strip") => Ansi::Strip,
+                Some(other) => return Err(Problem::bad(format!("ansi={other} is not known; use keep or strip"))),
+            },
             until: CursorEnd { head: ends_at_head, run, lines, before: query.before()? },
             streams: streams.collect::<Result<_, _>>()?,
             wait: query.duration("wait")?,
@@ -184,7 +190,7 @@ impl StreamQuery {
 
     /// The view of a stream; `several` is true if other streams share the connection.
     pub(super) fn view(&self, several: bool) -> View {
-        View { encoding: self.encoding, filter: self.filter.clone(), several }
+        View { encoding: self.encoding, filter: self.filter.clone(), several, ansi: self.ansi }
     }
 }
 
@@ -379,6 +385,7 @@ mod tests {
             ("limit=0", "limit=0 asks for nothing"),
             ("limit=x", "limit=x is not a number"),
             ("data=xml", "use text or json"),
+            ("ansi=no", "use keep or strip"),
             ("run=1", "use run=current"),
             ("follow=no", "use true or false"),
             ("format=xml", "use sse, ndjson or text"),

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{FileSourceConfig, ProcessSourceConfig, ReadFrom, SourceKind, Stream};
 use crate::control;
 use crate::event::{Epoch, OpenLine, Position, Progress, RunEnd};
-use crate::stream::{self, Budget, Checkpoints, Cursor, CursorEnd, CursorItem, Filter, Log, View};
+use crate::stream::{self, Ansi, Budget, Checkpoints, Cursor, CursorEnd, CursorItem, Filter, Log, View};
 use crate::wire::Encoding;
 
 use super::{SourceError, SourceOptions, Watcher, run};
@@ -62,7 +62,7 @@ impl SourceHarness {
         options.process_requests = Some(requests);
         let last = Position { epoch: Epoch::ephemeral(1, 1), number: 0 };
         let (appender, log) = stream::open(spec.name.clone(), last, 256 << 20, &Budget::new(1 << 30));
-        let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false };
+        let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false, ansi: Ansi::Keep };
         let cursor = log
             .cursor(view, stream::CursorStart::Oldest, CursorEnd::default())
             .now_or_never()
@@ -178,7 +178,7 @@ impl SourceHarness {
 
     /// Adds a reader.
     pub(super) fn add_reader(&self) {
-        let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false };
+        let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false, ansi: Ansi::Keep };
         let cursor = self.log.cursor(view, stream::CursorStart::Oldest, CursorEnd::default()).now_or_never();
         drop(cursor.expect("without history there is nothing to wait for"));
     }

@@ -412,7 +412,7 @@ impl Cursor {
         if nothing_new || line.as_deref().is_some_and(|line| !self.open_line_passes(line, version)) {
             CursorStep::WaitForChange
         } else {
-            CursorStep::Item(CursorItem::OpenLine(line))
+            CursorStep::Item(CursorItem::OpenLine(line.map(|line| self.view.shown_rows(line))))
         }
     }
 
@@ -434,7 +434,7 @@ impl Cursor {
 mod tests {
     use super::*;
     use crate::event::{EndCause, Epoch, Flags, Origin, RunEnd, SourceState};
-    use crate::stream::{Appender, Batch, Budget, Filter, Log, open};
+    use crate::stream::{Ansi, Appender, Batch, Budget, Filter, Log, open};
     use crate::wire::Encoding;
     use proptest::prelude::*;
     use std::time::Duration;
@@ -447,7 +447,12 @@ mod tests {
 
     fn view(grep: &[&str]) -> View {
         let grep: Vec<_> = grep.iter().map(|&pattern| pattern.to_owned()).collect();
-        View { encoding: Encoding::Text, filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(), several: false }
+        View {
+            encoding: Encoding::Text,
+            filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(),
+            several: false,
+            ansi: Ansi::Keep,
+        }
     }
 
     async fn write(appender: &mut Appender, lines: std::ops::Range<u64>) {

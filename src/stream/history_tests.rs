@@ -86,6 +86,7 @@ impl HistoryHarness {
             encoding: Encoding::Ndjson,
             filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(),
             several: false,
+            ansi: Ansi::Keep,
         };
         self.log().cursor(view, start, CursorEnd { head: true, ..CursorEnd::default() }).await
     }

@@ -40,7 +40,7 @@ pub use log::{Log, LogInfo};
 pub use private::{PrivateFlag, PublicAccess};
 pub use read_ahead::{ReadAhead, ReadRoom};
 pub use status::RunInfo;
-pub use view::View;
+pub use view::{Ansi, View};
 
 use std::sync::Arc;
 

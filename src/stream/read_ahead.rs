@@ -254,7 +254,9 @@ impl ReadAhead {
 mod tests {
     use super::*;
     use crate::event::{Epoch, Flags, Origin, Position, Time};
-    use crate::stream::{Appender, Batch, Budget, Cursor, CursorEnd, CursorItem, CursorStart, Filter, Log, View, open};
+    use crate::stream::{
+        Ansi, Appender, Batch, Budget, Cursor, CursorEnd, CursorItem, CursorStart, Filter, Log, View, open,
+    };
     use crate::wire::Encoding;
     use tokio::time::{advance, sleep};
 
@@ -267,7 +269,12 @@ mod tests {
 
     fn view(grep: &[&str]) -> View {
         let grep: Vec<_> = grep.iter().map(|&pattern| pattern.to_owned()).collect();
-        View { encoding: Encoding::Text, filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(), several: false }
+        View {
+            encoding: Encoding::Text,
+            filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(),
+            several: false,
+            ansi: Ansi::Keep,
+        }
     }
 
     async fn cursor(log: &Log, grep: &[&str]) -> Cursor {

@@ -29,6 +29,7 @@
 //! slot encodes for itself. Rejected: a queue for each reader (memory grows with slow readers), and one encoding for
 //! each reader (CPU grows with readers).
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -37,7 +38,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::event::{EventKind, Position, StreamName, lock};
+use crate::event::{Event, EventKind, OpenLine, Position, StreamName, lock, visible_text};
 use crate::structured::StructuredFormat;
 use crate::wire::{Encoder, Encoding};
 
@@ -69,6 +70,18 @@ pub struct View {
     /// `true` if the reader reads several streams on one connection: JSON then names the stream, and frames can be
     /// separated.
     pub several: bool,
+    /// The treatment of escape sequences in lines.
+    pub ansi: Ansi,
+}
+
+/// The treatment of escape sequences in lines, such as those of colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ansi {
+    /// They stay as they were written.
+    #[default]
+    Keep,
+    /// They are removed; the visible text stays.
+    Strip,
 }
 
 /// Events as bytes.
@@ -96,6 +109,27 @@ pub(super) struct EncodedLog<'a> {
 }
 
 impl View {
+    /// The text of an event as the view shows it. Only that of a line can have escape sequences.
+    fn shown_text<'a>(&self, event: &Event<'a>) -> Cow<'a, [u8]> {
+        match (self.ansi, event.kind) {
+            (Ansi::Strip, EventKind::Line) => visible_text(event.text),
+            (Ansi::Keep, _) | (Ansi::Strip, EventKind::State | EventKind::Loss | EventKind::End) => {
+                Cow::Borrowed(event.text)
+            }
+        }
+    }
+
+    /// Live rows as the view shows them.
+    pub(super) fn shown_rows(&self, line: Arc<OpenLine>) -> Arc<OpenLine> {
+        match self.ansi {
+            Ansi::Keep => line,
+            Ansi::Strip => {
+                let rows = line.rows.iter().map(|row| visible_text(row).into_owned()).collect();
+                Arc::new(OpenLine { rows, ..OpenLine::clone(&line) })
+            }
+        }
+    }
+
     /// Encodes the events of `log` that pass the filter, until `lines` lines are encoded.
     pub(super) fn encode(&self, log: EncodedLog<'_>, slices: &[Slice], lines: u64) -> EncodedEvents {
         let mut encoder = Encoder::new(self.encoding, self.several.then_some(log.name)).reading(log.format);
@@ -117,7 +151,8 @@ impl View {
                 let event = slice.segment.event(at);
                 made.to = slice.segment.seq() + at as u64 + 1;
                 if self.filter.matches_event(&slice.segment, at, log.format, &mut made.filter_checks) {
-                    encoder.push(&event, &mut out);
+                    let text = self.shown_text(&event);
+                    encoder.push(&Event { text: &text, ..event }, &mut out);
                     made.shown = Some(made.to);
                     made.lines += u64::from(event.kind == EventKind::Line);
                     if self.several {

@@ -12,7 +12,7 @@ use crate::wire::{Encoding, SseData};
 pub(super) const PLAIN_TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
 /// The parameters of a request that reads streams.
-pub(super) const READER_PARAMETERS: [&str; 15] = [
+pub(super) const READER_PARAMETERS: [&str; 16] = [
     "after",
     "Last-Event-ID",
     "tail",
@@ -27,6 +27,7 @@ pub(super) const READER_PARAMETERS: [&str; 15] = [
     "level",
     "data",
     "format",
+    "ansi",
     "session",
 ];
 
@@ -179,6 +180,11 @@ fn parameter_components() -> Value {
             "format",
             json!({ "enum": Encoding::all(SseData::Text).map(|encoding| encoding.names().name) }),
             "The format of the answer; it takes precedence over Accept.",
+        ),
+        (
+            "ansi",
+            json!({ "enum": ["keep", "strip"], "default": "keep" }),
+            "With `strip`, lines and live rows come without escape sequences, such as those of colours and links.",
         ),
         (
             "session",

@@ -70,7 +70,7 @@ fn decoded(text: &[u8]) -> String {
 
 /// The parameters that mean what was understood; the words of filters and names as they were given.
 fn said(asked: &CheckedQuery, parameters: &[(String, String)]) -> Vec<(String, String)> {
-    let taken = ["stream", "grep", "exclude", "where", "origin", "level", "session"];
+    let taken = ["stream", "grep", "exclude", "where", "origin", "level", "ansi", "session"];
     let mut said: Vec<(String, String)> =
         parameters.iter().filter(|(name, _)| taken.contains(&name.as_str())).cloned().collect();
     let mut say = |name: &str, value: &str| said.push((name.to_owned(), value.to_owned()));
