@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::Deadline;
+use super::{Deadline, PATIENCE};
 
 /// A program whose controlling terminal, input and outputs are a terminal that the test sees.
 pub(crate) struct OnTerminal {
@@ -117,6 +117,16 @@ impl OnTerminal {
     /// Waits for the end of the program.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let status = Deadline::new().until("the end of the program", || self.child.try_wait().unwrap());
+        // The terminal ends after the last program that has it open; what was written is read until then.
+        loop {
+            match self.written.recv_timeout(PATIENCE) {
+                Ok(chunk) => self.bytes.extend(chunk),
+                Err(error) => {
+                    assert_eq!(error, RecvTimeoutError::Disconnected, "another program still has the terminal open");
+                    break;
+                }
+            }
+        }
         self.read();
         status
     }
