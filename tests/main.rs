@@ -29,6 +29,7 @@ mod openapi;
 mod poll;
 mod progress;
 mod proxies;
+mod behind_proxies;
 mod control;
 mod control_hostile;
 mod control_process;

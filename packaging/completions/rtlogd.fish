@@ -30,7 +30,7 @@ complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "serve" -d 'Serve the 
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "run" -d 'Run one command, serve its output, and exit with its status'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "check" -d 'Find mistakes in a configuration'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "reload" -d 'Make the daemon apply its changed configuration, and report the result'
-complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "doctor" -d 'Find what keeps a configuration from working, and how to fix it'
+complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "doctor" -d 'Find what keeps a configuration, or a proxy in front of rtlogd, from working, and how to fix it'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "schema" -d 'Print the JSON Schema of the configuration, or of the control channel\'s messages'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "history" -d 'Show the contents of a state directory, or print the events of one of its streams'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "token" -d 'Make a token, or manage the keys that sign tokens'
@@ -73,6 +73,10 @@ complete -c rtlogd -n "__fish_rtlogd_using_subcommand check" -s h -l help -d 'Pr
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand reload" -l config -d 'The configuration file [default: /etc/rtlogd/rtlogd.yaml]' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand reload" -s h -l help -d 'Print help'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand doctor" -l config -d 'The configuration file [default: /etc/rtlogd/rtlogd.yaml]' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand doctor" -l url -d 'Check the way to a running daemon instead, such as a proxy: `https://HOST/PATH`' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand doctor" -l token-file -d 'Send the token in this file' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand doctor" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand doctor" -l ca -d 'Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand schema" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand history" -s h -l help -d 'Print help'
@@ -147,7 +151,7 @@ complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "run" -d 'Run one command, serve its output, and exit with its status'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "check" -d 'Find mistakes in a configuration'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "reload" -d 'Make the daemon apply its changed configuration, and report the result'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "doctor" -d 'Find what keeps a configuration from working, and how to fix it'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "doctor" -d 'Find what keeps a configuration, or a proxy in front of rtlogd, from working, and how to fix it'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "schema" -d 'Print the JSON Schema of the configuration, or of the control channel\'s messages'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "history" -d 'Show the contents of a state directory, or print the events of one of its streams'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "token" -d 'Make a token, or manage the keys that sign tokens'

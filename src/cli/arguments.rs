@@ -80,7 +80,7 @@ pub(super) enum CliCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Find what keeps a configuration from working, and how to fix it
+    /// Find what keeps a configuration, or a proxy in front of rtlogd, from working, and how to fix it
     Doctor {
         /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE", conflicts_with = "file")]
@@ -88,6 +88,11 @@ pub(super) enum CliCommand {
         /// The configuration file, as with --config
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Check the way to a running daemon instead, such as a proxy: `https://HOST/PATH`
+        #[arg(long, value_name = "URL", conflicts_with_all = ["config", "file"])]
+        url: Option<RemoteDaemon>,
+        #[command(flatten)]
+        credentials: CredentialArguments,
     },
     /// Print the JSON Schema of the configuration, or of the control channel's messages
     Schema {
@@ -207,6 +212,13 @@ pub(super) struct DaemonArguments {
     /// The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]
     #[arg(long, env = "RTLOGD_URL", value_name = "URL")]
     pub(super) url: Option<RemoteDaemon>,
+    #[command(flatten)]
+    pub(super) credentials: CredentialArguments,
+}
+
+/// The token for a running daemon, and the certificates to trust.
+#[derive(Debug, clap::Args)]
+pub(super) struct CredentialArguments {
     /// Send the token in this file
     #[arg(long, env = "RTLOGD_TOKEN_FILE", value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,

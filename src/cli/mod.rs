@@ -19,7 +19,7 @@ use clap::{CommandFactory, Parser};
 use crate::cli::doctor::Finding;
 use crate::client::terminal;
 use crate::client::terminal::SafeText;
-use crate::client::{self, ClientCommand, ClientError, FollowOptions, RemoteDaemon};
+use crate::client::{self, ClientCommand, ClientError, FollowOptions, PathFinding, RemoteDaemon};
 use crate::config::{self, Config, ListenAddress, Stream};
 use crate::daemon;
 use crate::daemon::detach;
@@ -32,7 +32,9 @@ use crate::daemon::wrap;
 use crate::daemon::wrap::{WrapOptions, WrapOutput};
 use crate::event::{lock, one_line};
 
-use arguments::{Arguments, CliCommand, DaemonArguments, DetachArguments, SchemaKind, StreamArguments};
+use arguments::{
+    Arguments, CliCommand, CredentialArguments, DaemonArguments, DetachArguments, SchemaKind, StreamArguments,
+};
 
 /// The configuration that is used without `--config`.
 const DEFAULT_CONFIG_PATH: &str = "/etc/rtlogd/rtlogd.yaml";
@@ -108,7 +110,15 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             print("ok\n")
         }
         CliCommand::Reload { config } => reload(config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG_PATH))),
-        CliCommand::Doctor { config, file } => print_findings(&load(config.or(file).as_deref())?),
+        CliCommand::Doctor { url: Some(server), credentials, .. } => {
+            let server = with_credentials(server, credentials)?;
+            let found = client::check_path(&server).map_err(|error| -> CliFailure { (error.into(), 1) })?;
+            let findings = found.into_iter().map(|PathFinding { problem, fix }| Finding { problem, fix }).collect();
+            print_findings(findings)
+        }
+        CliCommand::Doctor { config, file, url: None, .. } => {
+            print_findings(doctor::find_problems(&load(config.or(file).as_deref())?))
+        }
         CliCommand::Token(arguments) => token::token(arguments),
         CliCommand::Ls { at } => run_client(at, ClientCommand::List),
         CliCommand::Follow { at, tail, since, grep, exclude, conditions, level, origin, run, json, color, names } => {
@@ -242,8 +252,7 @@ fn reload(config: &Path) -> Result<ExitCode, CliFailure> {
 }
 
 /// Prints all problems with their fixes. Success if there are none.
-fn print_findings(config: &Config) -> Result<ExitCode, CliFailure> {
-    let findings = doctor::find_problems(config);
+fn print_findings(findings: Vec<Finding>) -> Result<ExitCode, CliFailure> {
     if findings.is_empty() {
         return print("no problems found\n");
     }
@@ -260,17 +269,23 @@ fn usage_failure(error: impl std::error::Error + 'static) -> CliFailure {
 
 /// Runs a command as a client of a running rtlogd.
 fn run_client(at: DaemonArguments, task: ClientCommand) -> Result<ExitCode, CliFailure> {
-    let DaemonArguments { url, token_file, token, ca } = at;
-    let token = match token_file {
-        Some(path) => Some(token::read_token_file(&path)?),
-        None => token,
-    };
-    let server = url.unwrap_or_else(RemoteDaemon::default_local).with_token(token).with_ca(ca);
+    let DaemonArguments { url, credentials } = at;
+    let server = with_credentials(url.unwrap_or_else(RemoteDaemon::default_local), credentials)?;
     match client::run(&server, task) {
         // The reader of the output has closed it, as in `rtlogd follow x | head`.
         Err(ClientError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         done => done.map_err(|error| -> CliFailure { (error.into(), 1) }),
     }
+}
+
+/// The daemon with the token and the certificates that the user names.
+fn with_credentials(server: RemoteDaemon, credentials: CredentialArguments) -> Result<RemoteDaemon, CliFailure> {
+    let CredentialArguments { token_file, token, ca } = credentials;
+    let token = match token_file {
+        Some(path) => Some(token::read_token_file(&path)?),
+        None => token,
+    };
+    Ok(server.with_token(token).with_ca(ca))
 }
 
 fn load(path: Option<&Path>) -> Result<Config, CliFailure> {

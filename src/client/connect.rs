@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -77,8 +77,25 @@ impl RemoteDaemon {
         Self { ca, ..self }
     }
 
-    /// Sends a request, and waits without limit for the head of the response.
+    /// Sends a request, and waits without limit for the head of the response, which must be a success.
     pub(super) async fn send_request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<OutgoingBody>,
+    ) -> Result<ClientResponse, ClientError> {
+        let answer = self.send_any(method, path, headers, body).await?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status;
+        let body = answer.read_all(64 << 10).await.unwrap_or_default();
+        Err(refusal(status, &body))
+    }
+
+    /// Sends a request, and waits without limit for the head of the response, whatever its status.
+    pub(super) async fn send_any(
         &self,
         method: Method,
         path: &str,
@@ -160,6 +177,21 @@ impl RemoteDaemon {
     /// Returns whether a daemon answers below this address.
     async fn is_alive(&self) -> bool {
         Box::pin(self.send_request(Method::GET, "/health/live", &[], Bytes::new())).await.is_ok()
+    }
+
+    /// The origin of the daemon's own page; `None` for a socket, which browsers cannot reach.
+    pub(super) fn origin(&self) -> Option<String> {
+        match &self.endpoint {
+            Endpoint::Local | Endpoint::Unix(_) => None,
+            Endpoint::Tcp { secure, authority, .. } => {
+                Some(format!("http{}://{authority}", if *secure { "s" } else { "" }))
+            }
+        }
+    }
+
+    /// The error for a daemon that does not answer in time.
+    pub(super) fn late(&self) -> ClientError {
+        self.unreachable(io::ErrorKind::TimedOut.into(), false)
     }
 
     /// The error for a daemon that does not answer. `denied` says that its socket exists but may not be opened.
@@ -293,13 +325,7 @@ async fn exchange(
         }
     };
     let (head, body) = response.into_parts();
-    let answer = ClientResponse { status: head.status, body, driver: connection };
-    if head.status.is_success() {
-        return Ok(answer);
-    }
-    let status = head.status;
-    let body = answer.read_all(64 << 10).await.unwrap_or_default();
-    Err(refusal(status, &body))
+    Ok(ClientResponse { status: head.status, headers: head.headers, body, driver: connection })
 }
 
 /// The error with which the reader of a request's body ended; `None` if the body is not the reason.
@@ -319,6 +345,7 @@ type ConnectionDriver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + 
 /// A response whose body has not been read yet.
 pub(super) struct ClientResponse {
     pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     body: Incoming,
     driver: ConnectionDriver,
 }

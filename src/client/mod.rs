@@ -3,14 +3,16 @@
 //!
 //! The files, in reading order: this file has the commands. `connect` finds the daemon and sends a request to it, over
 //! `tls` if its address demands that. `follow` is `rtlogd follow`, which reads a stream with `sse_decoder`; its
-//! lines go through `line_printer`, and `live_events` has the events that are shown until the next one. `terminal` prints
-//! everything that rtlogd prints.
+//! lines go through `line_printer`, and `live_events` has the events that are shown until the next one. `proxy_check` is
+//! `rtlogd doctor --url`, with the fixes of `proxy_fix`. `terminal` prints everything that rtlogd prints.
 
 mod connect;
 mod sse_decoder;
 mod follow;
 mod line_printer;
 mod live_events;
+mod proxy_check;
+mod proxy_fix;
 mod tls;
 pub(crate) mod terminal;
 
@@ -31,6 +33,7 @@ use crate::event::one_line;
 use connect::OutgoingBody;
 pub(crate) use connect::RemoteDaemon;
 pub(crate) use follow::FollowOptions;
+pub(crate) use proxy_check::{PathFinding, check_path};
 
 /// Maximum size of a response that is read completely, in bytes: the list of about ten thousand streams.
 const MAX_RESPONSE_SIZE: usize = 16 << 20;
@@ -237,6 +240,13 @@ struct RemoteStream {
     last: Option<String>,
     rate: f64,
     readers: usize,
+}
+
+impl RemoteStream {
+    /// Returns whether its process runs.
+    fn is_running(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.state == "running")
+    }
 }
 
 /// The state of a source, as far as the client needs it.
