@@ -384,8 +384,9 @@ impl ProcessRun {
             cause,
             killed: Vec::new(),
         };
-        self.phase =
-            RunPhase::Draining { end, quiet_until: now + DRAIN_QUIET_TIME, last: now + MAX_DRAIN_WAIT, killed: false };
+        // Nobody can write into pipes that had ended before the process did, so there is nothing to wait for.
+        let quiet_until = if self.pipes.is_ended() { now } else { now + DRAIN_QUIET_TIME };
+        self.phase = RunPhase::Draining { end, quiet_until, last: now + MAX_DRAIN_WAIT, killed: false };
     }
 
     /// Returns the end of the run once its pipes are closed or their time has expired, if none of its processes is

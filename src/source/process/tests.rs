@@ -205,6 +205,28 @@ async fn what_is_passed_on_is_unchanged_and_waits_for_its_reader() {
 }
 
 #[tokio::test]
+async fn a_run_whose_pipes_ended_before_the_process_ends_with_it() {
+    let directory = TestDirectory::new();
+    let fifo = directory.path("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let source = shell(&format!("exec >/dev/null 2>&1; exec cat {fifo:?}"));
+    let spec = crate::source::testing::spec(crate::config::SourceKind::Process(source.clone()));
+    let mut run = ProcessRun::start(&spec, &source, &SourceOptions::default(), 1).await.unwrap();
+    let mut batch = Batch::new();
+    // The end of either pipe, and that of both.
+    for _ in 0..3 {
+        assert!(timeout(Duration::from_secs(10), run.next(&mut None, &mut batch)).await.unwrap().is_none());
+    }
+    std::fs::write(&fifo, "").unwrap();
+    assert!(is_gone(rustix::process::Pid::from_raw(run.pid().cast_signed()).unwrap()).await);
+    // The paused clock advances only when there is nothing left to do but to wait.
+    tokio::time::pause();
+    let begin = tokio::time::Instant::now();
+    while run.next(&mut None, &mut batch).await.is_none() {}
+    assert!(begin.elapsed() < DRAIN_QUIET_TIME, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
 async fn the_process_learns_that_the_output_has_no_reader() {
     let (out, seen) = tokio::io::duplex(1000);
     let options = SourceOptions { tee: Some(Tee::new(out, tokio::io::sink())), ..SourceOptions::default() };
