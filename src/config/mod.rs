@@ -388,10 +388,11 @@ pub struct Stop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopTarget {
-    /// All processes that the command started.
+    /// The command and all processes that it started.
     #[default]
     All,
-    /// Only the command itself, which ends its own processes. Those that it leaves behind are asked after it has ended.
+    /// Only the command, for one that ends its own processes when it is asked to end. Processes that it leaves behind
+    /// receive the signal once it has ended.
     Leader,
 }
 

@@ -151,10 +151,11 @@ pub(super) struct Stream {
     /// Files that are not followed although a pattern matches them, such as `*.gz`: one pattern or a list. A pattern
     /// with a slash is matched against the whole path.
     pub(super) exclude: Setting<OneOrMany<String>>,
-    /// The time of silence after which a file that was rotated away or deleted is left, because its writer may still have
-    /// it open. The new file is read once a program closed the old one (where the system reports changes), or the last
-    /// write to that is this long ago, and in any case this long after it appeared; until the old file is left, both are
-    /// read. Bytes that are written to a renamed file later are a `loss`. Default: 5s.
+    /// The time for which nothing must be written to a file that was rotated away or deleted before rtlogd stops reading
+    /// it: its writer may still have it open. The new file is read as soon as a program closes the old one (where the
+    /// system reports that), or once nothing has been written to the old one for this time, and at the latest this time
+    /// after the new file appeared. From then on, both are read until rtlogd stops reading the old one. Bytes that are
+    /// written to a renamed file after that are a `loss`. Default: 5s.
     pub(super) rotate_wait: Setting<DurationText>,
     /// The directory into which files are moved when they are rotated, such as the `olddir` of logrotate, or a list. A
     /// rotated file that is in the directory of the followed file is found without this. Default: none.
@@ -290,8 +291,8 @@ pub(super) struct Stop {
     pub(super) signal: Setting<SignalName>,
     /// The time that the command may take to end before rtlogd sends KILL. Default: 10s.
     pub(super) grace: Setting<DurationText>,
-    /// The processes that receive the signal: `all`, or `leader` for a command that ends its own processes when it is asked
-    /// to. Processes that remain once it has ended receive the signal then. After `grace`, KILL ends all. Default: all.
+    /// The processes that receive the signal when the command is stopped. Those that are left after `grace` receive KILL.
+    /// Default: all.
     pub(super) only: Setting<StopTarget>,
 }
 
