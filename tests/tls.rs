@@ -244,7 +244,7 @@ fn the_commands_trust_a_certificate_that_the_user_names() {
     };
     for (names, trusted, why) in [
         (&["localhost"][..], "own.pem", ""),
-        (&["localhost"], "ca.pem", "is not trusted"),
+        (&["localhost"], "ca.pem", "is not trusted: it is self-signed (if it is the right one, copy its file"),
         (&["ci.example.com"], "own.pem", "is not trusted: it is for another host name"),
     ] {
         own(names, "own");

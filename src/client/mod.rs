@@ -48,10 +48,7 @@ pub(crate) enum ClientError {
         socket, or name another address with --url)"
     )]
     SocketDenied { socket: &'static str, address: &'static str },
-    #[error(
-        "the certificate of {server} is not trusted: {why} (if it is the right one, name it, or the certificate that \
-        signed it, with --ca FILE)"
-    )]
+    #[error("the certificate of {server} is not trusted: {why}")]
     Untrusted { server: String, why: String },
     #[error(transparent)]
     Trust(#[from] tls::TrustError),

@@ -10,7 +10,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -81,22 +81,44 @@ pub(super) fn is_plain_answer(error: &io::Error) -> bool {
     matches!(error, Some(rustls::Error::InvalidMessage(_)))
 }
 
-/// Sentences for the reasons why a server's certificate is not trusted; `None` for other errors.
+/// The reason why a server's certificate is not trusted, and what to do; `None` for other errors.
 pub(super) fn explain(error: &io::Error) -> Option<String> {
     let rustls::Error::InvalidCertificate(reason) = error.get_ref()?.downcast_ref()? else { return None };
-    Some(match reason {
-        CertificateError::UnknownIssuer => "this system does not know who signed it".into(),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".into(),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet".into(),
+    let (why, fix) = match reason {
+        CertificateError::UnknownIssuer => ("this system does not know who signed it", NAME_SIGNER),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            ("it has expired", "renew it on the server")
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            ("it is not valid yet", "compare the clocks of both machines")
+        }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it is for another host name".into()
+            ("it is for another host name", "use the name that it is for in the address")
         }
-        // Such as `openssl req -x509` makes them.
+        CertificateError::Other(reason) if reason.0.is::<SelfSigned>() => {
+            ("it is self-signed", "if it is the right one, copy its file from the server and name it with --ca FILE")
+        }
         CertificateError::Other(_) => {
-            "it is a certificate to sign others with, or has another form that is not accepted".into()
+            ("it is a certificate to sign others with, or has another form that is not accepted", NAME_SIGNER)
         }
-        reason => reason.to_string(),
-    })
+        reason => return Some(format!("{reason} ({NAME_SIGNER})")),
+    };
+    Some(format!("{why} ({fix})"))
+}
+
+/// What to do about a certificate that was signed by somebody unknown.
+const NAME_SIGNER: &str =
+    "if it is the right one, name its file, or that of the certificate that signed it, with --ca FILE";
+
+/// The mark of a certificate that is not trusted and that signed itself, as `openssl req -x509` makes it.
+#[derive(Debug, thiserror::Error)]
+#[error("it is self-signed")]
+struct SelfSigned;
+
+/// Returns whether a certificate names itself as the one that signed it (RFC 5280, section 3.2).
+fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
+    webpki::EndEntityCert::try_from(certificate)
+        .is_ok_and(|certificate| certificate.issuer() == certificate.subject() && !certificate.subject().is_empty())
 }
 
 /// Verifies a chain of certificates, and accepts a certificate that the user named itself.
@@ -127,6 +149,11 @@ impl ServerCertVerifier for PinningVerifier {
             {
                 rustls::client::verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 Ok(ServerCertVerified::assertion())
+            }
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_) | CertificateError::UnknownIssuer))
+                if is_self_signed(certificate) =>
+            {
+                Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
             }
             verified => verified,
         }
