@@ -191,15 +191,7 @@ impl Origin {
 
     /// The path from which [`file`](Self::file) made this origin.
     pub fn path(&self) -> PathBuf {
-        let mut bytes = Vec::new();
-        let mut rest = self.0.as_bytes();
-        while let Some((&byte, after)) = rest.split_first() {
-            let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-            let encoded = digits.filter(|_| byte == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            bytes.push(encoded.unwrap_or(byte));
-            rest = if encoded.is_some() { &after[2..] } else { after };
-        }
-        OsString::from_vec(bytes).into()
+        OsString::from_vec(percent_decode(&self.0)).into()
     }
 
     /// The origin as text.
@@ -212,6 +204,20 @@ impl From<&str> for Origin {
     fn from(text: &str) -> Self {
         Self(text.into())
     }
+}
+
+/// The bytes of a text in which `%` and two hexadecimal digits stand for a byte (RFC 3986, section 2.1). Any other `%`
+/// stands for itself.
+pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let encoded = digits.filter(|_| byte == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(encoded.unwrap_or(byte));
+        rest = if encoded.is_some() { &after[2..] } else { after };
+    }
+    bytes
 }
 
 /// One upper-case hexadecimal digit.

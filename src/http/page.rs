@@ -212,7 +212,7 @@ pub(super) fn index(request: &PageRequest<'_>) -> Result<Response, Problem> {
 /// `GET /embed/NAME`.
 pub(super) fn embed(request: &PageRequest<'_>) -> Result<Response, Problem> {
     if request.name(0).parse::<StreamName>().is_err() {
-        return Err(Problem::no_stream(request.name(0)));
+        return Err(Problem::no_stream_at(request.name(0)));
     }
     html(EMBED_HTML).answer(request).map(|response| with_page_policy(response, &request.origins.frame_ancestors()))
 }

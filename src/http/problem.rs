@@ -7,6 +7,8 @@ use serde::Serialize;
 use warp::reject::Rejection;
 use warp::reply::Response;
 
+use crate::event::percent_decode;
+
 /// The methods that a resource supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AllowedMethods {
@@ -123,6 +125,11 @@ impl Problem {
     pub(crate) fn no_stream(name: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("no stream is named {name:?}; GET /streams lists them"))
     }
+
+    /// 404: no stream has the name in this segment of a path. The name is shown as a person would write it.
+    pub(super) fn no_stream_at(segment: &str) -> Self {
+        Self::no_stream(&String::from_utf8_lossy(&percent_decode(segment)))
+    }
 }
 
 impl warp::Reply for Problem {
@@ -206,6 +213,20 @@ mod tests {
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!((&body["status"], &body["detail"]), (&status.into(), &detail.into()));
             assert!(body["title"].as_str().is_some_and(|title| !title.is_empty()), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_stream_that_does_not_exist_is_shown_as_it_was_meant() {
+        for (segment, name) in [
+            ("a%20b", "a b"),
+            ("%C3%BC%2Fx", "ü/x"),
+            ("100%", "100%"),
+            ("a+b", "a+b"),
+            ("%FF", "\u{fffd}"),
+            ("%22", "\""),
+        ] {
+            assert_eq!(Problem::no_stream_at(segment), Problem::no_stream(name), "{segment}");
         }
     }
 

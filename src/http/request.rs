@@ -150,7 +150,7 @@ impl HttpRequest {
 
     /// The stream with this name, if the caller has the right of this request on it.
     pub(super) fn stream(&self, name: &str) -> Result<CatalogEntry, Problem> {
-        let parsed = name.parse::<StreamName>().map_err(|_| Problem::no_stream(name))?;
+        let parsed = name.parse::<StreamName>().map_err(|_| Problem::no_stream_at(name))?;
         let mut entry = self.app.stream(&self.caller, self.right, &parsed)?;
         // The response to a HEAD has no body, and a foreign page cannot read it: neither starts a source on demand.
         if self.is_head() || self.is_foreign() {
