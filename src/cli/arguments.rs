@@ -148,7 +148,7 @@ pub(super) enum CliCommand {
         /// Print the colours and links of lines; `auto` does so on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`
         #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
         color: ColourChoice,
-        /// The streams
+        /// The streams, each by its name or its URL, such as `http://127.0.0.1:7070/streams/build`
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -159,7 +159,7 @@ pub(super) enum CliCommand {
         /// Who sends the lines; readers see it as their origin
         #[arg(long, value_name = "NAME")]
         origin: Option<String>,
-        /// The stream
+        /// The stream, by its name or its URL
         name: String,
         /// The file; `-` or nothing for the standard input
         file: Option<PathBuf>,
@@ -174,7 +174,7 @@ pub(super) enum CliCommand {
         /// Send the text without a newline after it
         #[arg(long)]
         raw: bool,
-        /// The stream
+        /// The stream, by its name or its URL
         name: String,
         /// The text to type or to append; several words are joined by spaces
         #[arg(required_unless_present = "eof")]
@@ -190,7 +190,7 @@ pub(super) enum CliCommand {
     Signal {
         #[command(flatten)]
         at: DaemonArguments,
-        /// The stream
+        /// The stream, by its name or its URL
         name: String,
         /// The signal, such as HUP
         signal: String,
@@ -280,7 +280,7 @@ pub(super) enum AlgorithmArgument {
 pub(super) struct StreamArguments {
     #[command(flatten)]
     pub(super) daemon: DaemonArguments,
-    /// The stream
+    /// The stream, by its name or its URL
     pub(super) name: String,
 }
 

@@ -72,6 +72,11 @@ impl RemoteDaemon {
         Self { token, ..self }
     }
 
+    /// Another daemon, with the token and the certificates of this one.
+    pub(super) fn at(self, daemon: Self) -> Self {
+        Self { endpoint: daemon.endpoint, ..self }
+    }
+
     /// The same daemon, whose certificate may also be one of this file, or signed by one of them.
     pub(crate) fn with_ca(self, ca: Option<PathBuf>) -> Self {
         Self { ca, ..self }

@@ -136,6 +136,29 @@ impl StreamEnds {
 }
 
 impl FollowOptions {
+    /// Adds what the parameter of a URL asks for; an option that has one value and was given keeps it. Returns false for a
+    /// parameter that is no option.
+    pub(super) fn take_parameter(&mut self, name: &str, value: &str) -> bool {
+        let value = value.to_owned();
+        let (single, repeated) = match name {
+            "tail" => (Some(&mut self.tail), None),
+            "since" => (Some(&mut self.since), None),
+            "level" => (Some(&mut self.level), None),
+            "run" => (Some(&mut self.run), None),
+            "grep" => (None, Some(&mut self.grep)),
+            "exclude" => (None, Some(&mut self.exclude)),
+            "where" => (None, Some(&mut self.conditions)),
+            "origin" => (None, Some(&mut self.origin)),
+            _ => return false,
+        };
+        if let Some(single) = single {
+            single.get_or_insert(value);
+        } else if let Some(repeated) = repeated {
+            repeated.push(value);
+        }
+        true
+    }
+
     fn query(&self) -> String {
         let mut query = "format=sse&data=json".to_owned();
         let one = |name, value: &Option<String>| value.as_ref().map(|value| (name, value.clone()));

@@ -2,12 +2,13 @@
 //! module depends on the format of the responses only, not on the daemon's code.
 //!
 //! The files, in reading order: this file has the commands. `connect` finds the daemon and sends a request to it, over
-//! `tls` if its address demands that. `follow` is `rtlogd follow`, which reads a stream with `sse_decoder`; its
-//! lines go through `line_printer`, and `live_events` has the events that are shown until the next one. `proxy_check` is
+//! `tls` if its address demands that, and `stream_url` finds both the daemon and the stream in a URL. `follow` is
+//! `rtlogd follow`, which reads a stream with `sse_decoder`; its lines go through `line_printer`, and `live_events` has the events that are shown until the next one. `proxy_check` is
 //! `rtlogd doctor --url`, with the fixes of `proxy_fix`. `terminal` prints everything that rtlogd prints.
 
 mod connect;
 mod sse_decoder;
+mod stream_url;
 mod follow;
 mod line_printer;
 mod live_events;
@@ -34,6 +35,7 @@ use connect::OutgoingBody;
 pub(crate) use connect::RemoteDaemon;
 pub(crate) use follow::FollowOptions;
 pub(crate) use proxy_check::{PathFinding, check_path};
+use stream_url::{BadStreamUrl, StreamUrl};
 
 /// Maximum size of a response that is read completely, in bytes: the list of about ten thousand streams.
 const MAX_RESPONSE_SIZE: usize = 16 << 20;
@@ -58,6 +60,12 @@ pub(crate) enum ClientError {
     NotHttp(String),
     #[error("{detail}; the address of this daemon is {address}")]
     OtherBasePath { detail: String, address: String },
+    #[error(transparent)]
+    StreamUrl(#[from] BadStreamUrl),
+    #[error("{0} and {1} are two daemons; a command talks to one")]
+    SeveralDaemons(String, String),
+    #[error("the parameter {0:?} of a URL has no meaning here (write what it stands for as options of the command)")]
+    UrlParameter(String),
     #[error("cannot read {0}")]
     Input(String, #[source] io::Error),
     #[error("the connection to rtlogd broke")]
@@ -104,9 +112,14 @@ pub(crate) enum ClientCommand {
 }
 
 /// Executes the command, and returns the exit code.
-pub(crate) fn run(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode, ClientError> {
+///
+/// A stream that is named by a URL is one of the daemon there, whatever `server` is; only its token and certificates are
+/// used.
+pub(crate) fn run(server: &RemoteDaemon, mut task: ClientCommand) -> Result<ExitCode, ClientError> {
+    let of_urls = task.replace_urls()?.map(|daemon| server.clone().at(daemon));
+    let server = of_urls.as_ref().unwrap_or(server);
     let runtime = Builder::new_current_thread().enable_all().build().map_err(ClientError::Runtime)?;
-    let names = task.names();
+    let names: Vec<String> = task.names_mut().into_iter().map(|name| name.clone()).collect();
     let done = runtime.block_on(async {
         let done = execute(server, task).await;
         match done {
@@ -126,17 +139,51 @@ pub(crate) fn run(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode
 
 impl ClientCommand {
     /// The streams that the command is for.
-    fn names(&self) -> Vec<String> {
+    fn names_mut(&mut self) -> Vec<&mut String> {
         match self {
             Self::List => Vec::new(),
-            Self::Follow(options) => options.names.clone(),
+            Self::Follow(options) => options.names.iter_mut().collect(),
             Self::Send { name, .. }
             | Self::Push { name, .. }
             | Self::Start(name)
             | Self::Stop(name)
             | Self::Restart(name)
-            | Self::Signal { name, .. } => vec![name.clone()],
+            | Self::Signal { name, .. } => vec![name],
         }
+    }
+
+    /// Puts names in the place of URLs, and options in the place of their parameters. Returns the daemon of the URLs, if
+    /// there are any.
+    fn replace_urls(&mut self) -> Result<Option<RemoteDaemon>, ClientError> {
+        let (mut daemon, mut parameters) = (None, Vec::new());
+        for name in self.names_mut() {
+            let Some(url) = StreamUrl::parse(name)? else { continue };
+            *name = url.name;
+            parameters.extend(url.parameters);
+            match daemon.replace(url.daemon.clone()) {
+                Some(other) if other != url.daemon => {
+                    return Err(ClientError::SeveralDaemons(other.to_string(), url.daemon.to_string()));
+                }
+                _ => {}
+            }
+        }
+        for (name, value) in parameters {
+            let is_taken = match self {
+                // The parameters of one URL would apply to all streams.
+                Self::Follow(options) => options.names.len() == 1 && options.take_parameter(&name, &value),
+                Self::List
+                | Self::Send { .. }
+                | Self::Push { .. }
+                | Self::Start(_)
+                | Self::Stop(_)
+                | Self::Restart(_)
+                | Self::Signal { .. } => false,
+            };
+            if !is_taken {
+                return Err(ClientError::UrlParameter(name));
+            }
+        }
+        Ok(daemon)
     }
 }
 
@@ -335,4 +382,48 @@ fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
         Err(_) => (format!("not rtlogd, but another server, such as a proxy in front of it, answered: {status}"), None),
     };
     ClientError::Refused { status, detail, base_path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follow(names: &[&str]) -> ClientCommand {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        ClientCommand::Follow(FollowOptions { names, tail: Some("7".to_owned()), ..FollowOptions::default() })
+    }
+
+    #[test]
+    fn urls_become_names_of_one_daemon_and_options() {
+        let url = "http://ci/streams/build";
+        let named = |mut task: ClientCommand| task.replace_urls().map(|daemon| daemon.map(|daemon| daemon.to_string()));
+        let ci = || Some("http://ci:80".to_owned());
+        for (task, daemon) in [
+            (follow(&["build"]), None),
+            (follow(&[url]), ci()),
+            (follow(&[url, "http://ci:80/streams/app", "web"]), ci()),
+            (ClientCommand::Stop(url.to_owned()), ci()),
+            (ClientCommand::Signal { name: url.to_owned(), signal: "HUP".to_owned() }, ci()),
+            (ClientCommand::List, None),
+        ] {
+            assert_eq!(named(task).unwrap(), daemon);
+        }
+        for (task, why) in [
+            (follow(&[url, "https://ci/streams/app"]), "http://ci:80 and https://ci:443 are two daemons"),
+            (follow(&["http://ci/streams/a?format=text"]), "the parameter \"format\" of a URL"),
+            (follow(&["http://ci/streams/a?tail=1", "b"]), "the parameter \"tail\" of a URL"),
+            (ClientCommand::Start("http://ci/streams/a?tail=1".to_owned()), "the parameter \"tail\" of a URL"),
+            (follow(&["http://ci/"]), "not the URL of a stream"),
+        ] {
+            let error = named(task).unwrap_err().to_string();
+            assert!(error.starts_with(why), "{error}");
+        }
+        let mut task = follow(&["http://ci/streams/a?grep=x&grep=y&since=5m&tail=1"]);
+        task.replace_urls().unwrap();
+        let ClientCommand::Follow(options) = task else { panic!() };
+        // An option of the command line is more deliberate than the URL.
+        let expected = (vec!["a".to_owned()], Some("7".to_owned()), Some("5m".to_owned()));
+        assert_eq!((options.names, options.tail, options.since), expected);
+        assert_eq!(options.grep, ["x", "y"]);
+    }
 }
