@@ -35,7 +35,7 @@ pub(super) enum CliCommand {
         log_level: Option<String>,
         #[command(flatten)]
         detach: DetachArguments,
-        /// Files to follow without a configuration; each becomes a stream named after it
+        /// Files to follow without a configuration, or patterns in quotes, such as `'*.log'`; each becomes a stream named after it. `-` is the standard input
         paths: Vec<PathBuf>,
     },
     /// Run one command, serve its output, and exit with its status

@@ -10,6 +10,7 @@ mod doctor;
 mod history;
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -30,7 +31,7 @@ pub(crate) use crate::daemon::reload::ReloadResult;
 use crate::daemon::serve;
 use crate::daemon::wrap;
 use crate::daemon::wrap::{WrapOptions, WrapOutput};
-use crate::event::{lock, one_line};
+use crate::event::{lock, one_line, shell_word};
 
 use arguments::{
     Arguments, CliCommand, CredentialArguments, DaemonArguments, DetachArguments, SchemaKind, StreamArguments,
@@ -165,10 +166,10 @@ fn check_wrapped_command(argv: &[OsString]) -> Result<(), CliFailure> {
     if Path::new(line).exists() {
         return Ok(());
     }
-    let quoted = text.replace('\'', r"'\''");
+    let quoted = shell_word(text);
     let why = format!(
         "there is no program named {text:?}, and rtlogd runs programs without a shell (write the words without quotes, or \
-        rtlogd run -- sh -c '{quoted}')"
+        rtlogd run -- sh -c {quoted})"
     );
     Err((why.into(), EXIT_NOT_FOUND))
 }
@@ -189,6 +190,7 @@ fn serve_options(
         );
         return Err((why.into(), EXIT_USAGE));
     }
+    check_standard_input(&paths, moves)?;
     let mut file = paths.is_empty().then(|| config.unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG_PATH)));
     if moves {
         for path in file.iter_mut().chain(&mut paths) {
@@ -204,6 +206,21 @@ fn serve_options(
     let config = load()?;
     let load: serve::ConfigLoader = Arc::new(move || load().map_err(|(error, _)| error.to_string()));
     Ok(serve::ServeOptions { config, file, load, on_ready: Box::new(|| ()) })
+}
+
+/// Refuses a standard input that cannot be served: a terminal, whose lines come from the person who looks at them, and
+/// that of a daemon that `moves` away from it.
+fn check_standard_input(paths: &[PathBuf], moves: bool) -> Result<(), CliFailure> {
+    let why = if !paths.iter().any(|path| path.as_os_str() == config::STANDARD_INPUT) {
+        return Ok(());
+    } else if moves {
+        "`-` is the standard input, from which --daemon detaches (leave out --daemon, or follow a file)"
+    } else if io::stdin().is_terminal() {
+        "`-` is the standard input, which is a terminal here (write `COMMAND | rtlogd serve -`, or `rtlogd run -- COMMAND`)"
+    } else {
+        return Ok(());
+    };
+    Err((why.into(), EXIT_USAGE))
 }
 
 /// Serves as a detached daemon. The parent process waits, and exits with the result of the start.
@@ -366,11 +383,12 @@ mod tests {
         let streams = path("streams.yaml");
         std::fs::write(&streams, "streams: { a: { push: true } }\n").unwrap();
         let (nowhere, directory) = (format!("unix:{}", path("nowhere.sock")), place.path().to_str().unwrap());
-        let table: [(&[&str], u8, &str); 15] = [
+        let table: [(&[&str], u8, &str); 16] = [
             (&["check", "--config", &missing], 2, "cannot be read"),
             (&["check", &wrong], 2, "unknown key `colour`"),
             (&["doctor", &wrong], 2, "unknown key `colour`"),
             (&["serve", &streams], 2, "did you mean `rtlogd serve --config "),
+            (&["serve", "--daemon", "-"], 2, "from which --daemon detaches"),
             (&["run", "make -j8"], 127, "no program named \"make -j8\""),
             (&["run", "echo it's"], 127, r"rtlogd run -- sh -c 'echo it'\''s'"),
             (&["serve"], 2, "follow files with `rtlogd serve FILE...`"),

@@ -41,7 +41,12 @@ pub struct FileSourceConfig {
 impl FileSourceConfig {
     /// One file, with defaults for everything else.
     pub fn new(path: PathBuf) -> Self {
-        let files = vec![FileSelector::Path(path)];
+        Self::of(FileSelector::Path(path))
+    }
+
+    /// One file or the files of a pattern, with defaults for everything else.
+    pub fn of(selector: FileSelector) -> Self {
+        let files = vec![selector];
         let (exclude, from) = (Vec::new(), ReadFrom::default());
         Self { files, exclude, from, rotate_wait: DEFAULT_ROTATE_WAIT, rotated: Vec::new(), follow_symlinks: false }
     }

@@ -70,21 +70,33 @@ pub(super) fn build(documents: &[Document], report: &mut ErrorReport) -> Config 
     check::check(whole, documents.iter().map(directory).collect(), report)
 }
 
-/// Returns whether a file is a configuration of rtlogd, and not a log: a YAML file whose `streams` is a map.
-pub(super) fn is_configuration(path: &Path) -> bool {
-    let tree = || yaml::parse(&text(path).ok()?).ok();
-    let has_streams = |tree: YamlNode| match tree.value {
-        YamlValue::Map(entries) => entries.iter().any(|(key, value)| {
+/// Returns whether a file is a configuration of rtlogd, and not a log: a YAML file whose `streams` is a map, or one with
+/// other keys of a configuration and no mistake.
+pub fn is_configuration(path: &Path) -> bool {
+    let Some(text) = Some(path).filter(|path| is_yaml(path)).and_then(|path| text(path).ok()) else { return false };
+    let has_streams = |entries: &[(YamlNode, YamlNode)]| {
+        entries.iter().any(|(key, value)| {
             matches!(&key.value, YamlValue::Text(key) if key == "streams") && matches!(value.value, YamlValue::Map(_))
-        }),
-        YamlValue::Null
-        | YamlValue::Bool(_)
-        | YamlValue::Number(_)
-        | YamlValue::Text(_)
-        | YamlValue::List(_)
-        | YamlValue::Tagged(_) => false,
+        })
     };
-    is_yaml(path) && tree().is_some_and(has_streams)
+    match yaml::parse(&text).map(|tree| tree.value) {
+        Ok(YamlValue::Map(entries)) if has_streams(&entries) => true,
+        Ok(YamlValue::Map(entries)) => {
+            let mut report = ErrorReport::default();
+            let documents = [Document { path: path.to_owned(), text }];
+            build(&documents, &mut report);
+            !entries.is_empty() && report.finish(&documents).is_ok()
+        }
+        Ok(
+            YamlValue::Null
+            | YamlValue::Bool(_)
+            | YamlValue::Number(_)
+            | YamlValue::Text(_)
+            | YamlValue::List(_)
+            | YamlValue::Tagged(_),
+        )
+        | Err(_) => false,
+    }
 }
 
 /// Returns whether a file has the extension of a YAML file, in any case.

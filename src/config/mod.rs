@@ -49,13 +49,13 @@ pub use file::{
 };
 pub use journal::{BadJournalPriority, JournalPriority, JournalSourceConfig};
 pub use limits::Limits;
-pub use load::{load, load_strictly};
+pub use load::{is_configuration, load, load_strictly};
 pub use net::{
     BadListenAddress, BadNetworkAddress, BadTrustedProxy, BadWebOrigin, ListenAddress, MAX_SOCKET_PATH, Network,
     TrustedProxy, WebOrigin,
 };
 pub(crate) use parse::deserializer::closest_word;
-pub use paths::{from_paths, stream_name_of};
+pub use paths::{STANDARD_INPUT, from_paths, stream_name_of};
 pub use progress::{BadProgressPattern, PROGRESS_GROUP_NAMES, ProgressDetection, ProgressRegex};
 pub use report::{ConfigError, ConfigErrors};
 pub use signal::{BadSignalName, SignalName};

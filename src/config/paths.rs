@@ -4,45 +4,62 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::event::StreamName;
+use crate::event::{StreamName, shell_word};
 
+use super::check::file::pattern_mistakes;
 use super::report::{ConfigError, ConfigErrors};
-use super::{Config, FileSourceConfig, SourceKind, Stream, load};
+use super::{Config, FileSelector, FileSourceConfig, SourceKind, Stream, load};
 
-/// The default configuration with one stream for each file, in the order given; a file that is named twice is one
-/// stream.
+/// The path that stands for the standard input, whose stream is named `stdin`.
+pub const STANDARD_INPUT: &str = "-";
+
+/// The default configuration with one stream for each path, in the order given; a file that is named twice is one
+/// stream. A path that does not exist and has wildcards is a pattern, as in a configuration: its files are one stream.
 ///
 /// A stream has the name of its file, with `_` for characters that are not valid in a name. Files of the same name are
 /// distinguished by their directories (`a.out.log`, `b.out.log`). A name that is too long is cut at its start.
 ///
 /// # Errors
-/// If a path is empty, a directory or a configuration of rtlogd.
+/// If a path is empty, a directory, a wrong pattern or a configuration of rtlogd.
 pub fn from_paths(paths: &[PathBuf]) -> Result<Config, ConfigErrors> {
     let mut seen = HashSet::new();
     let mut files = Vec::new();
     for path in paths {
+        let path = if path.as_os_str() == STANDARD_INPUT { &PathBuf::from("/dev/stdin") } else { path };
         let wrong =
             |text: &str| ConfigErrors::from(ConfigError { file: path.clone(), location: None, text: text.into() });
         let absolute =
             std::path::absolute(path).map_err(|error| wrong(&format!("cannot be used as a path: {error}")))?;
         if path.is_dir() {
-            return Err(wrong("is a directory (name the files in it)"));
+            let all = shell_word(&path.join("*.log").to_string_lossy());
+            return Err(wrong(&format!("is a directory (name the files in it, or write a pattern such as {all})")));
         }
         if load::is_configuration(path) {
-            let name = path.display();
+            let name = shell_word(&path.to_string_lossy());
             return Err(wrong(&format!(
                 "is a configuration, not a log (did you mean `rtlogd serve --config {name}`?)"
             )));
+        }
+        let selector = selector(absolute.clone());
+        if let FileSelector::Pattern(pattern) = &selector
+            && let Some(mistake) = pattern_mistakes(pattern).first()
+        {
+            return Err(wrong(mistake));
         }
         if seen.insert(fs::canonicalize(&absolute).unwrap_or_else(|_| absolute.clone())) {
             files.push(absolute);
         }
     }
     let streams = names(&files).into_iter().zip(files).map(|(name, path)| {
-        let source = SourceKind::File(FileSourceConfig::new(path));
+        let source = SourceKind::File(FileSourceConfig::of(selector(path)));
         Stream::new(name, source)
     });
     Ok(Config { streams: streams.collect(), ..Config::default() })
+}
+
+/// The file at this path if there is one, whatever its name; otherwise what the path means in a configuration.
+fn selector(path: PathBuf) -> FileSelector {
+    if path.exists() { FileSelector::Path(path) } else { FileSelector::of_path(path) }
 }
 
 /// The name of a stream for this file or program: its last component, as [`from_paths`] writes it.
@@ -156,6 +173,11 @@ mod tests {
         for (name, text, is_configuration) in [
             ("rtlogd.yaml", "streams: { a: { file: /x } }\n", true),
             ("a.YML", "listen: 7070\nstreams:\n  a:\n    path: /x\n", true),
+            ("listen.yaml", "listen: 127.0.0.1:7071\nmemory: 1MiB\n", true),
+            ("empty.yaml", "# streams:\n", false),
+            ("mixed.yaml", "listen: 7071\nservices: {}\n", false),
+            ("hosts.yaml", "hosts: all\ntasks: []\n", false),
+            ("it's.yaml", "streams: {}\n", true),
             ("log.yaml", "- streams\n", false),
             ("other.yaml", "services: {}\n", false),
             ("broken.yaml", "streams: {\n", false),
@@ -165,10 +187,39 @@ mod tests {
             fs::write(&path, text).unwrap();
             let error = from_paths(std::slice::from_ref(&path)).err().map(|error| error.to_string());
             let expected = is_configuration.then(|| {
-                let path = path.display();
-                format!("{path}: is a configuration, not a log (did you mean `rtlogd serve --config {path}`?)")
+                let (path, word) = (path.display(), shell_word(path.to_str().unwrap()));
+                format!("{path}: is a configuration, not a log (did you mean `rtlogd serve --config {word}`?)")
             });
             assert_eq!(error, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_a_file_a_pattern_or_the_standard_input() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        fs::write(path("[1].log"), "").unwrap();
+        let file = |path: PathBuf| Ok(FileSelector::Path(path));
+        let pattern = |name: &str| Ok(FileSelector::Pattern(path(name)));
+        let table: [(PathBuf, Result<FileSelector, &str>, &str); 8] = [
+            ("-".into(), file("/dev/stdin".into()), "stdin"),
+            (path("-"), file(path("-")), "-"),
+            (path("new.log"), file(path("new.log")), "new.log"),
+            (path("[1].log"), file(path("[1].log")), "_1_.log"),
+            (path("[2].log"), pattern("[2].log"), "_2_.log"),
+            (path("*.log"), pattern("*.log"), "_.log"),
+            (path("x/**/{a,b}?"), pattern("x/**/{a,b}?"), "_a_b__"),
+            (path("a**"), Err("`**` stands for whole directories"), ""),
+        ];
+        for (path, selector, name) in table {
+            let config = from_paths(std::slice::from_ref(&path));
+            match selector {
+                Ok(selector) => {
+                    let stream = Stream::new(name.parse().unwrap(), SourceKind::File(FileSourceConfig::of(selector)));
+                    assert_eq!(config.unwrap().streams, [stream]);
+                }
+                Err(why) => assert!(config.unwrap_err().to_string().contains(why), "{why}"),
+            }
         }
     }
 
@@ -191,7 +242,10 @@ mod tests {
         let source = SourceKind::File(FileSourceConfig::new(link));
         assert_eq!(config.streams, [Stream::new("current.log".parse().unwrap(), source)]);
         let error = from_paths(&[home.path().to_owned()]).unwrap_err().to_string();
-        assert_eq!(error, format!("{}: is a directory (name the files in it)", home.path().display()));
+        let path = home.path().display();
+        let expected =
+            format!("{path}: is a directory (name the files in it, or write a pattern such as '{path}/*.log')");
+        assert_eq!(error, expected);
         assert!(from_paths(&[PathBuf::new()]).is_err());
     }
 

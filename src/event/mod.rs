@@ -31,7 +31,7 @@ pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Progress, ProgressGroup, ProgressState};
 pub(crate) use signal::{signal_name, signal_number};
 pub(crate) use style::Style;
-pub(crate) use visible_text::{is_unsafe, one_line, with_causes};
+pub(crate) use visible_text::{is_unsafe, one_line, shell_word, with_causes};
 
 use std::ffi::OsString;
 use std::fmt;

@@ -16,6 +16,16 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
+/// The text as one word of a command line, in quotes where a shell would change it otherwise.
+pub(crate) fn shell_word(text: &str) -> String {
+    // A leading `~` and an empty word have meanings of their own.
+    let is_plain = |c: char| c.is_alphanumeric() || "_-./:,+@%=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// The error and all its causes, outermost first, on one line: `cannot read "x": permission denied`.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -30,6 +40,23 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_of_a_command_line_is_quoted_where_a_shell_would_change_it() {
+        for (text, word) in [
+            ("/srv/app-1.log", "/srv/app-1.log"),
+            ("http://ci:7070/streams/a", "http://ci:7070/streams/a"),
+            ("ü.log", "ü.log"),
+            ("", "''"),
+            ("*.log", "'*.log'"),
+            ("~", "'~'"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
+    }
 
     #[test]
     fn an_error_is_followed_by_its_causes() {

@@ -1,6 +1,6 @@
 //! Checks a stream that follows files, and the rules by which its lines are joined.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use globset::GlobBuilder;
@@ -57,14 +57,22 @@ fn check_is_no_directory(context: &mut CheckContext<'_>, location: NodeLocation,
 }
 
 fn check_pattern(context: &mut CheckContext<'_>, location: NodeLocation, pattern: &Path) {
-    for part in pattern.components() {
+    for mistake in pattern_mistakes(pattern) {
+        context.wrong(location, mistake);
+    }
+}
+
+/// The mistakes in a pattern of files, at most one for each of its names.
+pub(in crate::config) fn pattern_mistakes(pattern: &Path) -> Vec<String> {
+    let mistake = |part: Component<'_>| {
         let part = part.as_os_str().to_string_lossy();
         if part.contains("**") && part != "**" {
-            context.wrong(location, format!("`**` stands for whole directories (not within a name: {part:?})"));
-        } else if let Err(error) = GlobBuilder::new(&part).literal_separator(true).build() {
-            context.wrong(location, format!("not a pattern: {} in {part:?}", error.kind()));
+            return Some(format!("`**` stands for whole directories (not within a name: {part:?})"));
         }
-    }
+        let built = GlobBuilder::new(&part).literal_separator(true).build();
+        built.err().map(|error| format!("not a pattern: {} in {part:?}", error.kind()))
+    };
+    pattern.components().filter_map(mistake).collect()
 }
 
 fn check_exclude(

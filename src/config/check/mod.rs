@@ -7,7 +7,7 @@
 pub(super) mod advice;
 mod access;
 mod context;
-mod file;
+pub(super) mod file;
 mod journal;
 mod listen;
 mod process;
