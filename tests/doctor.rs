@@ -55,3 +55,44 @@ fn doctor_reports_mistakes_in_the_configuration_first() {
     assert_eq!(ended.status.code(), Some(2));
     assert!(ended.err.contains("rtlogd.yaml:2:"), "{}", ended.err);
 }
+
+#[test]
+fn doctor_recognises_an_rtlogd_with_another_configuration() {
+    let others = TestDir::new().start("streams: { theirs: { push: true } }");
+    let address = others.address().host();
+    let dir = TestDir::new();
+    dir.configure(&format!(
+        "listen: \"{address}\"\nlimits: {{ connections: 10 }}\nstreams: {{ ours: {{ push: true }} }}"
+    ));
+    let ended = dir.execute(&DOCTOR);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
+    let said = String::from_utf8(ended.out).unwrap();
+    let pid = others.pid();
+    let expected = format!("another rtlogd (pid {pid}, `");
+    assert!(
+        said.starts_with(&expected) && said.contains(&format!("listens on {address}\n  fix: kill {pid} ")),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_directory_that_may_appear_later_is_a_note() {
+    let dir = TestDir::new();
+    dir.configure(
+        "limits: { connections: 10 }\nstreams: { a: { file: no/a.log }, b: { file: 'no/such/*.log', rotated: old } }",
+    );
+    let path = |name: &str| dir.path(name).display().to_string();
+    let ended = dir.execute(&DOCTOR);
+    let said = String::from_utf8(ended.out).unwrap();
+    assert!(ended.status.success() && said.ends_with("\nno problems found\n"), "{said}");
+    let ended = dir.execute(&["check", "rtlogd.yaml"]);
+    assert!(ended.status.success(), "{}", ended.err);
+    for (stream, missing) in [("a", "no"), ("b", "no/such"), ("b", "old")] {
+        let missing = path(missing);
+        let note =
+            format!("note: stream {stream}: there is no directory {missing}; its files are read once it appears");
+        assert!(said.contains(&format!("{note}\n  fix: correct the path, or mkdir -p {missing}\n")), "{said}");
+        assert!(ended.err.contains(&format!("no directory {missing}")), "{}", ended.err);
+    }
+    assert!(ended.err.contains(&format!("`rtlogd doctor --config {}`", path("rtlogd.yaml"))), "{}", ended.err);
+}

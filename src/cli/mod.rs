@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use clap::{CommandFactory, Parser};
 
-use crate::cli::doctor::Finding;
+use crate::cli::doctor::{Finding, Severity};
 use crate::client::terminal;
 use crate::client::terminal::SafeText;
 use crate::client::{self, ClientCommand, ClientError, FollowOptions, PathFinding, RemoteDaemon};
@@ -114,11 +114,11 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
         CliCommand::Doctor { url: Some(server), credentials, .. } => {
             let server = with_credentials(server, credentials)?;
             let found = client::check_path(&server).map_err(|error| -> CliFailure { (error.into(), 1) })?;
-            let findings = found.into_iter().map(|PathFinding { problem, fix }| Finding { problem, fix }).collect();
-            print_findings(findings)
+            let finding = |PathFinding { problem, fix }| Finding { severity: Severity::Problem, problem, fix };
+            print_findings(&found.into_iter().map(finding).collect::<Vec<_>>())
         }
         CliCommand::Doctor { config, file, url: None, .. } => {
-            print_findings(doctor::find_problems(&load(config.or(file).as_deref())?))
+            print_findings(&doctor::find_problems(&load(config.or(file).as_deref())?))
         }
         CliCommand::Token(arguments) => token::token(arguments),
         CliCommand::Ls { at } => run_client(at, ClientCommand::List),
@@ -268,16 +268,20 @@ fn reload(config: &Path) -> Result<ExitCode, CliFailure> {
     }
 }
 
-/// Prints all problems with their fixes. Success if there are none.
-fn print_findings(findings: Vec<Finding>) -> Result<ExitCode, CliFailure> {
-    if findings.is_empty() {
-        return print("no problems found\n");
-    }
+/// Prints all problems and notes with their fixes. Success if there are no problems.
+fn print_findings(findings: &[Finding]) -> Result<ExitCode, CliFailure> {
     let mut lines = String::new();
-    for Finding { problem, fix } in findings {
-        lines.extend([&one_line(&problem), "\n  fix: ", &one_line(&fix), "\n"]);
+    for Finding { severity, problem, fix } in findings {
+        let kind = match severity {
+            Severity::Problem => "",
+            Severity::Note => "note: ",
+        };
+        lines.extend([kind, &one_line(problem), "\n  fix: ", &one_line(fix), "\n"]);
     }
-    print(&lines).map(|_| ExitCode::FAILURE)
+    if findings.iter().any(|finding| finding.severity == Severity::Problem) {
+        return print(&lines).map(|_| ExitCode::FAILURE);
+    }
+    print(&(lines + "no problems found\n"))
 }
 
 fn usage_failure(error: impl std::error::Error + 'static) -> CliFailure {

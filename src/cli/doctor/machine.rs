@@ -1,6 +1,7 @@
 //! Facts about this machine: users, groups, programs, file systems, and the program that listens on a port. No function
 //! here decides what is a problem.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use crate::config::ProcessSourceConfig;
 
 /// The time that a program on the wanted port has to identify itself as an rtlogd.
 const PORT_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest response to such a question, in bytes: the list of about a thousand streams.
+const MAX_PROBE_SIZE: u64 = 1 << 20;
 
 /// Network file systems, whose changes on other machines inotify does not report (`statfs(2)`).
 const REMOTE_FILE_SYSTEMS: [(u64, &str); 5] =
@@ -29,7 +33,7 @@ pub(super) fn has_group(group: &str) -> bool {
 }
 
 /// The path of the program of a command, if the calling user may run it.
-pub(super) fn find_program(process: &ProcessSourceConfig) -> Option<PathBuf> {
+pub(in crate::cli) fn find_program(process: &ProcessSourceConfig) -> Option<PathBuf> {
     let program = Path::new(process.argv.first()?);
     let may_run = |path: &PathBuf| path.is_file() && check_access(path, Access::EXEC_OK).is_ok();
     if program.components().count() > 1 {
@@ -62,13 +66,32 @@ pub(super) fn remote_file_system(path: &Path) -> Option<&'static str> {
 
 /// Returns whether an rtlogd listens on the address.
 pub(super) fn is_rtlogd(address: SocketAddr) -> bool {
-    let probe = || -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&address, PORT_PROBE_TIMEOUT)?;
-        stream.set_read_timeout(Some(PORT_PROBE_TIMEOUT))?;
-        stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.take(4096).read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    probe().is_ok_and(|answer| answer.ends_with("alive\n"))
+    ask(address, "/health/live").is_ok_and(|answer| answer.ends_with("alive\n"))
+}
+
+/// The response of the server at the address to a GET of this path, with its head.
+pub(super) fn ask(address: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PORT_PROBE_TIMEOUT)?;
+    stream.set_read_timeout(Some(PORT_PROBE_TIMEOUT))?;
+    // HTTP/1.0 has no chunked bodies.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(MAX_PROBE_SIZE).read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// The inodes of the sockets that listen on the port of the address (proc_net_tcp(5)).
+pub(super) fn listening_sockets(address: SocketAddr) -> Vec<String> {
+    /// `TCP_LISTEN` of the kernel, as the table shows it.
+    const LISTENING: &str = "0A";
+    let port = format!(":{:04X}", address.port());
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    lines
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [_, local, _, state, _, _, _, _, _, inode, ..] = fields[..] else { return None };
+            (local.ends_with(&port) && state == LISTENING).then(|| inode.to_owned())
+        })
+        .collect()
 }

@@ -5,10 +5,12 @@
 //! service before the first check, with the same groups, and the settings of the unit are taken into account. Otherwise,
 //! they use the rights of the calling user.
 //!
-//! This file has the checks, `machine` the facts about this machine that they ask for, and `unit` the settings of the
-//! service.
+//! This file has the checks, `missing` the notes of `rtlogd check`, and `machine` the facts about this machine that both
+//! ask for. `other_rtlogd` finds out whose daemon listens on a port, and `unit` has the settings of the service.
 
 mod machine;
+mod missing;
+mod other_rtlogd;
 mod unit;
 #[cfg(test)]
 mod tests;
@@ -25,15 +27,20 @@ use nix::unistd::{self, Gid, Group, Uid, User};
 use rustix::fs::Access;
 use rustix::process::Resource;
 
+use super::DEFAULT_CONFIG_PATH;
 use crate::access::{Keyring, effective_user_name};
 use crate::config::{
     self, Config, FileSelector, FileSourceConfig, Limits, ListenAddress, ProcessSourceConfig, SourceKind, TrustedProxy,
 };
-use crate::event::with_causes;
+use crate::event::{shell_word, with_causes};
 use crate::listen::{TlsError, TlsServer};
-use crate::source::{self, read_environment_file};
+use crate::source;
 
-use machine::{check_access, find_program, find_user, free_space, has_group, is_rtlogd, remote_file_system};
+pub(super) use machine::find_program;
+use machine::{check_access, find_user, free_space, has_group, is_rtlogd, remote_file_system};
+pub(crate) use missing::missing;
+use missing::{file_directories, is_missing_directory};
+use other_rtlogd::OtherRtlogd;
 use unit::{serves, unit_settings};
 
 /// The inotify watches that a followed file needs: one for the file, one for its directory.
@@ -45,21 +52,31 @@ const DESCRIPTORS_PER_STREAM_ESTIMATE: u64 = 8;
 /// A problem, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
+    pub(crate) severity: Severity,
     pub(crate) problem: String,
     pub(crate) fix: String,
+}
+
+/// The weight of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// Something does not work until it is fixed.
+    Problem,
+    /// Something may be meant as it is.
+    Note,
 }
 
 /// All problems of `config`.
 pub(crate) fn find_problems(config: &Config) -> Vec<Finding> {
     let unit = Some(unit_settings()).filter(|unit| serves(unit, config)).unwrap_or_default();
-    let mut doctor = Doctor { unit, findings: Vec::new() };
+    let mut doctor = Doctor::new(unit, config);
     if let Err(error) = doctor.become_service() {
         let user = doctor.unit.get("User").map_or("", String::as_str);
         let problem = format!("cannot check with the rights of the service, whose user is {user}: {error}");
         doctor.report(problem, "correct User=, Group= and SupplementaryGroups= with systemctl edit rtlogd");
     }
     for listen in &config.listen {
-        doctor.check_listen(listen);
+        doctor.check_listen(listen, config);
     }
     for stream in &config.streams {
         let name = stream.name.as_str();
@@ -78,56 +95,51 @@ pub(crate) fn find_problems(config: &Config) -> Vec<Finding> {
     doctor.findings
 }
 
-/// A note for each directory, user, group and program of a command that this machine does not have. The configuration may
-/// be meant for another machine, so these are not mistakes.
-pub(crate) fn missing(config: &Config) -> Vec<String> {
-    let mut notes = Vec::new();
-    for stream in &config.streams {
-        let SourceKind::Process(process) = &stream.source else { continue };
-        let directory = process.directory.as_ref().filter(|path| !path.is_dir());
-        let user = process.user.as_ref().filter(|user| find_user(user).is_none());
-        let group = process.group.as_ref().filter(|group| !has_group(group));
-        let program = process.argv.first().map(PathBuf::from).filter(|_| find_program(process).is_none());
-        let parts = [
-            directory.map(|path| format!("no directory {}", path.display())),
-            user.map(|user| format!("no user {user}")),
-            group.map(|group| format!("no group {group}")),
-            program.map(|program| format!("no program {}", program.display())),
-        ];
-        let missing: Vec<String> = parts.into_iter().flatten().collect();
-        let name = stream.name.as_str();
-        if !missing.is_empty() {
-            let missing = missing.join(", and ");
-            notes.push(format!("stream {name}: this machine has {missing} (`rtlogd doctor` looks closer)"));
-        }
-        notes.extend(process.environment_files.iter().filter_map(|path| environment_file_note(name, path)));
-        let other = process.user.as_ref().filter(|user| find_user(user).is_some_and(|uid| uid != Uid::effective()));
-        if let Some(user) = other.filter(|_| !Uid::effective().is_root()) {
-            notes.push(format!(
-                "stream {name}: to run the command as {user}, rtlogd must be started by root (or have CAP_SETUID and CAP_SETGID); \
-                you are {}",
-                effective_user_name()
-            ));
-        }
+/// A command of rtlogd for this configuration, ready to be pasted.
+fn command_with_config(command: &str, config: &Config) -> String {
+    match config.files.first() {
+        Some(file) if file != Path::new(DEFAULT_CONFIG_PATH) => format!("{command} --config {}", quoted(file)),
+        _ => command.to_owned(),
     }
-    notes
 }
 
-/// A note on a file of environment variables that is missing or wrong. What the caller may not read, the daemon may.
-fn environment_file_note(stream: &str, path: &Path) -> Option<String> {
-    let error = read_environment_file(path).err()?;
-    let is_private = error.kind() == std::io::ErrorKind::PermissionDenied;
-    (!is_private).then(|| format!("stream {stream}: the environment file {} cannot be used: {error}", path.display()))
+/// The path as a word of a command line.
+fn quoted(path: &Path) -> String {
+    shell_word(&path.to_string_lossy())
 }
 
 struct Doctor {
+    /// The settings of the service; empty if it does not serve the configuration.
     unit: BTreeMap<String, String>,
+    /// The user as whom rtlogd serves the configuration.
+    user: String,
+    /// The command that makes the first key for the configuration.
+    first_key: String,
     findings: Vec<Finding>,
 }
 
 impl Doctor {
+    fn new(unit: BTreeMap<String, String>, config: &Config) -> Self {
+        let user = match unit.get("User").map(String::as_str) {
+            _ if unit.is_empty() => effective_user_name(),
+            None | Some("") => "root".to_owned(),
+            Some(user) => user.to_owned(),
+        };
+        let first_key = command_with_config("rtlogd token", config) + " --init";
+        Self { unit, user, first_key, findings: Vec::new() }
+    }
+
     fn report(&mut self, what: impl Into<String>, fix: impl Into<String>) {
-        self.findings.push(Finding { problem: what.into(), fix: fix.into() });
+        self.findings.push(Finding { severity: Severity::Problem, problem: what.into(), fix: fix.into() });
+    }
+
+    fn note(&mut self, what: impl Into<String>, fix: impl Into<String>) {
+        self.findings.push(Finding { severity: Severity::Note, problem: what.into(), fix: fix.into() });
+    }
+
+    /// The owner of a new directory, as `chown` takes it. Administrators read what the service owns.
+    fn owner(&self) -> String {
+        if self.unit.is_empty() { self.user.clone() } else { format!("{}:adm", self.user) }
     }
 
     /// Gives up the rights of root for those of the service. There is no way back, and none is needed.
@@ -162,8 +174,8 @@ impl Doctor {
     fn check_tls(&mut self, config: &Config) {
         let Some(Err(error)) = config.tls.as_ref().map(TlsServer::open) else { return };
         let fix = match &error {
-            TlsError::Denied { path, .. } => format!("chown rtlogd {}", path.display()),
-            TlsError::InsecureKeyPermissions(path, _) => format!("chmod o-rwx {}", path.display()),
+            TlsError::Denied { path, .. } => format!("chown {} {}", self.user, quoted(path)),
+            TlsError::InsecureKeyPermissions(path, _) => format!("chmod o-rwx {}", quoted(path)),
             TlsError::Read(..) | TlsError::Empty(..) | TlsError::Unusable(..) | TlsError::ClientCa(..) => {
                 "correct `tls` in the configuration, or put the files in place".to_owned()
             }
@@ -174,13 +186,15 @@ impl Doctor {
     /// Checks that the keys of tokens exist and can be read.
     fn check_keys(&mut self, config: &Config) {
         for problem in Keyring::problems(&config.access) {
-            self.report(problem, "correct `access` in the configuration, or the owner of the file: chown rtlogd FILE");
+            let fix =
+                format!("correct `access` in the configuration, or the owner of the file: chown {} FILE", self.user);
+            self.report(problem, fix);
         }
         let Some(directory) = &config.access.keys else { return };
         if !directory.exists() {
             self.report(
                 format!("the directory of keys {} does not exist", directory.display()),
-                "rtlogd token --init makes it, with the first key; or remove `keys` from `access`",
+                format!("{} makes it, with the first key; or remove `keys` from `access`", self.first_key),
             );
         } else if needs_tokens(config) && Keyring::lacks_first_key(&config.access) {
             self.report(
@@ -188,14 +202,14 @@ impl Doctor {
                     "other machines need a token, but the directory {} has no key to sign one",
                     directory.display()
                 ),
-                "rtlogd token --init makes the first key",
+                format!("{} makes the first key", self.first_key),
             );
         }
     }
 
-    fn check_listen(&mut self, listen: &ListenAddress) {
+    fn check_listen(&mut self, listen: &ListenAddress, config: &Config) {
         match listen {
-            ListenAddress::Tcp(address) => self.check_port(*address),
+            ListenAddress::Tcp(address) => self.check_port(*address, config),
             ListenAddress::Unix(path) => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
                 if UnixStream::connect(path).is_ok() || directory == Path::new("/run/rtlogd") {
@@ -203,17 +217,27 @@ impl Doctor {
                 } else if let Err(error) = check_access(directory, Access::WRITE_OK) {
                     self.report(
                         format!("cannot create the socket {}: {error}", path.display()),
-                        format!("mkdir -p {0} && chown rtlogd:adm {0}", directory.display()),
+                        format!("mkdir -p {0} && chown {1} {0}", quoted(directory), self.owner()),
                     );
                 }
             }
         }
     }
 
-    fn check_port(&mut self, address: SocketAddr) {
+    fn check_port(&mut self, address: SocketAddr, config: &Config) {
+        let port = address.port();
         match TcpListener::bind(address) {
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::AddrInUse && is_rtlogd(address) => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse && is_rtlogd(address) => {
+                if let Some(OtherRtlogd { description, pid }) = OtherRtlogd::find(address, config) {
+                    let stop = pid.map_or_else(
+                        || format!("ss -ltnp 'sport = :{port}' shows it, as root; stop it"),
+                        |pid| format!("kill {pid} stops it (systemctl stop, if it is a service)"),
+                    );
+                    let what = format!("another rtlogd ({description}) listens on {address}");
+                    self.report(what, format!("{stop}, or change `listen`"));
+                }
+            }
             Err(error) if error.kind() == ErrorKind::AddrInUse => self.report(
                 format!("another program listens on {address}"),
                 format!("ss -ltnp 'sport = :{}' shows it; stop it, or change `listen`", address.port()),
@@ -221,7 +245,11 @@ impl Doctor {
             Err(error) if error.kind() == ErrorKind::PermissionDenied && self.may_use_low_ports() => {}
             Err(error) if error.kind() == ErrorKind::PermissionDenied => self.report(
                 format!("only privileged programs may listen on {address}"),
-                "use a port of 1024 or above, or let systemd listen: systemctl edit rtlogd.socket",
+                if self.unit.is_empty() {
+                    "use a port of 1024 or above"
+                } else {
+                    "use a port of 1024 or above, or let systemd listen: systemctl edit rtlogd.socket"
+                },
             ),
             Err(error) => self.report(
                 format!("cannot listen on {address}: {error}"),
@@ -258,6 +286,12 @@ impl Doctor {
     }
 
     fn check_files(&mut self, name: &str, source: &FileSourceConfig, config: &Config) {
+        for path in file_directories(source).into_iter().filter(|path| is_missing_directory(path)) {
+            self.note(
+                format!("stream {name}: there is no directory {}; its files are read once it appears", path.display()),
+                format!("correct the path, or mkdir -p {}", quoted(&path)),
+            );
+        }
         for files in &source.files {
             let path = match files {
                 FileSelector::Path(path) => path.clone(),
@@ -303,7 +337,7 @@ impl Doctor {
             let (at, right) = closed.map_or((path, wanted), |directory| (directory, "x"));
             self.report(
                 format!("stream {name}: {} may not read {}", effective_user_name(), path.display()),
-                format!("setfacl -m u:rtlogd:{right} {}, or add rtlogd to its group", at.display()),
+                format!("setfacl -m u:{0}:{right} {1}, or add {0} to its group", self.user, quoted(at)),
             );
         }
         if let Some(kind) = remote_file_system(path) {
@@ -323,7 +357,7 @@ impl Doctor {
         {
             self.report(
                 format!("stream {name}: the directory {} cannot be used: {error}", directory.display()),
-                format!("mkdir -p {0}, or give rtlogd access: setfacl -m u:rtlogd:rx {0}", directory.display()),
+                format!("mkdir -p {0}, or give {1} access: setfacl -m u:{1}:rx {0}", quoted(directory), self.user),
             );
         }
         if let Some(user) = &process.user {
@@ -373,8 +407,12 @@ impl Doctor {
         if !may {
             self.report(
                 format!("stream {name}: {who} may not run a command as the user {user}"),
-                "systemctl edit rtlogd, and add below [Service] the lines User=root, CapabilityBoundingSet=~ and \
-                    SystemCallFilter=@privileged (see SANDBOX in rtlogd-operation(7)); or remove `user` from the stream",
+                if self.unit.is_empty() {
+                    "start rtlogd as root, or remove `user` from the stream"
+                } else {
+                    "systemctl edit rtlogd, and add below [Service] the lines User=root, CapabilityBoundingSet=~ and \
+                        SystemCallFilter=@privileged (see SANDBOX in rtlogd-operation(7)); or remove `user` from the stream"
+                },
             );
         }
     }
@@ -397,7 +435,7 @@ impl Doctor {
                         effective_user_name(),
                         first_line(&why)
                     ),
-                    "adduser rtlogd systemd-journal, and restart rtlogd",
+                    format!("adduser {} systemd-journal, and start rtlogd again (after a new login, if it is your own user)", self.user),
                 );
             }
             Ok(_) => {}
@@ -437,7 +475,11 @@ impl Doctor {
                 format!(
                     "the limit of {most} open files is lower than the {wanted} that `limits: connections` may need"
                 ),
-                format!("systemctl edit rtlogd, and add LimitNOFILE={wanted} below [Service]; or ulimit -n {wanted}"),
+                if self.unit.is_empty() {
+                    format!("ulimit -n {wanted}")
+                } else {
+                    format!("systemctl edit rtlogd, and add LimitNOFILE={wanted} below [Service]")
+                },
             );
         }
     }
@@ -454,7 +496,7 @@ impl Doctor {
                         directory.display(),
                         effective_user_name()
                     ),
-                    format!("install -d -o rtlogd -g adm -m 700 {}", directory.display()),
+                    format!("mkdir -p {0} && chown {1} {0} && chmod 700 {0}", quoted(directory), self.owner()),
                 );
             }
         } else if let Err(error) = check_access(directory, Access::WRITE_OK) {
@@ -464,7 +506,7 @@ impl Doctor {
                     directory.display(),
                     effective_user_name()
                 ),
-                format!("chown -R rtlogd:adm {}", directory.display()),
+                format!("chown -R {} {}", self.owner(), quoted(directory)),
             );
         }
         let wanted: u64 = config.streams.iter().map(|stream| stream.history.disk).fold(0, u64::saturating_add);

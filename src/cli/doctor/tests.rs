@@ -9,7 +9,7 @@ fn certificates_and_keys_that_are_missing_are_found() {
     let home = tempfile::tempdir().unwrap();
     let path = |name: &str| home.path().join(name);
     let problems = |config: Config| {
-        let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
+        let mut doctor = Doctor::new(BTreeMap::new(), &Config::default());
         doctor.check_tls(&config);
         doctor.check_keys(&config);
         doctor.findings
@@ -43,7 +43,7 @@ fn certificates_and_keys_that_are_missing_are_found() {
 }
 
 fn problems_of(config: &Config, unit: &str) -> Vec<String> {
-    let mut doctor = Doctor { unit: parse_settings(unit), findings: Vec::new() };
+    let mut doctor = Doctor::new(parse_settings(unit), config);
     for stream in &config.streams {
         match &stream.source {
             SourceKind::File(file) => doctor.check_files(stream.name.as_str(), file, config),
@@ -51,7 +51,8 @@ fn problems_of(config: &Config, unit: &str) -> Vec<String> {
             SourceKind::Journal(_) | SourceKind::Push => {}
         }
     }
-    doctor.findings.into_iter().map(|finding| finding.problem).collect()
+    let problems = doctor.findings.into_iter().filter(|finding| finding.severity == Severity::Problem);
+    problems.map(|finding| finding.problem).collect()
 }
 
 fn config_of(source: SourceKind) -> Config {
@@ -108,7 +109,7 @@ fn a_missing_program_is_searched_by_its_file_name() {
         ("no-such", "apt-file search bin/no-such finds its package; or write the full path of the program"),
         ("/opt/no/such", "apt-file search bin/such finds its package; or correct the path"),
     ] {
-        let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
+        let mut doctor = Doctor::new(BTreeMap::new(), &Config::default());
         doctor.check_command("s", &ProcessSourceConfig::new(vec![program.into()]));
         assert_eq!(doctor.findings[0].fix, expected);
     }
@@ -117,7 +118,7 @@ fn a_missing_program_is_searched_by_its_file_name() {
 #[test]
 fn a_proxy_that_is_not_known_is_found() {
     let found = |config: &Config| {
-        let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
+        let mut doctor = Doctor::new(BTreeMap::new(), &Config::default());
         doctor.check_proxies(config);
         doctor.findings.into_iter().map(|finding| finding.problem).collect::<Vec<_>>()
     };
@@ -141,9 +142,78 @@ fn a_port_of_another_program_is_found() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap();
     let accepted = std::thread::spawn(move || drop(other.accept()));
-    let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
-    doctor.check_port(address);
+    let mut doctor = Doctor::new(BTreeMap::new(), &Config::default());
+    doctor.check_port(address, &Config::default());
     accepted.join().unwrap();
     assert_eq!(doctor.findings[0].problem, format!("another program listens on {address}"));
     assert!(doctor.findings[0].fix.starts_with(&format!("ss -ltnp 'sport = :{}'", address.port())));
+}
+
+#[test]
+fn a_directory_of_files_that_is_not_there_is_named_with_its_fix() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name);
+    std::fs::write(path("plain"), "").unwrap();
+    for (selector, rotated, missing) in [
+        (FileSelector::Path(path("new.log")), None, None),
+        (FileSelector::Path(path("no/new.log")), None, Some("no")),
+        (FileSelector::Path(path("plain/new.log")), None, Some("plain")),
+        (FileSelector::Pattern(path("*.log")), None, None),
+        (FileSelector::Pattern(path("*/no/a.log")), None, None),
+        (FileSelector::Pattern(path("my logs/*.log")), None, Some("my logs")),
+        (FileSelector::Path(path("a.log")), Some("old"), Some("old")),
+        (FileSelector::Path(path("no/a.log")), Some("no"), Some("no")),
+    ] {
+        let rotated = rotated.into_iter().map(path).collect();
+        let source = SourceKind::File(FileSourceConfig { rotated, ..FileSourceConfig::of(selector.clone()) });
+        let config = Config { files: vec!["/srv/my.yaml".into()], ..config_of(source.clone()) };
+        let mut doctor = Doctor::new(BTreeMap::new(), &config);
+        let SourceKind::File(files) = &source else { panic!() };
+        doctor.check_files("s", files, &config);
+        let expected = missing.map(|name| {
+            let path = path(name);
+            let problem =
+                format!("stream s: there is no directory {}; its files are read once it appears", path.display());
+            let fix = format!("correct the path, or mkdir -p {}", quoted(&path));
+            Finding { severity: Severity::Note, problem, fix }
+        });
+        assert_eq!(doctor.findings, Vec::from_iter(expected), "{selector:?}");
+        let expected = missing.map(|name| {
+            let path = path(name);
+            format!(
+                "stream s: this machine has no directory {} (`rtlogd doctor --config /srv/my.yaml` looks closer)",
+                path.display()
+            )
+        });
+        assert_eq!(super::missing(&config), Vec::from_iter(expected), "{selector:?}");
+    }
+}
+
+#[test]
+fn fixes_name_the_user_who_serves_and_the_configuration() {
+    let me = effective_user_name();
+    let loaded = |settings: &str| format!("LoadState=loaded\n{settings}");
+    for (unit, user, owner) in [
+        (String::new(), me.as_str(), me.as_str()),
+        (loaded("User=rtlogd"), "rtlogd", "rtlogd:adm"),
+        (loaded("User=logs"), "logs", "logs:adm"),
+        (loaded("User="), "root", "root:adm"),
+        (loaded("Group=adm"), "root", "root:adm"),
+    ] {
+        let doctor = Doctor::new(parse_settings(&unit), &Config::default());
+        assert_eq!((doctor.user.as_str(), doctor.owner().as_str()), (user, owner), "{unit}");
+        let mut doctor = Doctor::new(parse_settings(&unit), &Config::default());
+        let process = ProcessSourceConfig::new(vec!["sh".into()]);
+        doctor.check_command("s", &ProcessSourceConfig { directory: Some("/no/such".into()), ..process });
+        let fix = format!("mkdir -p /no/such, or give {user} access: setfacl -m u:{user}:rx /no/such");
+        assert_eq!(doctor.findings[0].fix, fix);
+    }
+    for (file, command) in [
+        (None, "rtlogd token --init"),
+        (Some(DEFAULT_CONFIG_PATH), "rtlogd token --init"),
+        (Some("/srv/my config.yaml"), "rtlogd token --config '/srv/my config.yaml' --init"),
+    ] {
+        let config = Config { files: file.map(PathBuf::from).into_iter().collect(), ..Config::default() };
+        assert_eq!(Doctor::new(BTreeMap::new(), &config).first_key, command);
+    }
 }
