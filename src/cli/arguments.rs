@@ -110,6 +110,7 @@ pub(super) enum CliCommand {
     /// Make a token, or manage the keys that sign tokens
     Token(TokenArguments),
     /// List the streams of a running rtlogd
+    #[command(alias = "list")]
     Ls {
         #[command(flatten)]
         at: DaemonArguments,
@@ -328,6 +329,11 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
     use clap::error::ErrorKind;
+
+    #[test]
+    fn list_is_another_name_of_ls() {
+        assert!(matches!(parse("list --url 7070"), Ok(CliCommand::Ls { .. })));
+    }
 
     fn parse(line: &str) -> Result<CliCommand, ErrorKind> {
         let words = std::iter::once("rtlogd").chain(line.split_whitespace());

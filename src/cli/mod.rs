@@ -1,13 +1,15 @@
 //! The command line: one enum of commands, and one match that runs them.
 //!
 //! The files, in reading order: `arguments` declares the commands. `token`, `history` and `doctor` implement the
-//! commands that are more than a call into another layer. A failure is an error with its exit code: [`EXIT_USAGE`] for
+//! commands that are more than a call into another layer, and `suggestion` says what was meant by a word that is no
+//! command. A failure is an error with its exit code: [`EXIT_USAGE`] for
 //! a mistake of the user, 1 for everything else.
 
 mod arguments;
 mod token;
 mod doctor;
 mod history;
+mod suggestion;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -62,7 +64,8 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == CHILD_COMMAND) {
         return daemon::become_child();
     }
-    let arguments = Arguments::parse();
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| suggestion::explain(error, &words).exit());
     match run_command(arguments.command) {
         Ok(code) => code,
         Err((error, code)) => {
