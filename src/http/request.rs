@@ -130,9 +130,23 @@ impl HttpRequest {
     pub(super) fn check_origin(&self) -> Result<(), Problem> {
         let origin = self.headers.get(header::ORIGIN);
         if self.is_foreign() {
-            let page = origin.map_or("another site".into(), |origin| String::from_utf8_lossy(origin.as_bytes()));
-            let detail =
-                format!("pages of {page:?} may not do this; the owner of this server can add them to `origins`");
+            // An opaque origin is `null`, and cannot be named (HTML, section 7.1.1).
+            let page = origin.and_then(|origin| origin.to_str().ok()).filter(|origin| origin.contains("://"));
+            let (page, entry) = page.map_or_else(
+                || {
+                    (
+                        "other sites".to_owned(),
+                        "`origins` in the configuration of this server names those that may".to_owned(),
+                    )
+                },
+                |page| {
+                    (
+                        page.to_owned(),
+                        format!("to permit it, add `origins: [{page:?}]` to the configuration of this server"),
+                    )
+                },
+            );
+            let detail = format!("pages of {page} may not do this ({entry})");
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
         // A browser sends `Origin` with every POST and every WebSocket, and only browsers send cookies unasked.
