@@ -80,7 +80,7 @@ pub(super) fn ask(address: SocketAddr, path: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-/// The inodes of the sockets that listen on the port of the address (proc_net_tcp(5)).
+/// The inodes of the sockets that listen on the port of the address (`proc_net_tcp(5)`).
 pub(super) fn listening_sockets(address: SocketAddr) -> Vec<String> {
     /// `TCP_LISTEN` of the kernel, as the table shows it.
     const LISTENING: &str = "0A";
