@@ -24,6 +24,8 @@ pub(crate) mod log;
 mod cursor;
 mod catalog;
 #[cfg(test)]
+mod cursor_tests;
+#[cfg(test)]
 mod history_tests;
 
 pub use crate::history::inspect;
