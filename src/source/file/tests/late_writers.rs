@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::{LineFormat, ReadFrom};
 
-use super::cases::TailerHarness;
+use super::harness::TailerHarness;
 
 /// A log that was read, and the writer that has it open.
 fn rotated(name: &str) -> (TailerHarness, File) {
@@ -290,7 +290,7 @@ fn the_silence_of_a_file_begins_with_its_last_write() {
 fn a_joined_event_continues_in_the_successor_of_a_closed_file() {
     for (late, restart) in [(false, 0), (false, 1), (false, 2), (true, 0), (true, 1), (true, 2)] {
         let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning)
-            .with_spec(|spec| spec.multiline = Some(super::cases::joined()));
+            .with_spec(|spec| spec.multiline = Some(super::harness::joined()));
         harness.directory.write("log", "1 zero\n2 boom\n at a\n");
         let mut all = harness.run_until_idle();
         let writer = OpenOptions::new().append(true).open(harness.directory.path("log")).unwrap();

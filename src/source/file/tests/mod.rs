@@ -1,7 +1,13 @@
-//! Tests of following files: random operations against a `model`, and `cases` of real rotations and of `late_writers`.
+//! Tests of following files: random operations against a `model`, and cases that a `harness` runs pass by pass: `rotations`,
+//! `restarts`, `copies`, `late_writers`, `contents` and `passes`.
 
-mod cases;
+mod harness;
+mod rotations;
+mod restarts;
+mod copies;
 mod late_writers;
+mod contents;
+mod passes;
 mod model;
 
 use super::*;

@@ -1,0 +1,139 @@
+//! What is read after a start from recorded checkpoints.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::config::ReadFrom;
+
+use super::harness::{TailerHarness, long, numbers};
+
+#[test]
+fn a_restart_continues_behind_the_last_line() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::End);
+    harness.directory.write("log", "one\ntwo\nthr");
+    assert_eq!(harness.run_until_idle(), ["one", "two"]);
+    harness.restart();
+    assert_eq!(harness.run_until_idle(), [""; 0]);
+    harness.directory.append("log", "ee\nfour\n");
+    harness.restart();
+    assert_eq!(harness.run_until_idle(), ["three", "four"]);
+    assert_eq!(harness.losses, 0);
+}
+
+#[test]
+fn rotations_during_a_restart_are_read_in_order() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::End);
+    harness.directory.write("log", "1\n");
+    assert_eq!(harness.run_until_idle(), ["1"]);
+    harness.restart();
+    harness.directory.append("log", "2\n");
+    for n in 3..6 {
+        for old in (1..n - 2).rev() {
+            harness.rename(&format!("log.{old}"), &format!("log.{}", old + 1));
+        }
+        harness.rename("log", "log.1");
+        harness.directory.write("log", &format!("{n}\n"));
+    }
+    let mut all = harness.run_until_idle();
+    for _ in 0..4 {
+        all.extend(harness.run_after_rotate_wait());
+    }
+    assert_eq!(all, ["2", "3", "4", "5"]);
+    assert_eq!(harness.losses, 0);
+}
+
+#[test]
+fn the_same_content_under_another_inode_is_continued() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::End);
+    harness.directory.write("log", "one\ntwo\n");
+    assert_eq!(harness.run_until_idle(), ["one", "two"]);
+    harness.restart();
+    fs::copy(harness.directory.path("log"), harness.directory.path("copy")).unwrap();
+    harness.rename("copy", "log");
+    harness.directory.append("log", "three\n");
+    assert_eq!(harness.run_until_idle(), ["three"]);
+    assert_eq!(harness.losses, 0);
+}
+
+#[test]
+fn another_content_under_the_same_inode_is_a_loss_and_read_from_its_start() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::End);
+    harness.directory.write("log", "one\ntwo\n");
+    assert_eq!(harness.run_until_idle(), ["one", "two"]);
+    harness.restart();
+    harness.directory.write("log", "uno\ndos\n");
+    assert_eq!(harness.run_until_idle(), ["uno", "dos"]);
+    assert_eq!(harness.losses, 1);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_ignored() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    harness.directory.write("log", "one\n");
+    harness.checkpoints.insert(harness.directory.path("log").to_str().unwrap().to_owned(), "{\"at\":".to_owned());
+    assert_eq!(harness.run_until_idle(), ["one"]);
+}
+
+#[test]
+fn a_path_that_named_nothing_is_read_from_its_start_after_a_restart() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::End);
+    assert_eq!(harness.run_until_idle(), [""; 0]);
+    assert_eq!(harness.state["state"], "waiting");
+    harness.restart();
+    harness.directory.write("log", "one\n".repeat(200).as_str());
+    assert_eq!(harness.run_until_idle().len(), 200);
+}
+
+#[test]
+fn a_file_that_was_moved_to_an_unknown_directory_during_a_restart_is_a_loss() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    fs::create_dir(harness.directory.path("old")).unwrap();
+    harness.directory.write("log", &long(0));
+    harness.run_until_idle();
+    harness.restart();
+    harness.directory.append("log", &long(1));
+    harness.rename("log", "old/log.1");
+    harness.directory.write("log", &long(2));
+    let all = [harness.run_until_idle(), harness.run_after_rotate_wait()].concat();
+    assert_eq!((numbers(&all), harness.losses), (vec![2], 1));
+}
+
+#[test]
+fn what_was_truncated_and_then_rotated_during_a_restart_is_read_behind_its_copy() {
+    for look_between in [false, true] {
+        let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+        harness.directory.write("log", &long(1));
+        assert_eq!(numbers(&harness.run_until_idle()), [1]);
+        harness.restart();
+        harness.directory.append("log", &long(2));
+        fs::copy(harness.directory.path("log"), harness.directory.path("log.1")).unwrap();
+        harness.directory.write("log", &long(3));
+        harness.rename("log.1", "log.2");
+        harness.rename("log", "log.1");
+        let mut all = Vec::new();
+        if look_between {
+            all.extend(harness.run_until_idle());
+            harness.restart();
+        }
+        harness.directory.write("log", &long(4));
+        for _ in 0..4 {
+            all.extend(harness.run_after_rotate_wait());
+        }
+        assert_eq!((numbers(&all), harness.losses), (vec![2, 3, 4], 0), "look between: {look_between}");
+    }
+}
+
+#[test]
+fn what_was_rotated_is_read_although_the_path_names_nothing_after_a_restart() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    harness.directory.write("log", &long(1));
+    harness.run_until_idle();
+    harness.restart();
+    fs::remove_file(harness.directory.path("log")).unwrap();
+    assert_eq!([harness.run_until_idle(), harness.run_after_rotate_wait()].concat(), [""; 0], "the file may come back");
+    std::thread::park_timeout(Duration::from_millis(12));
+    harness.directory.write("log", &long(2));
+    harness.rename("log", "log.1");
+    assert_eq!(numbers(&[harness.run_until_idle(), harness.run_after_rotate_wait()].concat()), [2]);
+    assert_eq!(harness.losses, 1, "what may have been written to the file that is gone");
+}
