@@ -133,6 +133,52 @@ fn a_block_that_is_redrawn_many_times_is_logged_once() {
 }
 
 #[test]
+fn each_output_has_live_rows_and_only_those_who_follow_receive_them() {
+    let daemon = daemon("echo a; printf 'one\\r\\033[1A\\033[2K\\r1%% x\\n\\033[Ky'; printf 'error: z' >&2; WAIT", "");
+    let wanted = [("stderr", json!(["error: z"])), ("stdout", json!(["1% x", "y"]))];
+    let mut reader = daemon.follow("p").query("tail=all").open();
+    // Two readers receive them one after the other, as they come, and a new one at once.
+    for _ in 0..2 {
+        let mut shown = std::collections::BTreeMap::new();
+        reader.until("the rows of both outputs", |message| {
+            if message.event == "open" {
+                let open = message.json();
+                shown.insert(open["origin"].as_str().unwrap().to_owned(), open["rows"].clone());
+            }
+            wanted.iter().all(|(origin, rows)| shown.get(*origin) == Some(rows))
+        });
+        reader = daemon.follow("p").query("tail=0").open();
+    }
+    for (filter, rows) in
+        [("grep=x", json!(["1% x"])), ("origin=stderr", json!(["error: z"])), ("level=error", json!(["error: z"]))]
+    {
+        let seen =
+            daemon.follow("p").query(&format!("tail=0&{filter}")).until("rows", |message| message.event == "open");
+        assert_eq!(seen.last().unwrap().json()["rows"], rows, "{filter}");
+    }
+    let mut channel = Channel::open(daemon.address());
+    channel.subscribe(&json!({ "stream": "p", "tail": 0, "grep": ["x$"] }));
+    let open = channel.until("stream.open");
+    assert_eq!((&open["origin"], &open["rows"], &open["text"]), (&json!("stdout"), &json!(["1% x"]), &json!("1% x")));
+    for query in ["tail=all&follow=false", "tail=all&follow=false&format=ndjson", "tail=all&follow=false&format=text"] {
+        let seen = String::from_utf8(daemon.follow("p").query(query).body()).unwrap();
+        assert!(seen.contains('a') && !seen.contains("1% x"), "{query}: {seen}");
+    }
+    let polled = daemon.json("/streams/p/poll?tail=all&wait=1s").to_string();
+    assert!(!polled.contains("1% x"), "{polled}");
+    daemon.write("go", "");
+    let mut withdrawn = Vec::new();
+    reader.until("the end of the rows", |message| {
+        if message.event == "open" && message.json()["text"] == "" {
+            withdrawn.push(message.json()["origin"].as_str().unwrap().to_owned());
+        }
+        withdrawn.len() == 2
+    });
+    withdrawn.sort();
+    assert_eq!(withdrawn, ["stderr", "stdout"]);
+}
+
+#[test]
 fn a_long_progress_bar_costs_neither_memory_nor_lines() {
     let script = "yes ' 45%[=======>          ] 1.2M' | tr '\\n' '\\r' | head -c 40000000; echo; echo end";
     let daemon = daemon(script, "");

@@ -427,15 +427,15 @@ pub struct Gap {
 }
 
 /// The rows that a program can still change: the line that is not finished yet, or the block that it redraws. Only the
-/// newest are shown, and none are recorded.
+/// newest of each origin are shown, and none are recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenLine {
     /// The time at which its last byte was read.
     pub time: Time,
     /// The part of the source in which the rows are.
     pub origin: Origin,
-    /// The text of each row so far, with its colours; at least one row, and at most [`Self::MAX_ROWS`] rows of
-    /// [`Self::MAX_SIZE`] bytes together.
+    /// The text of each row so far, with its colours: at most [`Self::MAX_ROWS`] rows of [`Self::MAX_SIZE`] bytes
+    /// together. Without rows, those of the same origin are withdrawn.
     pub rows: Vec<Vec<u8>>,
 }
 
@@ -445,6 +445,15 @@ impl OpenLine {
 
     /// The largest size of all rows, in bytes.
     pub const MAX_SIZE: usize = 64 << 10;
+
+    /// The largest number of origins whose rows are shown at the same time, so that a stream of many files needs little
+    /// memory for them.
+    pub const MAX_ORIGINS: usize = 100;
+
+    /// Withdraws the rows of this origin.
+    pub fn withdrawn(time: Time, origin: Origin) -> Self {
+        Self { time, origin, rows: Vec::new() }
+    }
 
     /// The last row: the unfinished line of a program that does not draw.
     pub fn text(&self) -> &[u8] {

@@ -13,18 +13,6 @@ use super::checkpoint::CheckpointChange;
 use super::segment::{IndexEntry, LoggedTimes, NO_ORIGIN, Segment, event_index, intern};
 use super::status_change::StatusChange;
 
-/// The change of the open line in a batch.
-#[derive(Debug, Default)]
-pub(crate) enum OpenLineChange {
-    /// The open line does not change.
-    #[default]
-    Unchanged,
-    /// The open line is withdrawn.
-    Cleared,
-    /// The open line is replaced by this one.
-    Set(Arc<OpenLine>),
-}
-
 /// The recorded size of a segment, in bytes, from which a batch is cut. With one more event of the greatest length, a
 /// segment still fits into a record of 512 KiB on disk.
 const MAX_SEGMENT_RECORD_SIZE: usize = 192 << 10;
@@ -47,8 +35,8 @@ pub struct Batch {
     named: Vec<bool>,
     /// The newest state in the batch.
     pub(crate) state: Option<Arc<SourceState>>,
-    /// The change of the open line.
-    pub(crate) open: OpenLineChange,
+    /// The changed open lines, at most one of each origin.
+    pub(crate) open: Vec<Arc<OpenLine>>,
     /// The number of bytes of the source that are known to be unread.
     pub(crate) lag: Option<u64>,
     /// The number of secrets that were removed from lines.
@@ -120,10 +108,12 @@ impl Batch {
         }
     }
 
-    /// Sets the open line after the events of this batch; `None` withdraws it. The open line is neither numbered nor
-    /// recorded.
-    pub fn open(&mut self, line: Option<OpenLine>) {
-        self.open = line.map_or(OpenLineChange::Cleared, |line| OpenLineChange::Set(Arc::new(line)));
+    /// Sets the open line of its origin after the events of this batch; one without rows withdraws it. Open lines are
+    /// neither numbered nor recorded.
+    pub fn open(&mut self, line: impl Into<Arc<OpenLine>>) {
+        let line = line.into();
+        self.open.retain(|known| known.origin != line.origin);
+        self.open.push(line);
     }
 
     /// Sets the checkpoint of the part `key` of the source after the events of this batch; `None` removes it. The
@@ -172,6 +162,12 @@ impl Batch {
         })
     }
 
+    /// The newest open line in the batch.
+    #[cfg(test)]
+    pub(crate) fn last_open(&self) -> Option<&OpenLine> {
+        self.open.last().map(AsRef::as_ref)
+    }
+
     /// The number of losses in the batch.
     #[cfg(test)]
     pub(crate) fn losses(&self) -> usize {
@@ -191,8 +187,7 @@ impl Batch {
 
     /// Returns whether appending the batch would change nothing.
     pub fn is_empty(&self) -> bool {
-        let quiet =
-            matches!(self.open, OpenLineChange::Unchanged) && self.lag.is_none() && self.status_changes.is_empty();
+        let quiet = self.open.is_empty() && self.lag.is_none() && self.status_changes.is_empty();
         self.index.is_empty() && self.checkpoints.is_empty() && quiet
     }
 
@@ -398,6 +393,7 @@ mod tests {
         let line = |batch: &mut Batch| batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"");
         let loss = Loss { missed: None, bytes: None, reason: "x".into() };
         let open_line = OpenLine { time: Time(0), origin: Origin::stdout(), rows: vec![b"x".to_vec()] };
+        let withdrawn = OpenLine::withdrawn(Time(0), Origin::stdout());
         // The number of events, and whether the batch is empty.
         let table = [
             ("nothing", batch_with(|_| ()), 0, true),
@@ -406,8 +402,8 @@ mod tests {
             ("a state", batch_with(|batch| batch.state(Time(0), SourceState::Receiving)), 1, false),
             ("a loss", batch_with(|batch| batch.loss(Time(0), &loss)), 1, false),
             ("an end", batch_with(|batch| batch.end(Time(0), &run_end())), 1, false),
-            ("an open line", batch_with(|batch| batch.open(Some(open_line))), 0, false),
-            ("no open line", batch_with(|batch| batch.open(None)), 0, false),
+            ("an open line", batch_with(|batch| batch.open(open_line)), 0, false),
+            ("no open line", batch_with(|batch| batch.open(withdrawn)), 0, false),
             ("a checkpoint", batch_with(|batch| batch.checkpoint("file", Some("7".into()))), 0, false),
             ("unread bytes", batch_with(|batch| batch.lag(0)), 0, false),
         ];
@@ -462,7 +458,9 @@ mod tests {
     fn everything_but_the_events_stays_in_the_batch() {
         let mut batch = Batch::new();
         batch.state(Time(0), running(None));
-        batch.open(Some(OpenLine { time: Time(0), origin: Origin::stdout(), rows: vec![b"half".to_vec()] }));
+        for (origin, text) in [(Origin::stdout(), "ha"), (Origin::stderr(), "other"), (Origin::stdout(), "half")] {
+            batch.open(OpenLine { time: Time(0), origin, rows: vec![text.into()] });
+        }
         batch.lag(9);
         batch.redacted(2);
         batch.redacted(3);
@@ -475,9 +473,10 @@ mod tests {
         let change =
             |key: &str, value: Option<&str>| CheckpointChange { key: key.to_owned(), value: value.map(str::to_owned) };
         assert_eq!(batch.checkpoints, [change("file", Some("7")), change("other", None)]);
-        assert!(matches!(&batch.open, OpenLineChange::Set(line) if line.text() == b"half"));
-        batch.open(None);
-        assert!(matches!(batch.open, OpenLineChange::Cleared));
+        let open: Vec<_> = batch.open.iter().map(|line| (line.origin.as_str(), line.text())).collect();
+        assert_eq!(open, [("stderr", &b"other"[..]), ("stdout", b"half")]);
+        batch.open(OpenLine::withdrawn(Time(0), Origin::stderr()));
+        assert_eq!((batch.open.len(), batch.open[1].rows.len()), (2, 0));
         // Events that are added later begin again at 0.
         batch.line(Time(1), &Origin::stderr(), Flags::NONE, b"later");
         let segments = batch.take_segments(first_id(), 1);

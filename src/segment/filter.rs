@@ -132,13 +132,15 @@ impl Filter {
             && self.conditions.is_empty()
     }
 
-    /// Returns whether one of the live rows passes: what belongs together is shown together.
-    pub(crate) fn takes_open_line(&self, line: &OpenLine, format: Option<StructuredFormat>) -> bool {
-        line.rows.iter().any(|row| {
+    /// The same origin with the live rows that pass, which may be none.
+    pub(crate) fn select_rows(&self, line: &OpenLine, format: Option<StructuredFormat>) -> OpenLine {
+        let passes = |row: &&Vec<u8>| {
             let visible = LazyCell::new(|| visible_text(row));
             self.takes(Some(&line.origin), || level_of_text(&visible), || &visible)
                 && self.conditions_hold(|| format?.declaration_of(&visible, line.time))
-        })
+        };
+        let rows = line.rows.iter().filter(passes).cloned().collect();
+        OpenLine { time: line.time, origin: line.origin.clone(), rows }
     }
 
     /// Returns whether all conditions hold for the fields of a line; a line without a declaration has none.
@@ -351,7 +353,7 @@ mod tests {
             assert_eq!(filter.matches_event(&segment, 0, format, &mut checks), passes, "{conditions:?} {text}");
             assert_eq!(checks, 1);
             let line = OpenLine { time: Time(0), origin: Origin::stdout(), rows: vec![text.as_bytes().to_vec()] };
-            assert_eq!(filter.takes_open_line(&line, format), passes, "{conditions:?} {text}");
+            assert_eq!(!filter.select_rows(&line, format).rows.is_empty(), passes, "{conditions:?} {text}");
         }
         let many = vec!["a=1".parse::<Condition>().unwrap(); MAX_CONDITIONS_PER_FILTER + 1];
         let refused = Filter::default().with_conditions(many).unwrap_err();
@@ -390,7 +392,7 @@ mod tests {
             assert_eq!(passing(&filter)[2], passes, "{text:?} by {filter:?}");
             assert_eq!(passing(&with_other), [true, true, true, false, false], "{text:?}");
             let line = OpenLine { time: Time(0), origin: Origin::stdout(), rows: vec![text.as_bytes().to_vec()] };
-            assert_eq!(filter.takes_open_line(&line, None), passes, "{text:?} by {filter:?}");
+            assert_eq!(!filter.select_rows(&line, None).rows.is_empty(), passes, "{text:?} by {filter:?}");
         }
         let mut batch = crate::segment::Batch::new();
         batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"{\"status\":\x1b[33m500\x1b[0m}");

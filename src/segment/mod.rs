@@ -17,7 +17,6 @@ mod backwards;
 
 pub(crate) use backwards::BackwardSearch;
 pub use batch::Batch;
-pub(crate) use batch::OpenLineChange;
 pub(crate) use checkpoint::CheckpointChange;
 pub use checkpoint::Checkpoints;
 pub use filter::{BadFilter, Filter};

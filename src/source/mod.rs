@@ -6,7 +6,7 @@
 //! follow it. Lines that could not be delivered are a loss event. State events say how the source is doing. A failing
 //! source never ends the daemon.
 //!
-//! Reading order: `driver`, `writer`, `pipeline`, `origin_state`, `envelope`, `emit`, `progress`; then the sources
+//! Reading order: `driver`, `writer`, `pipeline`, `live_rows`, `origin_state`, `envelope`, `emit`, `progress`; then the sources
 //! `file`, `process` (which waits by `backoff` before a restart), `journal`, `push`.
 //!
 //! A new source is a file here and a variant of [`SourceKind`](crate::config::SourceKind), which [`driver::run`] runs;
@@ -16,6 +16,7 @@ mod driver;
 mod writer;
 mod backoff;
 mod pipeline;
+mod live_rows;
 mod origin_state;
 mod envelope;
 mod emit;

@@ -47,8 +47,6 @@ pub(super) struct OriginState {
     joined: Option<(LineJoiner, Duration)>,
     /// The next line is the first of its file.
     pub(super) at_file_start: bool,
-    /// The time at which the unfinished line is to be shown.
-    pub(super) due: Option<Instant>,
     /// The time at which waiting for further lines that belong together ends.
     pub(super) join_due: Option<Instant>,
     /// The time at which what was drawn is considered final, and the number of that drawing.
@@ -110,7 +108,6 @@ impl OriginState {
             nothing_read: true,
             joined,
             at_file_start: true,
-            due: None,
             join_due: None,
             settle_due: None,
             unsettled: None,
@@ -345,7 +342,7 @@ impl OriginState {
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.due.into_iter().chain(self.join_due).chain(self.settle_due).chain(self.piece_due).min()
+        self.join_due.into_iter().chain(self.settle_due).chain(self.piece_due).min()
     }
 }
 

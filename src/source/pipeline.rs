@@ -2,7 +2,6 @@
 //! unfinished line. No I/O.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,22 +12,15 @@ use crate::stream::Batch;
 
 use super::ClockReading;
 use super::envelope::{EnvelopeState, EnvelopeTrack, Lanes, StreamPosition, envelope_format};
+use super::live_rows::LiveRowsSchedule;
 use super::origin_state::{OriginState, PipelineInput};
 use super::progress::SourceProgress;
-
-/// The time after which an unfinished line is shown: most are finished sooner, and would only flicker.
-const OPEN_LINE_DELAY: Duration = Duration::from_millis(200);
-
-/// The minimum time between two updates of an unfinished line: ten a second are as many as an eye can use.
-const MIN_OPEN_LINE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The distance in bytes at which a private key may begin before the first byte that is read: its lines have 64
 /// characters (RFC 7468, section 2) or 76, and it may be in UTF-16.
 pub(super) const MAX_KEY_LOOKBACK: usize = 160 * MAX_SECRET_LINES;
 
-/// The pipeline for all bytes of a source, which may have several origins, each with an unfinished line.
-///
-/// Only one unfinished line of all origins is shown: the one that was due last.
+/// The pipeline for all bytes of a source, which may have several origins, each with live rows of its own.
 #[derive(Debug)]
 pub(super) struct LinePipeline {
     spec: Stream,
@@ -40,10 +32,7 @@ pub(super) struct LinePipeline {
     progress: SourceProgress,
     /// The times at which origins are due.
     deadlines: BTreeSet<(Instant, usize)>,
-    /// The origin whose unfinished line is shown.
-    shown: Option<usize>,
-    /// The time at which an unfinished line was last shown.
-    shown_at: Option<Instant>,
+    live_rows: LiveRowsSchedule,
 }
 
 impl LinePipeline {
@@ -56,8 +45,7 @@ impl LinePipeline {
             next_lane: usize::MAX,
             progress: SourceProgress::new(spec),
             deadlines: BTreeSet::new(),
-            shown: None,
-            shown_at: None,
+            live_rows: LiveRowsSchedule::default(),
         };
         for (at, origin) in origins.into_iter().enumerate() {
             pipeline.add(at, origin);
@@ -83,9 +71,7 @@ impl LinePipeline {
             if let Some(next) = state.next_due() {
                 self.deadlines.remove(&(next, at));
             }
-            if self.shown == Some(at) {
-                self.shown = None;
-            }
+            self.live_rows.forget(at, &state.output.origin);
         }
     }
 
@@ -101,9 +87,7 @@ impl LinePipeline {
             self.deadlines.remove(&(next, at));
             self.deadlines.insert((next, to));
         }
-        if self.shown == Some(at) {
-            self.shown = Some(to);
-        }
+        self.live_rows.renumber(at, to, &state.output.origin);
         state.output.number = to;
         self.add(at, state.output.origin.clone());
         self.origins.insert(to, state);
@@ -362,11 +346,11 @@ impl LinePipeline {
 
     /// The time at which to call [`run_due`](Self::run_due).
     pub(super) fn due(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(due, _)| *due).into_iter().chain(self.progress.due()).min()
+        let deadline = self.deadlines.first().map(|(due, _)| *due);
+        deadline.into_iter().chain(self.live_rows.due()).chain(self.progress.due()).min()
     }
 
-    /// Does everything that is due by `now`: adds the unfinished line and the progress to `batch`, joined lines whose
-    /// waiting time has ended, and blocks that are no longer redrawn. Returns the origins of the joined lines.
+    /// Does everything that is due by `now`: adds live rows and the progress to `batch`, joined lines whose waiting time has ended, and blocks that are no longer redrawn. Returns the origins of the joined lines.
     pub(super) fn run_due(&mut self, now: Instant, batch: &mut Batch) -> Vec<usize> {
         let mut flushed = Vec::new();
         while let Some(&(due, at)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
@@ -390,18 +374,15 @@ impl LinePipeline {
                 flushed.push(self.source_of(at));
             }
             if batch.len() > before {
-                self.update_open_line(at, true, now, batch);
+                self.update_live_rows(at, true, now, batch);
             }
-            let Some(state) = self.origins.get_mut(&at) else { continue };
-            if state.due.is_some_and(|due| due <= now) {
-                state.due = None;
-                let rows = state.live_rows();
-                if rows.iter().any(|row| !row.is_empty()) {
-                    batch.open(Some(OpenLine { time: state.output.read, origin: state.output.origin.clone(), rows }));
-                    (self.shown, self.shown_at) = (Some(at), Some(now));
-                }
-            }
-            self.deadlines.extend(state.next_due().map(|next| (next, at)));
+            let next = self.origins.get(&at).and_then(OriginState::next_due);
+            self.deadlines.extend(next.map(|next| (next, at)));
+        }
+        while let Some(at) = self.live_rows.take_due(now) {
+            let Some(state) = self.origins.get(&at) else { continue };
+            let (time, origin) = (state.output.read, state.output.origin.clone());
+            self.live_rows.show(at, OpenLine { time, origin, rows: state.live_rows() }, now, batch);
         }
         self.progress.run_due(now, !flushed.is_empty(), batch);
         flushed
@@ -413,8 +394,7 @@ impl LinePipeline {
         self.envelopes.iter().find(|(_, envelopes)| is_in(envelopes)).map_or(at, |(source, _)| *source)
     }
 
-    /// Runs `work`, which returns whether the line has ended. Withdraws the visible unfinished line if it has ended or
-    /// lines were emitted, and schedules the display of newer bytes.
+    /// Runs `work`, which returns whether the line has ended, and updates the live rows.
     fn update(
         &mut self,
         at: usize,
@@ -425,7 +405,7 @@ impl LinePipeline {
         let Some(state) = self.origins.get_mut(&at) else { return };
         let before = (batch.len(), state.next_due());
         let ended = work(state, &mut self.progress, batch) || batch.len() > before.0;
-        self.update_open_line(at, ended, now.instant, batch);
+        self.update_live_rows(at, ended, now.instant, batch);
         let next = self.origins.get(&at).and_then(OriginState::next_due);
         self.reschedule(at, before.1, next);
     }
@@ -440,21 +420,19 @@ impl LinePipeline {
         }
     }
 
-    /// Withdraws the visible unfinished line if it has `ended`, and schedules the display of newer bytes.
-    fn update_open_line(&mut self, at: usize, ended: bool, now: Instant, batch: &mut Batch) {
-        let Some(state) = self.origins.get_mut(&at) else { return };
-        if ended {
-            state.due = None;
-            if self.shown == Some(at) {
-                self.shown = None;
-                batch.open(None);
-            }
+    /// Schedules the display of live rows that may have changed. Those of a line that has `ended`, or was emitted, are
+    /// withdrawn at once; a block below emitted lines stays until it is shown as it is then.
+    fn update_live_rows(&mut self, at: usize, ended: bool, now: Instant, batch: &mut Batch) {
+        let Some(state) = self.origins.get(&at) else { return };
+        let (origin, is_empty) = (&state.output.origin, state.is_empty());
+        if ended && (is_empty || !state.lines.is_drawing()) {
+            self.live_rows.cancel(at);
+            self.live_rows.withdraw(at, origin, batch);
         }
-        if state.is_empty() {
-            state.due = None;
-        } else if state.due.is_none() {
-            let soonest = if self.shown == Some(at) { now } else { now + OPEN_LINE_DELAY };
-            state.due = Some(self.shown_at.map_or(soonest, |shown| soonest.max(shown + MIN_OPEN_LINE_INTERVAL)));
+        if !is_empty || self.live_rows.is_shown(at, origin) {
+            self.live_rows.request(at, origin, now);
+        } else {
+            self.live_rows.cancel(at);
         }
     }
 }
@@ -473,8 +451,10 @@ mod tests {
     use super::*;
     use crate::config::{self, ConfigRegex, FileSourceConfig, MultilineConfig as Joined};
     use crate::event::{Epoch, Level, Position};
+    use crate::source::live_rows::{MIN_OPEN_LINE_INTERVAL, OPEN_LINE_DELAY};
     use crate::source::origin_state::REDRAW_SETTLE_TIME;
     use crate::source::testing::{process, spec};
+    use std::time::Duration;
 
     struct TestPipeline {
         pipeline: LinePipeline,
@@ -593,9 +573,44 @@ mod tests {
         test.wait(REDRAW_SETTLE_TIME * 2);
         assert_eq!(test.lines(), ["a", "b", "c"]);
         assert_eq!(test.pipeline.open_line(0), b"half");
-        assert_eq!(test.pipeline.shown, Some(0));
+        assert!(test.pipeline.live_rows.is_shown(0, &Origin::stdout()));
         test.pipeline.finish(0, test.now, &mut test.batch);
         assert_eq!(test.lines(), ["a", "b", "c", "half"]);
+    }
+
+    #[test]
+    fn lines_above_a_bar_leave_it_in_sight() {
+        let mut test = TestPipeline::new(&commanded());
+        test.push("\r 10% a");
+        test.wait(OPEN_LINE_DELAY);
+        let rows = |test: &mut TestPipeline| {
+            let rows = test.batch.last_open().map(|line| String::from_utf8_lossy(&line.rows.join(&b'|')).into_owned());
+            std::mem::take(&mut test.batch.open);
+            rows
+        };
+        assert_eq!(rows(&mut test).as_deref(), Some(" 10% a"));
+        // As Cargo does it, many times a second.
+        for number in 2..9 {
+            test.push(&format!("\r\x1b[K line\n {number}0% a\r"));
+            assert_eq!(rows(&mut test), None);
+            test.wait(MIN_OPEN_LINE_INTERVAL);
+            assert_eq!(rows(&mut test), Some(format!(" {number}0% a")));
+        }
+        assert_eq!(test.lines().len(), 7);
+        // A bar that is erased is withdrawn, though no line follows.
+        test.push("\r\x1b[K");
+        test.wait(MIN_OPEN_LINE_INTERVAL);
+        assert_eq!(rows(&mut test).as_deref(), Some(""));
+        // The end of a plain line withdraws it at once.
+        test.push("\nplain\nhalf");
+        test.wait(OPEN_LINE_DELAY);
+        assert_eq!(rows(&mut test).as_deref(), Some("half"));
+        test.push(" a line\nand");
+        assert_eq!(rows(&mut test).as_deref(), Some(""));
+        test.wait(OPEN_LINE_DELAY);
+        assert_eq!(rows(&mut test).as_deref(), Some("and"));
+        test.pipeline.finish(0, test.now, &mut test.batch);
+        assert_eq!(rows(&mut test).as_deref(), Some(""));
     }
 
     #[test]
@@ -662,7 +677,8 @@ mod tests {
         test.push("Failed password\rnothing to see\n[ 10%] a\r[ 20%] b\r");
         test.wait(OPEN_LINE_DELAY * 2);
         assert_eq!(test.lines(), ["Failed password\rnothing to see"]);
-        assert_eq!((test.percent(), test.pipeline.shown), (Some(20.0), Some(0)));
+        assert_eq!(test.percent(), Some(20.0));
+        assert!(test.pipeline.live_rows.is_shown(0, &Origin::stdout()));
         assert_eq!(test.pipeline.origins[&0].live_rows(), [b"[ 20%] b"]);
         test.push("\n");
         assert_eq!(test.lines()[1], "[ 10%] a\r[ 20%] b");

@@ -108,7 +108,7 @@ impl SourceHarness {
                 self.pending.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
             }
             CursorItem::Progress(progress) => self.progress = Some((*progress).clone()),
-            CursorItem::OpenLine(open) => self.open = open.map(|line| (*line).clone()),
+            CursorItem::OpenLine(line) => self.open = (!line.rows.is_empty()).then(|| (*line).clone()),
             other => panic!("{other:?} after {:#?}", self.events),
         }
         Some(())

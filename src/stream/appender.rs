@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use log::warn;
 use tokio::sync::watch;
 
-use crate::event::{Loss, Position, SourceState, Time};
+use crate::event::{Loss, OpenLine, Position, SourceState, Time};
 
 use super::budget::BudgetShare;
 use super::read_ahead::ReadAhead;
@@ -18,7 +18,7 @@ use super::ring::Ring;
 use super::shared::LogShared;
 use crate::history::{NextEvent, RecordOutcome, Recorder};
 pub(crate) use crate::segment::StatusChange;
-use crate::segment::{Batch, Numbering, OpenLineChange, Segment};
+use crate::segment::{Batch, Numbering, Segment};
 
 /// The divisor for the share of a log's memory that encoded bytes may take. They can be encoded again, but dropped
 /// events are lost.
@@ -42,7 +42,7 @@ pub struct Appender {
 struct Publication {
     segments: Vec<Segment>,
     state: Option<Arc<SourceState>>,
-    open: OpenLineChange,
+    open: Vec<Arc<OpenLine>>,
     /// The number of unread bytes of the source, if the batch contains it.
     lag: Option<u64>,
     status_changes: Vec<StatusChange>,
@@ -164,7 +164,7 @@ impl Appender {
             if let Some(lag) = news.lag {
                 ring.set_lag(lag);
             }
-            ring.update_source(news.state, news.open, !news.segments.is_empty());
+            ring.update_source(news.state, news.open);
             ring.status.apply(news.status_changes);
             ring.add_redacted(news.redacted);
             ring.set_degraded(degraded);

@@ -1,11 +1,12 @@
 //! One reader of a log. A slow reader costs its cursor, never a queue.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::event::{Gap, OpenLine, Position, Progress, Time};
+use crate::event::{Gap, OpenLine, Origin, Position, Progress, Time};
 
 use super::read_ahead::ReaderPosition;
 use super::ring::{ResumePoint, RingRead};
@@ -76,8 +77,10 @@ pub struct Cursor {
     run_ended: bool,
     /// The gap that is the first item; `None` once it was returned.
     gap: Option<Gap>,
-    /// The version of the open line that was checked last; 0 for none.
-    open_line_version: u64,
+    /// The version of the open lines that were checked last; 0 for none.
+    open_version: u64,
+    /// The origins whose open lines the reader has, with the versions of these.
+    open: BTreeMap<Origin, u64>,
     /// The version of the progress that was checked last; 0 for none.
     progress_version: u64,
     /// The position as the source sees it, if that may wait for readers.
@@ -97,8 +100,8 @@ pub enum CursorItem {
     Frames(EncodedFrames),
     /// The reader missed events before the next ones.
     Gap(Gap),
-    /// The open line as it is now, or `None` if it was withdrawn. Not numbered.
-    OpenLine(Option<Arc<OpenLine>>),
+    /// The open line of its origin as it is now; without rows, it was withdrawn. Not numbered.
+    OpenLine(Arc<OpenLine>),
     /// The progress of the source. Not numbered.
     Progress(Arc<Progress>),
     /// No item came before the deadline.
@@ -147,7 +150,8 @@ impl Cursor {
             bounds: CursorBounds { seq: u64::MAX, run: false, lines: None },
             run_ended: false,
             gap: None,
-            open_line_version: 0,
+            open_version: 0,
+            open: BTreeMap::new(),
             progress_version: 0,
         }
     }
@@ -269,8 +273,9 @@ impl Cursor {
         };
         (self.view_index, self.view, self.next_cut_at) = (at, view, None);
         self.set_paused(false);
-        // The new filter decides whether the open line is shown.
-        self.open_line_version = 0;
+        // The new filter decides which open lines are shown.
+        self.open_version = 0;
+        self.open.values_mut().for_each(|version| *version = 0);
     }
 
     /// Records whether the reader is paused: the source of a file never waits for one that is.
@@ -321,7 +326,7 @@ impl Cursor {
         match read {
             RingRead::CaughtUp => {
                 self.note_position(self.next >= end, now);
-                self.changed_progress().unwrap_or_else(|| self.changed_open_line())
+                self.changed_progress().or_else(|| self.changed_open_line()).unwrap_or(CursorStep::WaitForChange)
             }
             RingRead::InHistory { bound } => CursorStep::ReadHistory { end_seq: bound },
             RingRead::Gap { to } => self.skip_to(to),
@@ -400,32 +405,49 @@ impl Cursor {
         progress.filter(|_| version != seen).map(|progress| CursorStep::Item(CursorItem::Progress(progress.clone())))
     }
 
-    /// The open line at the end of the log, if it changed.
-    fn changed_open_line(&mut self) -> CursorStep {
-        let (line, version) = {
+    /// An open line at the end of the log that changed since the reader received it, if there is one.
+    fn changed_open_line(&mut self) -> Option<CursorStep> {
+        let (lines, version) = {
             let ring = self.log.ring.borrow();
-            let (line, version) = ring.open();
-            (line.cloned(), version)
+            if ring.open_version() == self.open_version {
+                return None;
+            }
+            (ring.open().to_vec(), ring.open_version())
         };
-        let seen = std::mem::replace(&mut self.open_line_version, version);
-        let nothing_new = version == seen || (seen == 0 && line.is_none());
-        if nothing_new || line.as_deref().is_some_and(|line| !self.open_line_passes(line, version)) {
-            CursorStep::WaitForChange
-        } else {
-            CursorStep::Item(CursorItem::OpenLine(line.map(|line| self.view.shown_rows(line))))
+        for (version, line) in &lines {
+            if self.open.get(&line.origin) == Some(version) {
+                continue;
+            }
+            let selected = self.select_open_line(line, *version);
+            let before = if selected.rows.is_empty() {
+                self.open.remove(&line.origin)
+            } else {
+                self.open.insert(line.origin.clone(), *version)
+            };
+            if before.is_some() || !selected.rows.is_empty() {
+                return Some(CursorStep::Item(CursorItem::OpenLine(self.view.shown_rows(selected))));
+            }
         }
+        let withdrawn = self.open.keys().find(|origin| !lines.iter().any(|(_, line)| line.origin == **origin));
+        if let Some(origin) = withdrawn.cloned() {
+            self.open.remove(&origin);
+            let withdrawn = OpenLine::withdrawn(Time::default(), origin);
+            return Some(CursorStep::Item(CursorItem::OpenLine(Arc::new(withdrawn))));
+        }
+        self.open_version = version;
+        None
     }
 
-    /// Returns whether this version of the open line passes the filter; matched once for all readers of the view.
-    fn open_line_passes(&self, line: &OpenLine, version: u64) -> bool {
+    /// This version of an open line with the rows that the filter selects; matched once for all readers of the view.
+    fn select_open_line(&self, line: &Arc<OpenLine>, version: u64) -> Arc<OpenLine> {
         if self.view.filter.is_empty() {
-            return true;
+            return line.clone();
         }
-        let known = self.log.shared.views().cached_open_line_match(self.view_index, version);
+        let known = self.log.shared.views().selected_open_line(self.view_index, version);
         known.unwrap_or_else(|| {
-            let passes = self.view.filter.takes_open_line(line, self.log.format);
-            self.log.shared.views().cache_open_line_match(self.view_index, version, passes);
-            passes
+            let selected = Arc::new(self.view.filter.select_rows(line, self.log.format));
+            self.log.shared.views().keep_selected_open_line(self.view_index, version, selected.clone());
+            selected
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::cursor::*;
 use super::view::View;
-use crate::event::{EndCause, Epoch, Flags, Origin, Position, RunEnd, SourceState, Time};
+use crate::event::{EndCause, Epoch, Flags, OpenLine, Origin, Position, RunEnd, SourceState, Time};
 use crate::stream::{Ansi, Appender, Batch, Budget, Filter, Log, open};
 use crate::wire::Encoding;
 use proptest::prelude::*;
@@ -211,6 +211,92 @@ async fn another_filter_counts_from_the_next_line_on() {
     write(&mut appender, 20..22).await;
     assert_eq!(drain(&mut reader).await, [20, 21]);
     assert_eq!(log.info(Time(0)).readers, 1);
+}
+
+/// The open lines that a reader receives without waiting, as `origin: rows`.
+async fn open_lines(cursor: &mut Cursor) -> Vec<String> {
+    let mut seen = Vec::new();
+    loop {
+        match cursor.next(Instant::now()).await {
+            Some(CursorItem::OpenLine(line)) => {
+                let rows: Vec<_> = line.rows.iter().map(|row| String::from_utf8_lossy(row)).collect();
+                seen.push(format!("{}: {}", line.origin.as_str(), rows.join("|")));
+            }
+            Some(CursorItem::TimedOut) | None => return seen,
+            Some(CursorItem::Frames(_) | CursorItem::Gap(_) | CursorItem::Progress(_)) => {}
+        }
+    }
+}
+
+async fn draw(appender: &mut Appender, origin: &str, rows: &[&str]) {
+    let mut batch = Batch::new();
+    let rows = rows.iter().map(|row| row.as_bytes().to_vec()).collect();
+    batch.open(OpenLine { time: Time(0), origin: Origin::from(origin), rows });
+    appender.append(&mut batch).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_origin_has_an_open_line_and_a_new_reader_receives_all() {
+    let (mut appender, log) = log(1 << 20);
+    draw(&mut appender, "a", &["1", "2"]).await;
+    draw(&mut appender, "b", &["3"]).await;
+    let mut reader = log.cursor(view(&[]), CursorStart::Tail(0), CursorEnd::default()).await;
+    assert_eq!(open_lines(&mut reader).await, ["a: 1|2", "b: 3"]);
+    draw(&mut appender, "a", &["4"]).await;
+    assert_eq!(open_lines(&mut reader).await, ["a: 4"]);
+    // A line does not withdraw any, and what was replaced meanwhile is not received.
+    write(&mut appender, 0..1).await;
+    draw(&mut appender, "b", &[]).await;
+    draw(&mut appender, "b", &["5"]).await;
+    assert_eq!(open_lines(&mut reader).await, ["b: 5"]);
+    draw(&mut appender, "a", &[]).await;
+    draw(&mut appender, "c", &["6"]).await;
+    draw(&mut appender, "c", &[]).await;
+    assert_eq!(open_lines(&mut reader).await, ["a: "]);
+    let mut late = log.cursor(view(&[]), CursorStart::Oldest, CursorEnd::default()).await;
+    assert_eq!(open_lines(&mut late).await, ["b: 5"]);
+    assert_eq!(open_lines(&mut reader).await, Vec::<String>::new());
+    for number in 0..2 * OpenLine::MAX_ORIGINS {
+        draw(&mut appender, &format!("file {number}"), &["x"]).await;
+    }
+    let mut late = log.cursor(view(&[]), CursorStart::Tail(0), CursorEnd::default()).await;
+    assert_eq!(open_lines(&mut late).await.len(), OpenLine::MAX_ORIGINS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filter_selects_the_rows_that_its_readers_receive() {
+    let (mut appender, log) = log(1 << 20);
+    let mut reader = log.cursor(view(&["7"]), CursorStart::Tail(0), CursorEnd::default()).await;
+    draw(&mut appender, "a", &["6", "7", "\x1b[1m7\x1b[0m7"]).await;
+    draw(&mut appender, "b", &["8"]).await;
+    assert_eq!(open_lines(&mut reader).await, ["a: 7|\x1b[1m7\x1b[0m7"]);
+    // Rows that do not pass any more are withdrawn, and only from readers that have them.
+    draw(&mut appender, "a", &["8"]).await;
+    assert_eq!(open_lines(&mut reader).await, ["a: "]);
+    draw(&mut appender, "a", &["9"]).await;
+    assert_eq!(open_lines(&mut reader).await, Vec::<String>::new());
+    reader.change_view(view(&["8|9"]));
+    assert_eq!(open_lines(&mut reader).await, ["a: 9", "b: 8"]);
+    reader.change_view(view(&["8"]));
+    assert_eq!(open_lines(&mut reader).await, ["a: ", "b: 8"]);
+    // Each version was matched once for each filter.
+    let before = log.info(Time(0)).filter_checks;
+    let mut late = log.cursor(view(&["8"]), CursorStart::Tail(0), CursorEnd::default()).await;
+    assert_eq!(open_lines(&mut late).await, ["b: 8"]);
+    assert_eq!(log.info(Time(0)).filter_checks, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_ends_at_the_present_end_receives_no_open_line() {
+    let (mut appender, log) = log(1 << 20);
+    write(&mut appender, 0..3).await;
+    draw(&mut appender, "a", &["1"]).await;
+    for start in [CursorStart::Tail(0), CursorStart::Tail(2), CursorStart::Oldest] {
+        let end = CursorEnd { head: true, ..CursorEnd::default() };
+        let mut reader = log.cursor(view(&[]), start, end).await;
+        assert_eq!(open_lines(&mut reader).await, Vec::<String>::new(), "{start:?}");
+        assert!(reader.is_done(), "{start:?}");
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -8,9 +8,9 @@ use crate::event::{OpenLine, Position, SourceState, Time};
 
 use super::counts::StreamCounts;
 use super::status::SourceStatus;
+use crate::segment::Segment;
 use crate::segment::numbering;
 use crate::segment::{Numbering, Slice};
-use crate::segment::{OpenLineChange, Segment};
 
 /// The text, in bytes, up to which segments are merged: large enough that a reader takes few of them, small enough that
 /// dropping one drops little.
@@ -36,10 +36,10 @@ pub(super) struct Ring {
     state: Option<Arc<SourceState>>,
     /// The number of bytes of the source that are known to be unread.
     lag: u64,
-    /// The unfinished line at the end; `None` if the last line is complete.
-    open: Option<Arc<OpenLine>>,
-    /// The version of `open`, which grows with each change that readers must receive.
-    open_line_version: u64,
+    /// The open lines at the end with their versions, at most one of each origin and [`OpenLine::MAX_ORIGINS`].
+    open: Vec<(u64, Arc<OpenLine>)>,
+    /// The version of `open`, which grows with each change.
+    open_version: u64,
     /// The last run and the progress of the source.
     pub(super) status: SourceStatus,
     /// The counts of the log, except for its runs and gaps, which are counted elsewhere.
@@ -83,8 +83,8 @@ impl Ring {
             unmerged: 0,
             state: None,
             lag: 0,
-            open: None,
-            open_line_version: 0,
+            open: Vec::new(),
+            open_version: 0,
             status: SourceStatus::default(),
             counts: StreamCounts::default(),
             redacted: 0,
@@ -107,22 +107,19 @@ impl Ring {
         self.numbering.continue_at(first, missed)
     }
 
-    /// Applies the state and the open line of a batch. `events` is whether the batch also has events.
-    pub(super) fn update_source(&mut self, state: Option<Arc<SourceState>>, open: OpenLineChange, events: bool) {
+    /// Applies the state and the open lines of a batch. Of more origins than are shown, the oldest lines stay.
+    pub(super) fn update_source(&mut self, state: Option<Arc<SourceState>>, open: Vec<Arc<OpenLine>>) {
         if state.is_some() {
             self.state = state;
         }
-        match open {
-            OpenLineChange::Unchanged => {}
-            OpenLineChange::Cleared => {
-                // Readers replace the open line when the next event comes; only if there is none must they be notified.
-                let taken_back = self.open.is_some() && !events;
-                self.open_line_version += u64::from(taken_back);
-                self.open = None;
-            }
-            OpenLineChange::Set(line) => {
-                self.open_line_version += 1;
-                self.open = Some(line);
+        for line in open {
+            self.open_version += 1;
+            let known = self.open.iter().position(|(_, known)| known.origin == line.origin);
+            match known {
+                Some(at) if line.rows.is_empty() => drop(self.open.remove(at)),
+                Some(at) => self.open[at] = (self.open_version, line),
+                None if line.rows.is_empty() || self.open.len() >= OpenLine::MAX_ORIGINS => {}
+                None => self.open.push((self.open_version, line)),
             }
         }
     }
@@ -275,9 +272,14 @@ impl Ring {
         }
     }
 
-    /// The open line, and a number that changes when readers must receive it.
-    pub(crate) fn open(&self) -> (Option<&Arc<OpenLine>>, u64) {
-        (self.open.as_ref(), self.open_line_version)
+    /// The open lines, each with the version since which it is as it is.
+    pub(crate) fn open(&self) -> &[(u64, Arc<OpenLine>)] {
+        &self.open
+    }
+
+    /// A number that changes with the open lines.
+    pub(crate) fn open_version(&self) -> u64 {
+        self.open_version
     }
 
     /// The events from the sequence number `seq` to before `bound`, about `bytes` of text, and never beyond the end

@@ -30,7 +30,7 @@
 //! each reader (CPU grows with readers).
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -220,8 +220,8 @@ struct ViewState {
     last_end: u64,
     /// The time from which the next cut may be made; `None` before the first.
     next_cut_at: Option<Instant>,
-    /// The version of the open line that was matched against the filter last, and whether it passed.
-    open: (u64, bool),
+    /// What the filter selects of the newest open lines, by their versions; at most [`OpenLine::MAX_ORIGINS`].
+    open: BTreeMap<u64, Arc<OpenLine>>,
     /// In the order in which they were cut, which need not be that of their events. No two begin at the same event.
     slots: VecDeque<Arc<Slot>>,
 }
@@ -264,7 +264,7 @@ impl Views {
             readers: 0,
             last_end: 0,
             next_cut_at: None,
-            open: (0, true),
+            open: BTreeMap::new(),
             slots: VecDeque::new(),
         });
         shared.readers += 1;
@@ -343,15 +343,18 @@ impl Views {
         self.filter_checks
     }
 
-    /// Returns whether this version of the open line passes the filter; `None` if it has not been matched yet.
-    pub(super) fn cached_open_line_match(&mut self, at: usize, version: u64) -> Option<bool> {
-        let (seen, passes) = self.shared(at).open;
-        (seen == version).then_some(passes)
+    /// What the filter selects of this version of an open line; `None` if it has not been matched yet.
+    pub(super) fn selected_open_line(&mut self, at: usize, version: u64) -> Option<Arc<OpenLine>> {
+        self.shared(at).open.get(&version).cloned()
     }
 
-    /// Remembers whether this version passes, for all readers of the view.
-    pub(super) fn cache_open_line_match(&mut self, at: usize, version: u64, passes: bool) {
-        self.shared(at).open = (version, passes);
+    /// Remembers what the filter selects of this version, for all readers of the view.
+    pub(super) fn keep_selected_open_line(&mut self, at: usize, version: u64, selected: Arc<OpenLine>) {
+        let open = &mut self.shared(at).open;
+        open.insert(version, selected);
+        if open.len() > OpenLine::MAX_ORIGINS {
+            open.pop_first();
+        }
         self.filter_checks += 1;
     }
 

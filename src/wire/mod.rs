@@ -136,8 +136,8 @@ impl Encoding {
         }
     }
 
-    /// The current text of an unfinished line; no `line` if it was withdrawn.
-    pub fn open_line(self, line: Option<&OpenLine>, stream: Option<&str>) -> Option<String> {
+    /// The rows of an origin that a program can still change.
+    pub fn open_line(self, line: &OpenLine, stream: Option<&str>) -> Option<String> {
         match self {
             Self::Sse(_) => Some(sse::open_line(line, stream)),
             Self::Ndjson => Some(ndjson::open_line(line, stream)),
@@ -360,7 +360,7 @@ mod tests {
         };
         let others = [
             Some(Encoding::Ndjson.gap(&Gap { missed: None, resume: id }, &id, Some("build"))),
-            Encoding::Ndjson.open_line(Some(&line), None),
+            Encoding::Ndjson.open_line(&line, None),
             Encoding::Ndjson.progress(&progress, None),
             Some(Encoding::Ndjson.denied_notice("why", None)),
             Some(Encoding::Ndjson.closing_notice("why")),

@@ -125,19 +125,17 @@ pub fn gap(gap: &Gap, stream: Option<&str>) -> String {
     to_line(&fields)
 }
 
-/// The current text of an unfinished line, as a line; `None` if there is none.
-pub fn open_line(line: Option<&OpenLine>, stream: Option<&str>) -> String {
+/// The rows of an origin that a program can still change, as a line; none if they were withdrawn.
+pub fn open_line(line: &OpenLine, stream: Option<&str>) -> String {
     #[derive(Serialize)]
     struct NdjsonOpenLine<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        origin: Option<&'a str>,
+        origin: &'a str,
         text: Cow<'a, str>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         rows: Vec<Cow<'a, str>>,
     }
-    let text = line.map(|line| String::from_utf8_lossy(line.text())).unwrap_or_default();
-    let rows = line.map(super::rows_of).unwrap_or_default();
-    let fields = NdjsonOpenLine { origin: line.map(|line| line.origin.as_str()), text, rows };
+    let text = String::from_utf8_lossy(line.text());
+    let fields = NdjsonOpenLine { origin: line.origin.as_str(), text, rows: super::rows_of(line) };
     let fields = StreamFields { stream, kind: Some("open"), fields: &fields };
     to_line(&fields)
 }
@@ -285,10 +283,13 @@ pub(super) mod tests {
             (gap(&lost, None), format!(r#"{{"kind":"gap","missed":3,"resume":"{id}"}}"#)),
             (gap(&lost, Some("s")), format!(r#"{{"stream":"s","kind":"gap","missed":3,"resume":"{id}"}}"#)),
             (
-                open_line(Some(&line), Some("s")),
+                open_line(&line, Some("s")),
                 r#"{"stream":"s","kind":"open","origin":"stdout","text":"50�","rows":["50�"]}"#.to_owned(),
             ),
-            (open_line(None, None), r#"{"kind":"open","text":""}"#.to_owned()),
+            (
+                open_line(&OpenLine::withdrawn(Time(0), Origin::stdout()), None),
+                r#"{"kind":"open","origin":"stdout","text":""}"#.to_owned(),
+            ),
             (denied_notice("why", Some("s")), r#"{"stream":"s","kind":"denied","why":"why"}"#.to_owned()),
             (closing_notice("why"), r#"{"kind":"over","why":"why"}"#.to_owned()),
             (

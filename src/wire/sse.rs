@@ -65,22 +65,20 @@ pub fn gap(gap: &Gap, id: &dyn Display, stream: Option<&str>) -> String {
     named("gap", Some(id), &ndjson::StreamFields { stream, kind: None, fields: gap })
 }
 
-/// The rows that a program can still change; none if they were withdrawn.
-pub fn open_line(line: Option<&OpenLine>, stream: Option<&str>) -> String {
+/// The rows of an origin that a program can still change; none if they were withdrawn.
+pub fn open_line(line: &OpenLine, stream: Option<&str>) -> String {
     #[derive(Serialize)]
     struct SseOpenLine<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         time: Option<Time>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        origin: Option<&'a str>,
+        origin: &'a str,
         text: Cow<'a, str>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         rows: Vec<Cow<'a, str>>,
     }
-    let text = line.map(|line| String::from_utf8_lossy(line.text())).unwrap_or_default();
-    let rows = line.map(super::rows_of).unwrap_or_default();
-    let fields =
-        SseOpenLine { time: line.map(|line| line.time), origin: line.map(|line| line.origin.as_str()), text, rows };
+    let (rows, text) = (super::rows_of(line), String::from_utf8_lossy(line.text()));
+    let time = (!rows.is_empty()).then_some(line.time);
+    let fields = SseOpenLine { time, origin: line.origin.as_str(), text, rows };
     named("open", None, &ndjson::StreamFields { stream, kind: None, fields: &fields })
 }
 
@@ -220,8 +218,11 @@ mod tests {
         let line = OpenLine { time, origin: Origin::stdout(), rows: vec![b"a".to_vec(), b"50 %".to_vec()] };
         let shown = "{\"stream\":\"s\",\"time\":\"1970-01-01T00:00:00.000000Z\",\"origin\":\"stdout\",\"text\":\"50 %\",\"rows\":[\"a\",\"50 %\"]}";
         let table = [
-            (open_line(Some(&line), Some("s")), format!("event: open\ndata: {shown}\n\n")),
-            (open_line(None, None), "event: open\ndata: {\"text\":\"\"}\n\n".to_owned()),
+            (open_line(&line, Some("s")), format!("event: open\ndata: {shown}\n\n")),
+            (
+                open_line(&OpenLine::withdrawn(time, Origin::stderr()), None),
+                "event: open\ndata: {\"origin\":\"stderr\",\"text\":\"\"}\n\n".to_owned(),
+            ),
             (denied_notice("why", None), "event: denied\ndata: {\"why\":\"why\"}\n\n".to_owned()),
             (denied_notice("why", Some("s")), "event: denied\ndata: {\"stream\":\"s\",\"why\":\"why\"}\n\n".to_owned()),
             (closing_notice("why"), ": why\n\n".to_owned()),

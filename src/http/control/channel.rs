@@ -228,9 +228,7 @@ impl ControlChannel {
                 Ok(())
             }
             CursorItem::Gap(gap) => send(socket, Notification::gap(number, &gap).to_text()).await,
-            CursorItem::OpenLine(line) => {
-                send(socket, Notification::open_line(number, line.as_deref()).to_text()).await
-            }
+            CursorItem::OpenLine(line) => send(socket, Notification::open_line(number, &line).to_text()).await,
             CursorItem::Progress(progress) => {
                 send(socket, Notification::Progress { subscription: number, progress: &progress }.to_text()).await
             }

@@ -52,6 +52,15 @@ export class Subscription {
     this.number = 0;
     /** @type {string | undefined} */
     this.place = wanted.after;
+    /** The rows that the program can still change, of each origin. @type {Map<string, string[]>} */
+    this.rows = new Map();
+  }
+
+  /** A new connection says all rows there are. */
+  begun() {
+    this.rows.clear();
+    this.sink.open([]);
+    this.sink.begun?.();
   }
 
   close() {
@@ -261,7 +270,7 @@ export class Channel {
       }
       subscription.number = result.subscription;
       subscription.place = result.place;
-      sink.begun?.();
+      subscription.begun();
     };
     this.ask("stream.subscribe", { ...wanted, ...from }, begun, (error) => {
       if (!this.subscriptions.has(subscription)) return;
@@ -307,8 +316,10 @@ function tell(subscription, method, params) {
   } else if (method === "stream.gap") {
     subscription.place = params.resume;
     sink.gap(params);
-  } else if (method === "stream.open") sink.open(params.rows ?? []);
-  else if (method === "stream.progress") sink.progress(params.progress);
+  } else if (method === "stream.open") {
+    subscription.rows.set(params.origin, params.rows ?? []);
+    sink.open([...subscription.rows.values()].flat());
+  } else if (method === "stream.progress") sink.progress(params.progress);
   else if (method === "stream.place") subscription.place = params.place;
   else if (method === "subscription.ended") {
     sink.ended(params.reason);

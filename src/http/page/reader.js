@@ -81,7 +81,7 @@ export class Reader {
       while (await this.poll(0));
       if (this.closed) return;
       this.channel.reads(this.polls || !this.holds ? "polling" : "Server-Sent Events");
-      this.subscription.sink.begun?.();
+      this.subscription.begun();
       if (this.polls || !this.holds) this.ask();
       else this.listen();
     } catch (error) {

@@ -259,7 +259,7 @@ impl StreamReader {
 fn encode_notice(item: &CursorItem, encoding: Encoding, id: &dyn fmt::Display, stream: Option<&str>) -> Option<String> {
     match item {
         CursorItem::Gap(gap) => Some(encoding.gap(gap, id, stream)),
-        CursorItem::OpenLine(line) => encoding.open_line(line.as_deref(), stream),
+        CursorItem::OpenLine(line) => encoding.open_line(line, stream),
         CursorItem::Progress(progress) => encoding.progress(progress, stream),
         CursorItem::Frames(_) | CursorItem::TimedOut => None,
     }

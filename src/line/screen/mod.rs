@@ -207,6 +207,11 @@ impl Screen {
         }
     }
 
+    /// Returns whether the current line is drawn, so that it may have live rows above it.
+    pub fn is_drawing(&self) -> bool {
+        self.terminal.as_ref().is_some_and(|terminal| terminal.uses_grid)
+    }
+
     /// Takes the last progress that the program reported by OSC 9;4, as `9;4;STATE;PERCENT`.
     pub fn take_reported_progress(&mut self) -> Option<Vec<u8>> {
         self.terminal.as_mut().and_then(|terminal| terminal.grid.osc_progress.take())

@@ -102,15 +102,14 @@ pub enum Notification<'a> {
         #[schemars(with = "String")]
         resume: Position,
     },
-    /// The rows that the program can still change: the unfinished line, or the block that it redraws. An empty text
-    /// withdraws them.
+    /// The rows of an origin that the program can still change: the unfinished line, or the block that it redraws. They
+    /// replace those before of the same origin; no rows withdraw them.
     #[serde(rename = "stream.open")]
     Open {
         /// The number of the subscription.
         subscription: u64,
         /// The origin of the rows.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        origin: Option<String>,
+        origin: String,
         /// The text of the last row so far.
         text: String,
         /// The text of all rows so far.
@@ -187,12 +186,11 @@ impl Notification<'_> {
         Self::Gap { subscription, missed: gap.missed, resume: gap.resume }
     }
 
-    /// The live rows of a subscription; none withdraws them.
-    pub fn open_line(subscription: u64, line: Option<&OpenLine>) -> Self {
-        let rows: Vec<String> =
-            line.map(|line| rows_of(line).into_iter().map(Cow::into_owned).collect()).unwrap_or_default();
+    /// The live rows of an origin for a subscription; none withdraws them.
+    pub fn open_line(subscription: u64, line: &OpenLine) -> Self {
+        let rows: Vec<String> = rows_of(line).into_iter().map(Cow::into_owned).collect();
         let text = rows.last().cloned().unwrap_or_default();
-        Self::Open { subscription, origin: line.map(|line| line.origin.as_str().to_owned()), text, rows }
+        Self::Open { subscription, origin: line.origin.as_str().to_owned(), text, rows }
     }
 
     /// Bytes of a terminal.
@@ -270,8 +268,10 @@ mod tests {
             "params": { "subscription": 1, "missed": null, "resume": resume.to_string() } });
         assert_eq!(shown(&Notification::gap(1, &gap)), expected);
         let line = OpenLine { time: Time(0), origin: Origin::stdout(), rows: vec![b"50\xff".to_vec()] };
-        assert_eq!(shown(&Notification::open_line(2, Some(&line)))["params"]["text"], "50\u{fffd}");
-        assert_eq!(shown(&Notification::open_line(2, None))["params"], json!({ "subscription": 2, "text": "" }));
+        assert_eq!(shown(&Notification::open_line(2, &line))["params"]["text"], "50\u{fffd}");
+        let none = OpenLine::withdrawn(Time(0), Origin::stdout());
+        let expected = json!({ "subscription": 2, "origin": "stdout", "text": "" });
+        assert_eq!(shown(&Notification::open_line(2, &none))["params"], expected);
         let half = Progress { percent: Some(50.0), state: ProgressState::Running, ..Progress::begun(Time(0)) };
         let expected = json!({ "jsonrpc": "2.0", "method": "stream.progress", "params": { "subscription": 2, "progress": {
             "state": "running", "percent": 50.0, "started": "1970-01-01T00:00:00.000000Z", "updated": "1970-01-01T00:00:00.000000Z" } } });

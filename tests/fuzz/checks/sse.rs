@@ -82,7 +82,7 @@ fn said(kind: u8, text: &[u8]) -> Vec<u8> {
 fn unnumbered(event: &Event<'_>) -> String {
     let origin = event.origin.cloned().unwrap_or(Origin::stderr());
     let open = OpenLine { time: event.time, origin, rows: vec![event.text.to_vec()] };
-    sse::open_line(Some(&open), None) + sse::SSE_KEEP_ALIVE
+    sse::open_line(&open, None) + sse::SSE_KEEP_ALIVE
 }
 
 fn frame(message: &Message, event: &Event<'_>, form: SseData, several: bool) {
