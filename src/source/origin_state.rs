@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{self, SourceKind, Stream};
+use crate::config::{self, SourceKind, Stream, TerminalSize};
 use crate::event::{Flags, OpenLine, Origin, Time};
 use crate::line::{
     CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MultilineRule, PIPE_COLUMNS, PIPE_ROWS, Screen,
@@ -65,6 +65,8 @@ pub(super) enum PipelineInput<'a> {
     Bytes(&'a [u8]),
     /// The block is not redrawn any more.
     Settle,
+    /// The terminal has this size now.
+    Resize(TerminalSize),
     /// Nothing more can come.
     End,
 }
@@ -240,7 +242,7 @@ impl OriginState {
     pub(super) fn process(&mut self, input: PipelineInput<'_>, progress: &mut SourceProgress, batch: &mut Batch) {
         let text = match input {
             PipelineInput::Bytes(chunk) => self.decoder.decode_utf16(chunk, false),
-            PipelineInput::Settle => Cow::Borrowed(&[][..]),
+            PipelineInput::Settle | PipelineInput::Resize(_) => Cow::Borrowed(&[][..]),
             PipelineInput::End => self.decoder.decode_utf16(&[], true),
         };
         let Self { decoder, lines, max_piece, joined, at_file_start, output, .. } = self;
@@ -264,6 +266,9 @@ impl OriginState {
         match input {
             PipelineInput::Bytes(_) => {}
             PipelineInput::Settle => lines.settle(|line| decoder.decode_line(line, *max_piece, &mut join)),
+            PipelineInput::Resize(size) => {
+                lines.resize(size.columns, size.rows, |line| decoder.decode_line(line, *max_piece, &mut join));
+            }
             PipelineInput::End => {
                 lines.finish(|line| decoder.decode_line(line, *max_piece, &mut join));
                 // Only the whole file has a byte order mark of UTF-16, not the text in an envelope.

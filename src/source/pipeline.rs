@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
-use crate::config::{FileSelector, SourceKind, Stream};
+use crate::config::{FileSelector, SourceKind, Stream, TerminalSize};
 use crate::event::{OpenLine, Origin};
 use crate::line::{Envelope, EnvelopeStream, MAX_SECRET_LINES, SourceUnit};
 use crate::stream::Batch;
@@ -117,6 +117,14 @@ impl LinePipeline {
         self.update(origin, now, batch, |state, progress, batch| {
             state.push(chunk, now, progress, batch);
             progress.open(state.output.number, &state.live_rows_for_progress(), now, batch);
+            false
+        });
+    }
+
+    /// Changes the size of the terminal on which an origin is drawn. Rows that do not fit any more become lines.
+    pub(super) fn resize(&mut self, origin: usize, size: TerminalSize, now: ClockReading, batch: &mut Batch) {
+        self.update(origin, now, batch, |state, progress, batch| {
+            state.process(PipelineInput::Resize(size), progress, batch);
             false
         });
     }

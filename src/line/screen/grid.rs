@@ -1,15 +1,16 @@
 //! The rows of the screen and its cursor, and the decision which rows become lines, and when.
 
-use std::collections::VecDeque;
+use std::mem::replace;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::committed::{self, CommittedLine, LineStart};
 use super::cursor::{Charsets, Modes, SavedCursor, ScreenCursor, Scroll};
-use super::drawing::{Drawing, DrawingState, Movement};
+use super::drawing::{Drawing, DrawingState};
 use super::links::Links;
 use super::row::{Row, width_of, write_end};
+use super::rows::{MainScreen, ScreenRows};
 use crate::event::Style;
 
 /// The largest number of rows of the model. Rows above them are committed.
@@ -21,22 +22,13 @@ pub(super) const MAX_COLUMNS: usize = 1000;
 /// The distance of two tab stops.
 const TAB_WIDTH: usize = 8;
 
-/// The main screen while the alternate one is shown.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct MainScreen {
-    pub(super) rows: VecDeque<Row>,
-    pub(super) cursor: ScreenCursor,
-    pub(super) saved: SavedCursor,
-    pub(super) moved: Option<Movement>,
-}
-
 /// The screen. Indices of rows count from its top.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Grid {
     pub(super) columns: usize,
     pub(super) height: usize,
     /// The rows from the top to the last one that was used; at most `height`.
-    pub(super) rows: VecDeque<Row>,
+    pub(super) rows: ScreenRows,
     pub(super) cursor: ScreenCursor,
     pub(super) saved: SavedCursor,
     pub(super) pen: Style,
@@ -74,7 +66,7 @@ impl Grid {
         let Some(width) = width_of(character) else { return };
         if width == 0 {
             let ScreenCursor { row, column, wraps } = self.cursor;
-            return self.row(row).add_mark(column + usize::from(wraps), character);
+            return self.rows.row(row).add_mark(column + usize::from(wraps), character);
         }
         self.begin_drawing();
         self.end_drawn_lines();
@@ -85,9 +77,9 @@ impl Grid {
         self.cursor.column = self.cursor.column.min(self.columns - width);
         let (ScreenCursor { row, column, .. }, columns, pen) = (self.cursor, self.columns, self.pen);
         if self.modes.insert {
-            self.row(row).insert_blanks(column, width, columns);
+            self.rows.row(row).insert_blanks(column, width, columns);
         }
-        self.row(row).put(column, character, width, pen);
+        self.rows.row(row).put(column, character, width, pen);
         let next = column + width;
         self.cursor.wraps = next >= columns && self.modes.autowrap;
         self.cursor.column = next.min(columns - 1);
@@ -96,10 +88,10 @@ impl Grid {
     pub(super) fn tab(&mut self) {
         let ScreenCursor { row, column, .. } = self.cursor;
         let next = ((column / TAB_WIDTH + 1) * TAB_WIDTH).min(self.columns - 1);
-        if next > column && self.row(row).width() <= column {
+        if next > column && self.rows.row(row).width() <= column {
             self.begin_drawing();
             let pen = self.pen;
-            self.row(row).put(column, '\t', next - column, pen);
+            self.rows.row(row).put(column, '\t', next - column, pen);
         }
         self.cursor = ScreenCursor { row, column: next.max(column), wraps: false };
     }
@@ -111,7 +103,7 @@ impl Grid {
     /// Continues in the next row, since the right margin was reached.
     fn wrap(&mut self) {
         let ScreenCursor { row, column, wraps } = self.cursor;
-        self.row(row).wrap(column + usize::from(wraps));
+        self.rows.row(row).wrap(column + usize::from(wraps));
         let at_front = row == self.drawing.front && self.main.is_none();
         self.next_row(Scroll::Wrap);
         self.cursor.column = 0;
@@ -164,7 +156,7 @@ impl Grid {
         self.move_to_column(0);
         // A program that begins a line with CR draws a bar, as a rule.
         let row = self.cursor.row;
-        self.row(row).returned = true;
+        self.rows.row(row).returned = true;
     }
 
     // Movements
@@ -172,9 +164,13 @@ impl Grid {
     pub(super) fn move_to_column(&mut self, column: usize) {
         self.cursor.wraps = false;
         self.cursor.column = column.min(self.columns - 1);
-        let ScreenCursor { row, column, .. } = self.cursor;
+        let (ScreenCursor { row, column, .. }, columns) = (self.cursor, self.columns);
         if let Some(row) = self.rows.get_mut(row) {
             row.returned |= row.width() > column;
+            if row.width() > columns {
+                // The terminal is narrower than it was.
+                row.truncate(columns);
+            }
         }
     }
 
@@ -256,7 +252,7 @@ impl Grid {
         let wrapped = this.wrapped;
         edit(this, columns);
         let was_cut = wrapped && !this.wrapped;
-        let is_drawn = !this.is_blank() || (this.wrapped && self.rows.iter().skip(row).any(|row| !row.is_blank()));
+        let is_drawn = !this.is_blank() || (this.wrapped && !self.rows.is_blank_from(row));
         if is_drawn {
             self.begin_drawing();
         }
@@ -296,13 +292,8 @@ impl Grid {
             self.end_line_above(region.end);
         }
         for _ in 0..count.min(region.len()) {
-            if let Some(row) = self.rows.remove(region.start) {
-                if self.rows.len() >= region.end {
-                    self.rows.insert(region.end - 1, Row::default());
-                }
-                if keeps {
-                    self.leave_screen(&row);
-                }
+            if let Some(row) = self.rows.move_up(&region).filter(|_| keeps) {
+                self.leave_screen(&row);
             }
             if self.main.is_none() {
                 self.drawing.shift_up(&region);
@@ -314,12 +305,7 @@ impl Grid {
     pub(super) fn scroll_down(&mut self, region: Range<usize>, count: usize) {
         self.end_line_above(region.start);
         for _ in 0..count.min(region.len()) {
-            if self.rows.len() > region.start {
-                self.rows.insert(region.start, Row::default());
-                if self.rows.len() > region.end {
-                    self.rows.remove(region.end);
-                }
-            }
+            self.rows.move_down(&region);
             if self.main.is_none() {
                 self.drawing.shift_down(&region);
             }
@@ -333,7 +319,7 @@ impl Grid {
     /// Commits the first part of a line that was cut behind `row` before it ended, since the rest is another line now.
     fn end_cut_line(&mut self, row: usize, was_cut: bool) {
         if was_cut && self.main.is_none() && row < self.live_top() {
-            self.commit_line(self.first_of_line(row));
+            self.commit_line(self.rows.first_of_line(row));
         }
     }
 
@@ -385,24 +371,47 @@ impl Grid {
         self.region = 0..self.height;
     }
 
-    /// Changes the size of the screen.
+    /// Changes the size of the screen. Rows that are wider keep their text as long as nothing is drawn over it, and rows that
+    /// do not fit leave the screen at the top.
     pub(super) fn resize(&mut self, columns: usize, height: usize) {
-        (self.columns, self.height) = (columns.clamp(2, MAX_COLUMNS), height.clamp(1, MAX_ROWS));
-        let excess = self.rows.len().saturating_sub(self.height);
+        let alternate = self.main.take().map(|main| {
+            let MainScreen { rows, cursor, saved, moved } = *main;
+            self.drawing.moved = moved;
+            (replace(&mut self.rows, rows), replace(&mut self.cursor, cursor), replace(&mut self.saved, saved))
+        });
+        self.resize_main(columns.clamp(2, MAX_COLUMNS), height.clamp(1, MAX_ROWS));
+        if let Some((mut rows, cursor, saved)) = alternate {
+            rows.truncate(self.height);
+            let (rows, moved) = (replace(&mut self.rows, rows), self.drawing.moved.take());
+            let (cursor, saved) = (replace(&mut self.cursor, cursor), replace(&mut self.saved, saved));
+            self.main = Some(Box::new(MainScreen { rows, cursor, saved, moved }));
+            self.move_to(self.cursor.row, self.cursor.column);
+        }
+    }
+
+    fn resize_main(&mut self, columns: usize, height: usize) {
+        self.height = height;
+        let used = self.rows.len().max(self.cursor.row + 1);
+        let excess = used.saturating_sub(self.height);
         if excess > 0 {
-            self.scroll_up(0..self.rows.len(), excess, Scroll::Line);
+            self.scroll_up(0..used, excess, Scroll::Line);
             self.rows.truncate(self.height);
             self.cursor.row = self.cursor.row.saturating_sub(excess);
+            self.saved.row = self.saved.row.saturating_sub(excess);
         }
         self.region = 0..self.height;
         self.cursor.row = self.cursor.row.min(self.height - 1);
-        self.move_to_column(self.cursor.column);
         self.drawing.front = self.drawing.front.min(self.height - 1);
+        // The text behind the right margin continues there, if any does.
+        let column = self.cursor.column + usize::from(self.cursor.wraps);
+        self.columns = columns;
+        self.cursor.wraps = column >= columns && self.modes.autowrap;
+        self.cursor.column = column.min(columns - 1);
     }
 
     /// The number of a hyperlink, for [`Style::link`].
     pub(super) fn link(&mut self, target: &[u8]) -> u16 {
-        let rows = self.rows.iter_mut().chain(self.main.iter_mut().flat_map(|main| &mut main.rows));
+        let rows = self.rows.iter_mut().chain(self.main.iter_mut().flat_map(|main| main.rows.iter_mut()));
         let pens = [&mut self.pen.link, &mut self.saved.pen.link];
         self.links.number_of(target, rows.flat_map(Row::links).chain(pens))
     }
@@ -425,11 +434,11 @@ impl Grid {
             return;
         }
         let out_of_reach = self.drawing.begin(row, moved);
-        let mut top = self.first_of_line(out_of_reach.start);
+        let mut top = self.rows.first_of_line(out_of_reach.start);
         while top < out_of_reach.end {
             top = self.commit_line(top);
         }
-        let is_erased = self.rows.iter().skip(row).all(Row::is_blank);
+        let is_erased = self.rows.is_blank_from(row);
         if is_erased {
             self.drawing.front = row;
         }
@@ -448,8 +457,8 @@ impl Grid {
 
     /// Notes a line end in `row`, and commits what is final with it.
     fn end_line(&mut self, row: usize) {
-        let first = self.first_of_line(row);
-        let this = self.row(row);
+        let first = self.rows.first_of_line(row);
+        let this = self.rows.row(row);
         (this.finished, this.returned) = (true, false);
         let redrawn = self.rows.range(first..=row).any(|row| row.redrawn) && !self.restoring;
         if self.drawing.end_line(first.min(self.live_top())..row + 1, redrawn) {
@@ -495,22 +504,17 @@ impl Grid {
         }
         self.drawing.kind = Drawing::Nothing;
         self.drawing.reaches.clear();
-        while self.rows.len() > self.drawing.front + 1 && self.rows.back().is_some_and(|row| row.width() == 0) {
-            self.rows.pop_back();
-        }
+        self.rows.forget_unused(self.drawing.front + 1);
     }
 
     /// The first row that is not final.
     pub(super) fn live_top(&self) -> usize {
-        self.first_of_line(self.drawing.top())
+        self.rows.first_of_line(self.drawing.top())
     }
 
     /// Commits the line that begins at `first`. Returns the row after it.
     fn commit_line(&mut self, first: usize) -> usize {
-        let Some(last) = (first..self.rows.len()).find(|at| !self.rows[*at].wrapped || *at + 1 == self.rows.len())
-        else {
-            return first + 1;
-        };
+        let Some(last) = self.rows.last_of_line(first) else { return first + 1 };
         let start = self.line_start.as_ref().filter(|_| first == 0);
         let mut line = start.cloned().unwrap_or_default();
         for at in first..=last {
@@ -553,11 +557,6 @@ impl Grid {
         }
     }
 
-    /// The first row of the line to which `row` belongs.
-    fn first_of_line(&self, row: usize) -> usize {
-        (0..row).rev().take_while(|at| self.rows.get(*at).is_some_and(|row| row.wrapped)).last().unwrap_or(row)
-    }
-
     /// Returns whether plain text would be written as if it came first: nothing is redrawn, no colour is set, and the
     /// cursor is at the start of an empty row below all text.
     pub(super) fn is_at_rest(&self) -> bool {
@@ -586,14 +585,6 @@ impl Grid {
     /// Returns whether there is text that a program can still change.
     pub(super) fn has_live_rows(&self) -> bool {
         let top = if self.main.is_some() { 0 } else { self.live_top() };
-        (top == 0 && self.line_start.is_some()) || self.rows.iter().skip(top).any(|row| !row.is_blank())
-    }
-
-    /// The row at an index, which may be below the last one that was used.
-    pub(super) fn row(&mut self, row: usize) -> &mut Row {
-        if self.rows.len() <= row {
-            self.rows.resize_with(row + 1, Row::default);
-        }
-        &mut self.rows[row]
+        (top == 0 && self.line_start.is_some()) || !self.rows.is_blank_from(top)
     }
 }

@@ -39,7 +39,10 @@ mod links;
 mod pack;
 mod perform;
 mod row;
+mod rows;
 mod sequence;
+#[cfg(test)]
+mod differential_tests;
 #[cfg(test)]
 mod tests;
 

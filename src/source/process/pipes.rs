@@ -4,7 +4,6 @@
 use std::fmt;
 use std::future::pending;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -12,7 +11,8 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::select;
 use tokio::time::sleep_until;
 
-use crate::config::Stream;
+use super::pty;
+use crate::config::{Stream, TerminalSize};
 use crate::control::{Attachment, TerminalOutput};
 use crate::event::Origin;
 use crate::source::ClockReading;
@@ -83,9 +83,21 @@ impl Pipes {
         self.terminal_viewers.as_ref().map(TerminalOutput::attach)
     }
 
-    /// The terminal, if there is one and it is open.
-    pub(super) fn terminal(&self) -> Option<BorrowedFd<'_>> {
-        self.terminal_viewers.as_ref().and(self.ends[0].as_ref()).map(AsFd::as_fd)
+    /// Changes the size of the terminal; `None` if there is none, or it is closed. Output that was written for the size
+    /// before is read first.
+    pub(super) fn resize(
+        &mut self,
+        size: TerminalSize,
+        tee: &mut Option<Tee>,
+        batch: &mut Batch,
+    ) -> Option<io::Result<()>> {
+        self.terminal_viewers.as_ref()?;
+        self.read_available(0, tee, batch);
+        let resized = pty::resize(self.ends[0].as_ref()?, size);
+        if resized.is_ok() {
+            self.pipeline.resize(0, size, ClockReading::read(), batch);
+        }
+        Some(resized)
     }
 
     /// Returns whether the program seems to buffer its standard output: either there was no output at all, or it

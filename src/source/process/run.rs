@@ -21,7 +21,7 @@ use super::leader::{Leader, LeaderExit};
 use super::pipes::{HeldBack, PipeRead, Pipes, Tee};
 use super::run_record::{self, RunRecord};
 use super::stop::ProcessGroup;
-use super::{procfs, pty, spawn};
+use super::{procfs, spawn};
 use crate::source::{ClockReading, SourceError, SourceOptions, until};
 
 /// The time for which pipes must be quiet after the end of the process: its descendants may still write.
@@ -285,7 +285,12 @@ impl ProcessRun {
     }
 
     /// Carries out a command.
-    pub(super) fn command(&mut self, command: RunCommand) -> Result<(), CommandError> {
+    pub(super) fn command(
+        &mut self,
+        command: RunCommand,
+        tee: &mut Option<Tee>,
+        batch: &mut Batch,
+    ) -> Result<(), CommandError> {
         self.check_running()?;
         match command {
             RunCommand::Input(bytes) => self.input.push(&bytes)?,
@@ -298,8 +303,9 @@ impl ProcessRun {
             RunCommand::Pause => self.signal(Signal::STOP),
             RunCommand::Resume => self.signal(Signal::CONT),
             RunCommand::Resize { rows, columns } => {
-                let terminal = self.pipes.terminal().ok_or(CommandError::NoPty)?;
-                pty::resize(terminal, TerminalSize { columns, rows })
+                let size = TerminalSize { columns, rows };
+                let resized = self.pipes.resize(size, tee, batch).ok_or(CommandError::NoPty)?;
+                resized
                     .map_err(|error| CommandError::Failed(format!("the terminal cannot have this size: {error}")))?;
             }
         }

@@ -255,7 +255,10 @@ impl<'a> Supervisor<'a> {
                     ProcessRequest::Lifecycle(command, reply) => {
                         self.control_run(command, reply, &mut run, writer).await;
                     }
-                    ProcessRequest::Run(command, reply) => reply.send(run.command(command)),
+                    ProcessRequest::Run(command, reply) => {
+                        reply.send(run.command(command, &mut self.tee, &mut writer.batch));
+                        writer.flush().await;
+                    }
                     ProcessRequest::Attach(reply) => reply.send(run.attach()),
                 },
                 mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,

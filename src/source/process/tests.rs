@@ -303,6 +303,19 @@ async fn input_on_a_terminal_is_echoed_and_its_size_can_change() {
 }
 
 #[tokio::test]
+async fn a_bar_fills_the_terminal_before_and_after_its_size_changes() {
+    let script = "bar() { printf '\\r%s' $(head -c $1 /dev/zero | tr '\\0' =); }; trap 'bar 30; bar 30' WINCH; bar 77; bar 77; \
+        read x || read x; echo end";
+    let mut harness = SourceHarness::run_once(on_terminal(shell(script), true), SourceOptions::default());
+    harness.wait_for_open_line(Some(&"=".repeat(77))).await;
+    harness.control.send(RunCommand::Resize { rows: 11, columns: 30 }).await.unwrap();
+    harness.wait_for_open_line(Some(&"=".repeat(30))).await;
+    harness.control.send(typing("\n")).await.unwrap();
+    let (events, _) = harness.remaining_events().await;
+    assert_eq!(texts(&events, "stdout"), format!("{}|end", "=".repeat(30)));
+}
+
+#[tokio::test]
 async fn input_goes_through_a_pipe_until_its_end() {
     let directory = TestDirectory::new();
     let fifo = directory.path("fifo");
