@@ -135,6 +135,11 @@ impl DrawingState {
         false
     }
 
+    /// Returns whether a block of rows is redrawn.
+    pub(super) fn is_block(&self) -> bool {
+        matches!(self.kind, Drawing::Block { .. })
+    }
+
     /// The first row that is not final.
     pub(super) fn top(&self) -> usize {
         match self.kind {
@@ -148,10 +153,11 @@ impl DrawingState {
     pub(super) fn unsettled(&self) -> Option<u32> {
         let waits = match self.kind {
             Drawing::Nothing => false,
-            Drawing::Lines { .. } => true,
+            // A bar that the program has moved up to is about to be drawn again.
+            Drawing::Lines { .. } => self.moved.is_none(),
             Drawing::Block { passed, .. } => passed,
         };
-        (waits && self.moved.is_none()).then_some(self.count)
+        waits.then_some(self.count)
     }
 
     /// The same state with all numbers in the range of a screen of this height.

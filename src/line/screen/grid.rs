@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::committed::{self, CommittedLine, LineStart};
+use super::committed::{self, LineOutput, LineStart};
 use super::cursor::{Charsets, Modes, SavedCursor, ScreenCursor, Scroll};
 use super::drawing::{Drawing, DrawingState};
 use super::links::Links;
-use super::row::{Row, width_of, write_end};
+use super::row::{Row, width_of};
 use super::rows::{MainScreen, ScreenRows};
 use crate::event::Style;
 
@@ -37,15 +37,9 @@ pub(super) struct Grid {
     /// The rows that scroll.
     pub(super) region: Range<usize>,
     pub(super) drawing: DrawingState,
-    pub(super) line_start: Option<LineStart>,
+    pub(super) lines: LineOutput,
     pub(super) main: Option<Box<MainScreen>>,
     pub(super) links: Links,
-    /// The lines committed since they were last taken.
-    #[serde(skip)]
-    pub(super) output: Vec<CommittedLine>,
-    /// Lines that were already emitted are being read again: they are marked as committed.
-    #[serde(skip)]
-    pub(super) restoring: bool,
     /// The last progress that the program reported by OSC 9;4, as `9;4;STATE;PERCENT`.
     #[serde(skip)]
     pub(super) osc_progress: Option<Vec<u8>>,
@@ -72,7 +66,11 @@ impl Grid {
         self.end_drawn_lines();
         self.last_character = Some(character);
         if self.modes.autowrap && (self.cursor.wraps || self.cursor.column + width > self.columns) {
-            self.wrap();
+            if self.is_padded() {
+                self.line_feed();
+            } else {
+                self.wrap();
+            }
         }
         self.cursor.column = self.cursor.column.min(self.columns - width);
         let (ScreenCursor { row, column, .. }, columns, pen) = (self.cursor, self.columns, self.pen);
@@ -98,6 +96,15 @@ impl Grid {
 
     pub(super) fn back_tab(&mut self, count: usize) {
         self.move_to_column(self.cursor.column.div_ceil(TAB_WIDTH).saturating_sub(count) * TAB_WIDTH);
+    }
+
+    /// Returns whether the row of the cursor is one of several that are redrawn, and was filled up with blanks so that the
+    /// next one begins at the right margin, as indicatif does it: it ends there, although no line end was written.
+    fn is_padded(&self) -> bool {
+        self.main.is_none()
+            && self.drawing.is_block()
+            && self.cursor.row >= self.drawing.top()
+            && self.rows.get(self.cursor.row).is_some_and(Row::ends_with_padding)
     }
 
     /// Continues in the next row, since the right margin was reached.
@@ -151,7 +158,7 @@ impl Grid {
     pub(super) fn carriage_return(&mut self) {
         if self.main.is_none() && self.rows.get(self.cursor.row).is_some_and(Row::is_section_header) {
             // The title follows the header, or nothing.
-            return self.print(' ');
+            return self.move_right(1);
         }
         self.move_to_column(0);
         // A program that begins a line with CR draws a bar, as a rule.
@@ -293,7 +300,7 @@ impl Grid {
         }
         for _ in 0..count.min(region.len()) {
             if let Some(row) = self.rows.move_up(&region).filter(|_| keeps) {
-                self.leave_screen(&row);
+                self.lines.add_row(&row, self.drawing.is_block(), &self.links);
             }
             if self.main.is_none() {
                 self.drawing.shift_up(&region);
@@ -332,8 +339,8 @@ impl Grid {
                 self.end_cut_line(above, was_cut);
             }
             None if self.main.is_none() => {
-                if let Some(line) = self.line_start.take() {
-                    self.emit(line);
+                if let Some(line) = self.lines.start.take() {
+                    self.lines.emit(line);
                 }
             }
             None => {}
@@ -360,7 +367,15 @@ impl Grid {
         self.soft_reset();
         self.saved = SavedCursor::default();
         self.move_to(0, 0);
+        self.erase_all();
+    }
+
+    /// Erases the whole screen. What is written on it then is new, even if it is the same as before.
+    pub(super) fn erase_all(&mut self) {
         self.erase_rows(0..self.height);
+        for row in self.rows.iter_mut() {
+            row.committed = None;
+        }
     }
 
     /// Sets modes and colours to those at the start.
@@ -460,7 +475,7 @@ impl Grid {
         let first = self.rows.first_of_line(row);
         let this = self.rows.row(row);
         (this.finished, this.returned) = (true, false);
-        let redrawn = self.rows.range(first..=row).any(|row| row.redrawn) && !self.restoring;
+        let redrawn = self.rows.range(first..=row).any(|row| row.redrawn) && !self.lines.restoring;
         if self.drawing.end_line(first.min(self.live_top())..row + 1, redrawn) {
             self.commit(row + 1);
         }
@@ -471,33 +486,45 @@ impl Grid {
         self.drawing.unsettled().filter(|_| self.main.is_none())
     }
 
-    /// Commits what was drawn, since it was not redrawn for long enough.
+    /// Commits what was drawn, since it was not redrawn for long enough. If the cursor is above the front, the program goes
+    /// on to redraw the block, but not the lines that it wrote below.
     pub(super) fn settle(&mut self) {
-        if self.unsettled().is_some() {
-            self.commit(self.drawing.front);
+        if self.unsettled().is_none() {
+            return;
+        }
+        if self.drawing.moved.is_none() {
+            return self.commit(self.drawing.front);
+        }
+        if let Drawing::Block { end, passed, .. } = &mut self.drawing.kind {
+            *passed = false;
+            let mut at = (*end).max(self.cursor.row + 1);
+            while at < self.drawing.front {
+                at = self.commit_line(at);
+            }
         }
     }
 
     /// Commits everything, since the output has ended. The screen is empty afterwards.
     pub(super) fn finish(&mut self) {
         self.show_alternate(false);
-        let before = self.output.len();
+        let before = self.lines.output.len();
         self.commit(self.rows.len());
-        let committed = self.output.len();
-        for line in &mut self.output[before..committed.saturating_sub(1).max(before)] {
+        let committed = self.lines.output.len();
+        for line in &mut self.lines.output[before..committed.saturating_sub(1).max(before)] {
             line.partial = false;
         }
-        let (output, osc_progress) = (std::mem::take(&mut self.output), self.osc_progress.take());
+        let (output, osc_progress) = (std::mem::take(&mut self.lines.output), self.osc_progress.take());
         let drawing = DrawingState { count: self.drawing.count, ..DrawingState::default() };
-        *self = Self { drawing, output, osc_progress, ..Self::new(self.columns, self.height) };
+        let lines = LineOutput { output, ..LineOutput::default() };
+        *self = Self { drawing, lines, osc_progress, ..Self::new(self.columns, self.height) };
     }
 
     /// Commits the live rows before `end`.
     fn commit(&mut self, end: usize) {
         let mut at = self.live_top();
         // What continued a line that has left the screen was erased.
-        if let Some(line) = self.line_start.take_if(|start| at > 0 && start.committed.is_none()) {
-            self.emit(LineStart { finished: true, ..line });
+        if let Some(line) = self.lines.start.take_if(|start| at > 0 && start.committed.is_none()) {
+            self.lines.emit(LineStart { finished: true, ..line });
         }
         while at < end.min(self.rows.len()) {
             at = self.commit_line(at);
@@ -515,46 +542,18 @@ impl Grid {
     /// Commits the line that begins at `first`. Returns the row after it.
     fn commit_line(&mut self, first: usize) -> usize {
         let Some(last) = self.rows.last_of_line(first) else { return first + 1 };
-        let start = self.line_start.as_ref().filter(|_| first == 0);
+        let start = self.lines.start.as_ref().filter(|_| first == 0);
         let mut line = start.cloned().unwrap_or_default();
         for at in first..=last {
-            line.add(&self.rows[at], &self.links);
+            line.add(&self.rows[at], self.drawing.is_block(), &self.links);
         }
-        let committed = match self.line_start.as_mut().filter(|_| first == 0) {
+        let committed = match self.lines.start.as_mut().filter(|_| first == 0) {
             Some(start) => &mut start.committed,
             None => &mut self.rows[first].committed,
         };
         let before = committed.replace(line.visible.as_str().into());
-        self.emit(LineStart { committed: before, ..line });
+        self.lines.emit(LineStart { committed: before, ..line });
         last + 1
-    }
-
-    /// Handles a row that leaves the screen at the top.
-    fn leave_screen(&mut self, row: &Row) {
-        let mut line = self.line_start.take().unwrap_or_default();
-        line.add(row, &self.links);
-        if row.wrapped {
-            self.line_start = Some(line);
-        } else {
-            self.emit(line);
-        }
-    }
-
-    /// Takes a part of a line that is longer than `max` and has left the screen.
-    pub(super) fn take_long_start(&mut self, max: usize) -> Option<Vec<u8>> {
-        let start = self.line_start.as_mut().filter(|start| start.text.len() > max && start.committed.is_none())?;
-        start.visible.clear();
-        Some(std::mem::take(&mut start.text))
-    }
-
-    /// Emits a line, unless it was emitted as it is, or all of it was erased.
-    fn emit(&mut self, mut line: LineStart) {
-        let is_blank = line.visible.trim().is_empty();
-        let is_known = line.committed.as_deref().is_some_and(|committed| *committed == *line.visible);
-        if !self.restoring && !is_known && !(is_blank && (line.drawn || !line.finished)) {
-            write_end(line.style, &mut line.text);
-            self.output.push(CommittedLine { text: line.text, partial: !line.finished });
-        }
     }
 
     /// Returns whether plain text would be written as if it came first: nothing is redrawn, no colour is set, and the
@@ -564,7 +563,7 @@ impl Grid {
         self.drawing.kind == Drawing::Nothing
             && self.main.is_none()
             && self.drawing.moved.is_none()
-            && (self.line_start.is_none() || self.drawing.front > 0)
+            && (self.lines.start.is_none() || self.drawing.front > 0)
             && self.cursor == (ScreenCursor { row: self.drawing.front, column: 0, wraps: false })
             && self.rows.len() <= self.drawing.front + 1
             && next.is_none_or(|row| row.width() == 0 && !row.drawn && !row.returned)
@@ -578,13 +577,14 @@ impl Grid {
     pub(super) fn live_rows(&self) -> Vec<Vec<u8>> {
         let is_main = self.main.is_none();
         let top = if is_main { self.live_top() } else { 0 };
-        let start = self.line_start.clone().filter(|_| top == 0 && is_main);
-        committed::text_of_rows(self.rows.range(top.min(self.rows.len())..), start, &self.links)
+        let start = self.lines.start.clone().filter(|_| top == 0 && is_main);
+        let rows = self.rows.range(top.min(self.rows.len())..);
+        committed::text_of_rows(rows, start, self.drawing.is_block(), &self.links)
     }
 
     /// Returns whether there is text that a program can still change.
     pub(super) fn has_live_rows(&self) -> bool {
         let top = if self.main.is_some() { 0 } else { self.live_top() };
-        (top == 0 && self.line_start.is_some()) || !self.rows.is_blank_from(top)
+        (top == 0 && self.lines.start.is_some()) || !self.rows.is_blank_from(top)
     }
 }

@@ -46,7 +46,7 @@ mod differential_tests;
 #[cfg(test)]
 mod tests;
 
-use memchr::{memchr, memchr3_iter, memrchr, memrchr_iter};
+use memchr::{memchr, memchr_iter, memrchr, memrchr_iter};
 
 pub use self::pack::{MAX_PACKED_SIZE, UnpackError};
 
@@ -311,10 +311,10 @@ impl Terminal {
 
     /// Emits the lines that were committed. Only the end of the output leaves a line unfinished.
     fn emit(&mut self, max: usize, has_ended: bool, sink: &mut impl FnMut(Line<'_>)) {
-        if let Some(start) = self.grid.take_long_start(max) {
+        if let Some(start) = self.grid.lines.take_long_start(max) {
             emit_pieces(&start, max, |text| sink(Line { text, continued: true, partial: false, source: 0 }));
         }
-        let committed = std::mem::take(&mut self.grid.output);
+        let committed = std::mem::take(&mut self.grid.lines.output);
         let count = committed.len();
         for (at, line) in committed.into_iter().enumerate() {
             let rest = emit_pieces(&line.text, max, |text| {
@@ -357,25 +357,36 @@ impl Terminal {
 
 /// Writes plain lines that were emitted to the grid.
 fn restore(grid: &mut Grid, parser: &mut vte::Parser<MAX_COMMAND_SIZE>, recent: &[u8]) {
-    grid.restoring = true;
+    grid.lines.restoring = true;
     for line in last_lines(recent, grid.height).split_inclusive(|byte| *byte == b'\n') {
         parser.advance(grid, line.strip_suffix(b"\n").unwrap_or(line));
         grid.line_feed();
     }
-    grid.restoring = false;
+    grid.lines.restoring = false;
 }
 
-/// The number of bytes at the start of `text` that are plain: lines without control functions, except CR before LF.
-/// `after_cr` says that the byte before was a CR.
+/// The number of bytes at the start of `text` that are plain: lines without control characters, except tabs, and CR before
+/// LF. `after_cr` says that the byte before was a CR.
 fn plain_length(text: &[u8], after_cr: bool) -> usize {
     if after_cr && text[0] != b'\n' {
         return 0;
     }
-    let is_plain = |at: usize| text[at] == b'\r' && text.get(at + 1).is_none_or(|next| *next == b'\n');
-    match memchr3_iter(0x08, b'\r', 0x1b, text).find(|at| !is_plain(*at)) {
+    let end = control_character(text).unwrap_or(text.len());
+    let is_plain = |at: usize| text.get(at + 1).is_none_or(|next| *next == b'\n');
+    match memchr_iter(b'\r', &text[..end]).find(|at| !is_plain(*at)).or((end < text.len()).then_some(end)) {
         Some(at) => memrchr(b'\n', &text[..at]).map_or(0, |line| line + 1),
         None => text.len(),
     }
+}
+
+/// The first control character other than tab, LF and CR.
+fn control_character(text: &[u8]) -> Option<usize> {
+    /// The compiler tests as many bytes at once.
+    const BLOCK_SIZE: usize = 32;
+    let is_control = |byte: u8| (byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')) || byte == 0x7f;
+    let has_control = |block: &[u8]| block.iter().fold(false, |found, byte| found | is_control(*byte));
+    let at = text.chunks(BLOCK_SIZE).position(has_control)? * BLOCK_SIZE;
+    Some(at + text[at..].iter().position(|byte| is_control(*byte))?)
 }
 
 /// The last `count` lines of a text that ends with LF.

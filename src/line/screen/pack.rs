@@ -79,7 +79,7 @@ fn in_range(mut grid: Grid) -> Grid {
     let Grid { columns, height, .. } = grid;
     let (columns, height) = (columns.clamp(2, MAX_COLUMNS), height.clamp(1, MAX_ROWS));
     (grid.columns, grid.height) = (columns, height);
-    let Grid { rows, main, cursor, saved, pen, links, line_start, .. } = &mut grid;
+    let Grid { rows, main, cursor, saved, pen, links, lines, .. } = &mut grid;
     let screens = std::iter::once((&mut *rows, &mut *cursor));
     for (rows, cursor) in screens.chain(main.iter_mut().map(|main| (&mut main.rows, &mut main.cursor))) {
         rows.truncate(height);
@@ -94,7 +94,7 @@ fn in_range(mut grid: Grid) -> Grid {
         pens.push(&mut main.saved.pen.link);
         cells.extend(main.rows.iter_mut().flat_map(Row::links));
     }
-    pens.extend(line_start.as_mut().map(|start| &mut start.style.link));
+    pens.extend(lines.start.as_mut().map(|start| &mut start.style.link));
     links.check(rows.iter_mut().flat_map(Row::links).chain(cells).chain(pens));
     if grid.region.start + 1 >= grid.region.end || grid.region.end > height {
         grid.region = 0..height;
@@ -105,7 +105,7 @@ fn in_range(mut grid: Grid) -> Grid {
 
 /// Forgets rows at the top.
 fn drop_rows(grid: &mut Grid, count: usize) {
-    (grid.line_start, grid.main) = (None, None);
+    (grid.lines.start, grid.main) = (None, None);
     grid.scroll_up(0..grid.height, count, Scroll::Delete);
     grid.cursor.row = grid.cursor.row.saturating_sub(count);
     grid.rows.truncate(grid.height - count.min(grid.height - 1));

@@ -168,7 +168,7 @@ fn erase_in_display(grid: &mut Grid, what: usize) {
             grid.erase_rows(0..row);
             erase_in_row(grid, 1);
         }
-        2 => grid.erase_rows(0..grid.height),
+        2 => grid.erase_all(),
         _ => {}
     }
 }

@@ -60,6 +60,11 @@ impl Row {
         self.cells.iter().all(|cell| matches!(cell.character, ' ' | '\t' | COVERED))
     }
 
+    /// Returns whether blanks fill the row behind its text: two or more, since one may be that between two words.
+    pub(super) fn ends_with_padding(&self) -> bool {
+        self.cells.ends_with(&[BLANK, BLANK]) && !self.is_blank()
+    }
+
     /// Returns whether the row is the header of a foldable section and nothing else.
     pub(super) fn is_section_header(&self) -> bool {
         let mut text = String::new();
@@ -187,9 +192,14 @@ impl Row {
     }
 
     /// Appends the text of the row with its colours to `text`; `style` is that of the text before, and becomes that of
-    /// the last character. With `trims`, blanks at the end that show nothing are left out.
-    pub(super) fn write_text(&self, trims: bool, style: &mut Style, links: &Links, text: &mut Vec<u8>) {
-        let end = if trims { self.visible_end() } else { self.cells.len() };
+    /// the last character. Blanks at the end that show nothing are left out of rows that are drawn over, or are in a block that
+    /// is: they were written to hide what was there before.
+    pub(super) fn write_text(&self, is_block: bool, style: &mut Style, links: &Links, text: &mut Vec<u8>) {
+        let end = if !self.wrapped && (is_block || self.redrawn || self.returned) {
+            self.visible_end()
+        } else {
+            self.cells.len()
+        };
         let mut marks = self.marks.iter().peekable();
         for (column, cell) in self.cells[..end].iter().enumerate() {
             if cell.character != COVERED {

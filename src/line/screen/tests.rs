@@ -123,7 +123,12 @@ fn a_line_is_what_a_terminal_shows() {
         ("travis_fold:start:a\r\x1b[0Kmake\n", &["travis_fold:start:a make"]),
         ("half\x1b[", &["half..."]),
         ("\x1b[1mé", &["\x1b[1mé\x1b[0m..."]),
-        ("a\0b\n\x07c\n", &["a\0b", "\x07c"]),
+        // Control characters leave nothing, and blanks at the end stay unless the row is drawn over.
+        ("a\0b\n\x07c\n", &["ab", "c"]),
+        ("\x1b[ma\0b\n\x7fc\x05\n", &["ab", "c"]),
+        ("a\x0bb\n", &["a", "b"]),
+        ("a  \nb\t\n\x1b[1mc\x1b[0m  \n\x1b[md\t\n", &["a  ", "b\t", "\x1b[1mc\x1b[0m  ", "d\t"]),
+        ("abc\rd    \n", &["d"]),
     ];
     for (text, expected) in table {
         let seen = play(&[text.as_bytes()], PIPE, finish);
@@ -182,8 +187,11 @@ fn a_block_is_live_and_its_final_lines_come_once() {
             "\r\x1b[2Ka 1\n\r\x1b[2Kb 1\x1b[1A\r\x1b[2Klog 1\n\x1b[2Ka 2\n\x1b[2Kb 2\x1b[1A\r\x1b[2Klog 2\n\x1b[2Ka 3\n\x1b[2Kb 3\n",
             &["log 1", "log 2", "a 3", "b 3"],
         ),
-        // A screen that is cleared again and again.
-        ("\x1b[H\x1b[2Jone\ntwo\n\x1b[H\x1b[2Jone\n3\n", &["one", "two", "3"]),
+        // A screen that is redrawn again and again, and screens that are cleared, so that all is new.
+        ("\x1b[H\x1b[Jone\ntwo\n\x1b[H\x1b[Jone\n3\n", &["one", "two", "3"]),
+        ("\x1b[H\x1b[2Jone\ntwo\n\x1b[H\x1b[2Jone\n3\n", &["one", "two", "one", "3"]),
+        ("one\ntwo\n\x1b[H\x1b[2J\x1b[3Jone\ntwo\n", &["one", "two", "one", "two"]),
+        ("one\ntwo\n\x1bcone\ntwo\n", &["one", "two", "one", "two"]),
         // The alternate screen leaves nothing.
         ("a\n\x1b[?1049h\x1b[Hvi\n~\n\x1b[?1049lb\n", &["a", "b"]),
         ("a\n\x1b[?1049h\x1b[Hvi", &["a"]),
@@ -212,6 +220,47 @@ fn a_newline_below_a_block_ends_it_in_time() {
         assert_eq!(seen.lines[2..4], ["A", "B"], "{end:?}");
         assert!(seen.live.is_empty(), "{end:?}");
     }
+}
+
+#[test]
+fn a_cursor_that_stays_above_does_not_hold_back_the_lines_below() {
+    let text = "bar 1\n\x1b[1A\x1b[2Kbar 2\nlog 1\nlog 2\n\x1b[3A";
+    let seen = play(&[text.as_bytes()], PIPE, settle);
+    assert_eq!(seen.lines, ["bar 1", "log 1", "log 2"]);
+    // The bar is still drawn, and what was committed comes no second time.
+    assert_eq!(seen.live, ["bar 2", "log 1", "log 2"]);
+    let mut screen = Screen::terminal(1000, PIPE.0, PIPE.1);
+    let mut lines = Vec::new();
+    let mut take = |line: Line<'_>| lines.push(show(line));
+    screen.push(text.as_bytes(), &mut take);
+    screen.settle(&mut take);
+    assert_eq!(screen.unsettled(), None);
+    screen.push(b"\x1b[2Kbar 3\n\x1b[2B", &mut take);
+    screen.finish(&mut take);
+    assert_eq!(lines, ["bar 1", "log 1", "log 2", "bar 3"]);
+}
+
+#[test]
+fn rows_that_are_filled_up_with_blanks_are_lines_of_their_own() {
+    // As indicatif draws several bars: there is no line end between them.
+    let row = |text: &str| format!("{text:<20}");
+    let frame = |percent| {
+        "\x1b[1A\r\x1b[2K\x1b[1B\r\x1b[2K\x1b[1A".to_owned()
+            + &row(&format!("a {percent}%"))
+            + &row(&format!("b {percent}%"))
+    };
+    let log = "\x1b[1A\r\x1b[2K\x1b[1B\r\x1b[2K\x1b[1A".to_owned()
+        + &row("log 1")
+        + &row("log 2")
+        + &row("a 3%")
+        + &row("b 3%");
+    let text = row("a 0%") + &row("b 0%") + &frame(1) + &frame(2) + &log;
+    let seen = play(&[text.as_bytes()], (20, 8), leave);
+    assert_eq!(seen.live, ["log 1", "log 2", "a 3%", "b 3%"]);
+    assert_eq!(play(&[(text + "\n").as_bytes()], (20, 8), finish).lines, ["log 1", "log 2", "a 3%", "b 3%"]);
+    // The words of a long line stay together.
+    let long = "one two three four  five six  seven eight nine ten";
+    assert_eq!(play(&[format!("{long}\n").as_bytes()], (19, 8), finish).lines, [long]);
 }
 
 #[test]
