@@ -1,8 +1,6 @@
 //! Colours and attributes of text: Select Graphic Rendition (ECMA-48, 8.3.117; ITU-T T.416, 13.1.8 for the forms with
 //! colons), read from control sequences and written as such.
 
-use std::io::Write;
-
 use serde::{Deserialize, Serialize};
 
 /// A colour; the numbers are those of the palette of 256 colours.
@@ -127,6 +125,9 @@ impl Style {
         if this == before {
             return;
         }
+        if this == Self::DEFAULT {
+            return text.extend_from_slice(b"\x1b[0m");
+        }
         text.extend_from_slice(b"\x1b[");
         // From any style but the default one, the attributes are reset first, so that the result is the same wherever a
         // text is cut.
@@ -135,38 +136,60 @@ impl Style {
             text.push(b'0');
             separator = ";";
         }
-        let mut parameter = |value: std::fmt::Arguments<'_>| {
-            write!(text, "{separator}{value}").expect("writing to memory cannot fail");
+        // Lines of colours are frequent, and the formatting of the standard library is slow.
+        let mut parameter = |numbers: &[u16], colon: &str| {
+            for (at, number) in numbers.iter().enumerate() {
+                text.extend_from_slice(if at == 0 { separator } else { colon }.as_bytes());
+                push_number(*number, text);
+            }
             separator = ";";
         };
         for (bit, code) in ATTRIBUTE_CODES {
             if this.attributes.0 & bit != 0 {
-                parameter(format_args!("{code}"));
+                parameter(&[code], ";");
             }
         }
         match this.underline {
             0 => {}
-            1 => parameter(format_args!("4")),
-            kind => parameter(format_args!("4:{kind}")),
+            1 => parameter(&[4], ":"),
+            kind => parameter(&[4, u16::from(kind)], ":"),
         }
         for (color, base) in [(this.foreground, 30), (this.background, 40)] {
             match color {
                 Color::Default => {}
-                Color::Indexed(number @ 0..8) => parameter(format_args!("{}", base + u16::from(number))),
-                Color::Indexed(number @ 8..16) => parameter(format_args!("{}", base + 52 + u16::from(number))),
-                Color::Indexed(number) => parameter(format_args!("{};5;{number}", base + 8)),
-                Color::Rgb(red, green, blue) => parameter(format_args!("{};2;{red};{green};{blue}", base + 8)),
+                Color::Indexed(number @ 0..8) => parameter(&[base + u16::from(number)], ";"),
+                Color::Indexed(number @ 8..16) => parameter(&[base + 52 + u16::from(number)], ";"),
+                Color::Indexed(number) => parameter(&[base + 8, 5, number.into()], ";"),
+                Color::Rgb(red, green, blue) => {
+                    parameter(&[base + 8, 2, red.into(), green.into(), blue.into()], ";");
+                }
             }
         }
         // Only the form with colons is safe here: terminals that do not know the colour of underlines would take the
         // parameters of the other form for attributes.
         match this.underline_color {
             Color::Default => {}
-            Color::Indexed(number) => parameter(format_args!("58:5:{number}")),
-            Color::Rgb(red, green, blue) => parameter(format_args!("58:2::{red}:{green}:{blue}")),
+            Color::Indexed(number) => parameter(&[58, 5, number.into()], ":"),
+            Color::Rgb(red, green, blue) => {
+                // The colour space between the first two colons is left out.
+                parameter(&[58, 2], ":");
+                text.push(b':');
+                for number in [red, green, blue] {
+                    text.push(b':');
+                    push_number(number.into(), text);
+                }
+            }
         }
         text.push(b'm');
     }
+}
+
+/// Appends a number in decimal digits.
+fn push_number(number: u16, text: &mut Vec<u8>) {
+    if number >= 10 {
+        push_number(number / 10, text);
+    }
+    text.extend(u8::try_from(number % 10).map(|digit| b'0' + digit));
 }
 
 fn palette(number: u16) -> Color {

@@ -4,13 +4,15 @@
 //!
 //! ```text
 //!  bytes ──▶ plain lines ───────────────────────────────▶ LineSplitter ──▶ lines
+//!       ├──▶ lines of text and colours alone ─────────────────────────────▶ lines
 //!       └──▶ lines with control functions ──▶ vte ──▶ Grid ──committed──▶ lines
 //!                                                     └──live rows──▶ open rows, progress
 //! ```
 //! A line without control functions does not pass through the model while that is [at rest](grid::Grid::is_at_rest):
 //! nothing is being redrawn, and no colour is set. The model only keeps the last such lines as bytes, since a program may
-//! move up to them later; then they are written to the grid as committed lines. All other lines are written to the grid,
-//! which has the size of the terminal, or [`PIPE_COLUMNS`] and [`PIPE_ROWS`] without one.
+//! move up to them later; then they are written to the grid as committed lines. The same is true of lines that contain only
+//! text and colours, and leave no colour open: their text is what the grid would give. All other lines are written to the
+//! grid, which has the size of the terminal, or [`PIPE_COLUMNS`] and [`PIPE_ROWS`] without one.
 //!
 //! **When a row becomes a line.** The *front* is the row at which line after line is written. A newline at the front
 //! commits its row at once. Two kinds of rows wait, and are live until then:
@@ -31,6 +33,7 @@
 //! every row until the end hides a log behind one bar. Recognising the end of a drawing by the end of a read would make
 //! the result depend on how a pipe was read.
 
+mod colored;
 mod committed;
 mod cursor;
 mod drawing;
@@ -92,6 +95,8 @@ struct Terminal {
     data_size: usize,
     /// The last lines that were emitted without passing through the grid, each with its LF.
     recent: Vec<u8>,
+    /// The text of a line that does not pass through the grid, but has colours; only the memory is kept.
+    colored: Vec<u8>,
     /// The current line is written to the grid.
     uses_grid: bool,
     /// The number of source bytes that were written to the grid since the last line of which nothing was left.
@@ -120,6 +125,7 @@ impl Screen {
             sequence: PartialSequence::default(),
             data_size: 0,
             recent: Vec::new(),
+            colored: Vec::new(),
             uses_grid: false,
             held: 0,
             source_unit: SourceUnit::Bytes,
@@ -155,7 +161,9 @@ impl Screen {
                 terminal.keep_recent(self.lines.open(), plain);
                 self.lines.push(plain, &mut sink);
                 rest = after;
-                if !rest.is_empty() {
+                let colored = terminal.push_colored(&mut self.lines, rest, self.max, &mut sink);
+                rest = &rest[colored..];
+                if !rest.is_empty() && colored == 0 {
                     terminal.enter_grid(&mut self.lines, &mut sink);
                 }
             }
@@ -264,6 +272,30 @@ impl Screen {
 }
 
 impl Terminal {
+    /// Emits the lines of text and colours at the start of `text`, which follows plain lines. Returns their length.
+    fn push_colored(
+        &mut self,
+        lines: &mut LineSplitter,
+        text: &[u8],
+        max: usize,
+        sink: &mut impl FnMut(Line<'_>),
+    ) -> usize {
+        let mut length = 0;
+        while lines.open().is_empty()
+            && let Some(end) = memchr(b'\n', &text[length..])
+            && colored::write_colored_line(&text[length..length + end], self.grid.columns, &mut self.colored)
+            && self.colored.len() <= max
+        {
+            let line = &text[length..=length + end];
+            let (_, held) = lines.take_open(&mut *sink);
+            let source = held + self.source_unit.source_bytes(line);
+            sink(Line { text: &self.colored, continued: false, partial: false, source });
+            self.keep_recent(&[], line);
+            length += line.len();
+        }
+        length
+    }
+
     /// Writes the last plain lines and the unfinished one to the grid, since the current line is not plain.
     fn enter_grid(&mut self, lines: &mut LineSplitter, sink: &mut impl FnMut(Line<'_>)) {
         self.uses_grid = true;

@@ -258,9 +258,9 @@ fn rows_that_are_filled_up_with_blanks_are_lines_of_their_own() {
     let seen = play(&[text.as_bytes()], (20, 8), leave);
     assert_eq!(seen.live, ["log 1", "log 2", "a 3%", "b 3%"]);
     assert_eq!(play(&[(text + "\n").as_bytes()], (20, 8), finish).lines, ["log 1", "log 2", "a 3%", "b 3%"]);
-    // The words of a long line stay together.
-    let long = "one two three four  five six  seven eight nine ten";
-    assert_eq!(play(&[format!("{long}\n").as_bytes()], (19, 8), finish).lines, [long]);
+    // The words of a sentence line stay together.
+    let sentence = "one two three four  five six  seven eight nine ten";
+    assert_eq!(play(&[format!("{sentence}\n").as_bytes()], (19, 8), finish).lines, [sentence]);
 }
 
 #[test]
@@ -367,6 +367,23 @@ fn plain_lines_do_not_pass_through_the_grid() {
 }
 
 #[test]
+fn lines_of_text_and_colours_do_not_pass_through_the_grid() {
+    let mut screen = Screen::terminal(1000, PIPE_COLUMNS, PIPE_ROWS);
+    let mut lines = Vec::new();
+    for text in ["\x1b[01;31mred\x1b[m\n", "plain\n", "\x1b[2mé\x1b[0m\r\n\x1b[4:3m\ta\x1b[24m b\n"] {
+        screen.push(text.as_bytes(), |line| lines.push(show(line)));
+        let terminal = screen.terminal.as_ref().unwrap();
+        assert!(!terminal.uses_grid && terminal.grid.rows.is_empty(), "{text:?}");
+    }
+    assert_eq!(lines, ["\x1b[1;31mred\x1b[0m", "plain", "\x1b[2mé\x1b[0m", "\x1b[4:3m\ta\x1b[0m b"]);
+    assert_eq!(screen.held(), 0);
+    // A program may move up to them all the same.
+    screen.push(b"\x1b[2A\x1b[2Ktwo\n\x1b[1B", |line| lines.push(show(line)));
+    screen.finish(|line| lines.push(show(line)));
+    assert_eq!(lines[4..], ["two"]);
+}
+
+#[test]
 fn the_model_is_bounded() {
     let mut screen = Screen::terminal(1000, PIPE_COLUMNS, PIPE_ROWS);
     let mut lines = 0;
@@ -457,6 +474,22 @@ proptest! {
         prop_assert_eq!(whole.source, text.len() as u64);
         prop_assert_eq!(play(&chunks, (12, 5), leave), whole);
         prop_assert_eq!(play(&chunks, (12, 5), finish).lines, play(&[text.as_bytes()], (12, 5), finish).lines);
+    }
+
+    #[test]
+    fn a_line_with_colours_is_the_same_with_and_without_the_grid(
+        parts in prop::collection::vec(prop::sample::select(vec![
+            "a", "b c", "  ", "\t", "é", "日", "e\u{301}", "\u{301}", "\0", "abcdefghijk", "\x1b[1;31m", "\x1b[m", "\x1b[0m", "\x1b[0m",
+            "\x1b[;4:3m", "\x1b[38:5:208m", "\x1b[48;2;1;2;3m", "\x1b[999999;1m", "\x1b[39;49;22m", "\x1b[K", "\x1b[0m\n", "\x1b[m\r\n",
+            "\x1b[m\n", "section_end:1:a\r\n", "\x1b[1A",
+        ]), 0..40),
+        size in prop::sample::select(vec![(12, 5), PIPE]),
+    ) {
+        let text = parts.concat();
+        // A line that comes in two reads is written to the grid.
+        let chunks: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+        prop_assert_eq!(play(&[text.as_bytes()], size, leave), play(&chunks, size, leave));
+        prop_assert_eq!(play(&[text.as_bytes()], size, finish), play(&chunks, size, finish));
     }
 
     #[test]
