@@ -519,8 +519,6 @@ impl StreamFollower<'_> {
     fn line(&mut self, line: LineEvent, out: &mut SafeText) {
         let bytes = line.bytes.and_then(|bytes| BASE64.decode(bytes).ok());
         self.lines.push(&line.origin, bytes.as_deref().unwrap_or(line.text.as_bytes()), line.continued, out);
-        // A line replaces the live rows of its origin.
-        self.display.set_rows(self.index, &line.origin, None, &[]);
     }
 
     /// Removes everything live from the display.
