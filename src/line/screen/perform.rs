@@ -6,6 +6,9 @@ use vte::{Params, Perform};
 use super::cursor::Scroll;
 use super::grid::Grid;
 
+/// The most times that one sequence repeats a character: a few bytes must not cost more than a row of the widest screen.
+const MAX_REPEATED: usize = 1000;
+
 /// The longest hyperlink that is kept, in bytes.
 const MAX_LINK_SIZE: usize = 2048;
 
@@ -106,7 +109,7 @@ fn control(grid: &mut Grid, parameters: &Params, action: char) {
         'Z' => grid.back_tab(count),
         'b' => {
             if let Some(character) = grid.last_character {
-                (0..count.min(grid.columns)).for_each(|_| Grid::print(grid, character));
+                (0..count.min(MAX_REPEATED)).for_each(|_| Grid::print(grid, character));
             }
         }
         'd' => grid.move_to(count - 1, column),
