@@ -41,7 +41,7 @@ use crate::http::guard::forwarded::UntrustedLog;
 use crate::http::guard::gateway::{Gateway, RouteService};
 use crate::http::{self, App};
 use crate::listen;
-use crate::listen::{ListenError, ListeningSocket, ServerContext, TlsError, TlsServer};
+use crate::listen::{ListenError, ListeningSocket, ServerContext, SocketFile, TlsError, TlsServer};
 pub(crate) use crate::source::process::descriptors;
 use crate::source::{self, Children, SourceOptions, Watcher};
 use crate::stream::{
@@ -201,6 +201,8 @@ pub(crate) struct Daemon {
     stop_accepting: CancellationToken,
     pub(crate) finish_connections: CancellationToken,
     ready: watch::Sender<bool>,
+    /// The files of the Unix sockets that this daemon opened, which it removes when it ends.
+    socket_files: Vec<SocketFile>,
     pub(crate) access: AccessControl,
     /// The bounds on connections that are in force.
     limits: watch::Sender<Arc<Limits>>,
@@ -248,6 +250,7 @@ impl Daemon {
             stop_accepting: CancellationToken::new(),
             finish_connections: CancellationToken::new(),
             ready: watch::Sender::new(false),
+            socket_files: Vec::new(),
         })
     }
 
@@ -357,7 +360,7 @@ impl Daemon {
     /// Begins to serve, and logs the addresses. Returns them as the status for the service manager.
     pub(crate) fn start_serving(
         &mut self,
-        sockets: Vec<ListeningSocket>,
+        mut sockets: Vec<ListeningSocket>,
         config: &Config,
     ) -> Result<String, DaemonError> {
         let tls = config.tls.as_ref().map(TlsServer::open).transpose()?;
@@ -385,6 +388,7 @@ impl Daemon {
             connection_tasks: self.connection_tasks.clone(),
             finish: self.finish_connections.clone(),
         };
+        self.socket_files = sockets.iter_mut().filter_map(ListeningSocket::take_file).collect();
         listen::serve(sockets, context, &self.stop_accepting);
         if let Some(key_reloader) = self.key_reloader.take() {
             let finish = self.finish_connections.clone();
@@ -412,6 +416,12 @@ impl Daemon {
         Ok(status)
     }
 
+    /// Leaves the listening sockets to the next process of the daemon: connections that are not accepted yet wait for it.
+    pub(crate) fn leave_sockets(&mut self) {
+        self.stop_accepting.cancel();
+        self.socket_files.drain(..).for_each(SocketFile::keep);
+    }
+
     /// Stops the sources, then ends the streams with their remaining lines, then the connections that are still open
     /// after `reader_timeout`.
     pub(crate) async fn shut_down(&mut self, reader_timeout: Duration) {
@@ -427,6 +437,7 @@ impl Daemon {
         self.stop_accepting.cancel();
         self.finish_connections.cancel();
         self.connection_tasks.close();
+        self.socket_files.clear();
         if timeout(reader_timeout, self.connection_tasks.wait()).await.is_err() {
             warn!(connections = self.connection_tasks.len(); "readers did not receive the remaining events in time; their connections are closed");
         }

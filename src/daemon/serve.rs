@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,14 +13,13 @@ use log::{error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 
-use crate::config::{self, Config, Stream};
+use crate::config::{self, Config, ListenAddress, Stream};
 use crate::daemon::reload::{ReloadListener, ReloadRequest, ReloadResult};
 use crate::daemon::running_sources::{ReconcilePlan, RunningSources};
 use crate::daemon::systemd;
-use crate::daemon::systemd::InheritedSocket;
-use crate::daemon::{Daemon, DaemonError, TerminationSignals, block_on, ignore_unused_signals, open_all, reap_orphans};
+use crate::daemon::{Daemon, DaemonError, TerminationSignals, block_on, ignore_unused_signals, reap_orphans};
 use crate::event::StreamName;
-use crate::listen::ListeningSocket;
+use crate::listen::{InheritedSocket, ListeningSocket};
 use crate::source::{self, Watcher};
 use crate::stream::{Catalog, HistoryError};
 
@@ -53,10 +53,11 @@ pub(crate) fn serve(options: ServeOptions) -> Result<(), DaemonError> {
         let ServeOptions { config, file, load, on_ready } = options;
         let mut termination = TerminationSignals::new().map_err(DaemonError::Signals)?;
         let mut sighup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
-        let sockets = if inherited.is_empty() {
-            open_all(&config.listen).await?
+        let sockets = if inherited.activated.is_empty() {
+            open_or_take_stored(&config.listen, inherited.stored).await?
         } else {
-            adopt_systemd_sockets(inherited, config.is_safe_to_expose())?
+            remove_stored(inherited.stored);
+            adopt_systemd_sockets(inherited.activated, config.is_safe_to_expose())?
         };
         let daemon = if file.is_some() { Daemon::new(&config) } else { Daemon::with_token(&config) };
         let is_interactive = file.is_none() && io::stderr().is_terminal();
@@ -71,10 +72,54 @@ pub(crate) fn serve(options: ServeOptions) -> Result<(), DaemonError> {
         server.start_watchdog();
         on_ready();
         server.run_until(&mut termination, &mut sighup, &reload_listener).await;
+        if spawn_blocking(systemd::is_restarting).await.unwrap_or_default() {
+            server.daemon.leave_sockets();
+        }
         server.daemon.shut_down(server.config.limits.shutdown).await;
         server.daemon.children.sweep().await;
         Ok(())
     })
+}
+
+/// Takes the sockets of these addresses from those that systemd kept since an earlier process opened them, or opens them,
+/// and lets systemd keep them for the next process. Connections that were made meanwhile are waiting in them.
+async fn open_or_take_stored(
+    wanted: &[ListenAddress],
+    mut stored: Vec<(String, InheritedSocket)>,
+) -> Result<Vec<ListeningSocket>, DaemonError> {
+    let mut sockets = Vec::new();
+    let mut unused = Vec::new();
+    for address in wanted {
+        let name = systemd::stored_socket_name(address);
+        let found = stored.iter().position(|(stored, _)| *stored == name).map(|at| stored.swap_remove(at));
+        let kept = found.map(|(_, socket)| ListeningSocket::kept(socket, address)).transpose();
+        match kept.map_err(DaemonError::SystemdSocket)? {
+            Some(Some(socket)) => sockets.push(socket),
+            Some(None) => {
+                // For example, the file of a Unix socket was removed.
+                systemd::remove_stored_socket(&name);
+                unused.push(address);
+            }
+            None => unused.push(address),
+        }
+    }
+    // Before others are opened: another configuration may have written the same address in another way.
+    remove_stored(stored);
+    for address in unused {
+        let socket = ListeningSocket::open(address).await?;
+        systemd::store_socket(&systemd::stored_socket_name(address), socket.as_fd());
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// Closes sockets that systemd kept, which the configuration does not want any more.
+fn remove_stored(stored: Vec<(String, InheritedSocket)>) {
+    for (name, socket) in stored {
+        info!(name = name.as_str(); "rtlogd no longer listens on a socket that systemd kept");
+        systemd::remove_stored_socket(&name);
+        drop(socket);
+    }
 }
 
 /// Adopts the sockets that systemd opened, under the same rule as for `listen`: addresses that other machines can reach
@@ -82,13 +127,9 @@ pub(crate) fn serve(options: ServeOptions) -> Result<(), DaemonError> {
 fn adopt_systemd_sockets(inherited: Vec<InheritedSocket>, is_safe: bool) -> Result<Vec<ListeningSocket>, DaemonError> {
     let mut sockets = Vec::new();
     for inherited in inherited {
-        let socket = match inherited {
-            InheritedSocket::Tcp(listener) => ListeningSocket::inherited_tcp(listener),
-            InheritedSocket::Unix(listener) => ListeningSocket::inherited_unix(listener),
-        };
-        let socket = socket.map_err(DaemonError::SystemdSocket)?;
+        let socket = ListeningSocket::inherited(inherited).map_err(DaemonError::SystemdSocket)?;
         if !is_safe && !socket.configured_address().is_local() {
-            return Err(DaemonError::InsecureSystemdSocket(socket.configured_address()));
+            return Err(DaemonError::InsecureSystemdSocket(socket.configured_address().clone()));
         }
         sockets.push(socket);
     }

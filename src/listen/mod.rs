@@ -1,12 +1,13 @@
 //! Sockets: they accept connections, limit them, serve them with timeouts, and drain them when the daemon stops.
 //!
-//! The files, in reading order: this file accepts connections on each [`ListeningSocket`], and `limits` gives each a
-//! permit. `tls` decrypts a connection that speaks TLS, `io` detects its protocol and ends stalled writes, and
+//! The files, in reading order: this file accepts connections on each [`ListeningSocket`] (`socket`), and `limits` gives
+//! each a permit. `tls` decrypts a connection that speaks TLS, `io` detects its protocol and ends stalled writes, and
 //! `protocol` serves it as HTTP/1.1 or HTTP/2. `idle` and `h2_stall` end idle and stalled connections, and
 //! `open_file_limit` leaves descriptors for other purposes. Every request goes to the [`Service`] that the daemon passes
 //! in (`service`): this layer knows neither routes nor the texts of refusals.
 
 mod service;
+mod socket;
 mod open_file_limit;
 mod io;
 mod idle;
@@ -16,31 +17,29 @@ mod tls;
 mod h2_stall;
 
 use std::future::Future;
-use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, warn};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Peer, TrustedProxies};
-use crate::config::{Limits, ListenAddress};
+use crate::config::Limits;
 
 pub(crate) use open_file_limit::within_descriptors;
 pub(crate) use service::Service;
+pub(crate) use socket::{InheritedSocket, ListenError, ListeningSocket, SocketFile};
 pub(crate) use tls::{TlsError, TlsServer};
 
 use io::set_tcp_options;
 use limits::{ConnectionClass, ConnectionLimiter, ConnectionPermit};
 use protocol::serve_connection;
+use socket::Listener;
 
 /// The response to a client that speaks HTTP where TLS is spoken.
 const PLAIN_HTTP_REFUSAL: &[u8] =
@@ -52,106 +51,6 @@ const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The minimum time between log messages about such failures.
 const ACCEPT_LOG_INTERVAL: Duration = Duration::from_mins(1);
-
-/// An open socket, and its address.
-#[derive(Debug)]
-pub(crate) enum ListeningSocket {
-    Tcp(TcpListener, SocketAddr),
-    Unix(UnixListener, PathBuf),
-    /// A Unix socket that systemd opened. Its file belongs to systemd.
-    InheritedUnix(UnixListener, PathBuf),
-}
-
-/// The reason why rtlogd cannot listen.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ListenError {
-    #[error("{0} is in use by another program; stop it, or give another address with --listen or `listen:`")]
-    InUse(ListenAddress),
-    #[error("cannot listen on {listen}")]
-    Bind { listen: ListenAddress, source: std::io::Error },
-    #[error("{0:?} exists and is not a socket; remove it or name another path")]
-    NotASocket(PathBuf),
-}
-
-impl ListeningSocket {
-    /// Opens a socket. A stale Unix socket, which no process serves, is replaced; the new one is for owner and group
-    /// (0660).
-    ///
-    /// # Errors
-    /// If the address is in use or not available, or the path is not a socket.
-    pub(crate) async fn open(listen: &ListenAddress) -> Result<Self, ListenError> {
-        let failed = |source: std::io::Error| match source.kind() {
-            ErrorKind::AddrInUse => ListenError::InUse(listen.clone()),
-            _ => ListenError::Bind { listen: listen.clone(), source },
-        };
-        match listen {
-            ListenAddress::Tcp(address) => {
-                let listener = TcpListener::bind(address).await.map_err(failed)?;
-                let bound = listener.local_addr().map_err(failed)?;
-                Ok(Self::Tcp(listener, bound))
-            }
-            ListenAddress::Unix(path) => {
-                remove_stale_socket(path, listen).await?;
-                let listener = UnixListener::bind(path).map_err(failed)?;
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
-                Ok(Self::Unix(listener, path.clone()))
-            }
-        }
-    }
-
-    /// A TCP socket that systemd opened.
-    pub(crate) fn inherited_tcp(listener: std::net::TcpListener) -> std::io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let bound = listener.local_addr()?;
-        Ok(Self::Tcp(TcpListener::from_std(listener)?, bound))
-    }
-
-    /// A Unix socket that systemd opened; its file is not removed.
-    pub(crate) fn inherited_unix(listener: std::os::unix::net::UnixListener) -> std::io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
-        Ok(Self::InheritedUnix(UnixListener::from_std(listener)?, path))
-    }
-
-    /// The address, as it is written in a configuration.
-    pub(crate) fn configured_address(&self) -> ListenAddress {
-        match self {
-            Self::Tcp(_, address) => ListenAddress::Tcp(*address),
-            Self::Unix(_, path) | Self::InheritedUnix(_, path) => ListenAddress::Unix(path.clone()),
-        }
-    }
-
-    /// The address for people: a URL, or the path of a Unix socket. `secure` is true if TCP connections speak TLS.
-    pub(crate) fn address(&self, secure: bool) -> String {
-        match self {
-            Self::Tcp(_, address) if secure => format!("https://{address}"),
-            Self::Tcp(_, address) => format!("http://{address}"),
-            Self::Unix(_, path) | Self::InheritedUnix(_, path) => format!("unix:{}", path.display()),
-        }
-    }
-}
-
-impl Drop for ListeningSocket {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self
-            && let Err(error) = std::fs::remove_file(&path)
-        {
-            debug!(path:% = path.display(), error:% = error; "cannot remove the socket");
-        }
-    }
-}
-
-/// Removes a socket that no process serves.
-async fn remove_stale_socket(path: &Path, listen: &ListenAddress) -> Result<(), ListenError> {
-    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !found.file_type().is_socket() {
-        return Err(ListenError::NotASocket(path.to_owned()));
-    }
-    if tokio::net::UnixStream::connect(path).await.is_ok() {
-        return Err(ListenError::InUse(listen.clone()));
-    }
-    std::fs::remove_file(path).map_err(|source| ListenError::Bind { listen: listen.clone(), source })
-}
 
 /// The context that all connections share.
 #[derive(Debug)]
@@ -188,23 +87,21 @@ async fn accept_loop<S: Service>(
 ) {
     let mut logged = None;
     loop {
-        let accepted = match &socket {
-            ListeningSocket::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
+        let accepted = match &socket.listener {
+            Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
                 set_tcp_options(&stream);
                 spawn_connection(Peer::tcp(peer), &context, &limiter, async |info, context| {
                     serve_tcp(stream, info, &context).await
                 });
             }),
-            ListeningSocket::Unix(listener, _) | ListeningSocket::InheritedUnix(listener, _) => {
-                listener.accept().await.and_then(|(stream, _)| {
-                    let user = stream.peer_cred()?;
-                    let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
-                    spawn_connection(Peer::Unix { uid: user.uid(), pid }, &context, &limiter, async |info, context| {
-                        serve_connection(Box::new(stream), info, &context).await
-                    });
-                    Ok(())
-                })
-            }
+            Listener::Unix(listener) => listener.accept().await.and_then(|(stream, _)| {
+                let user = stream.peer_cred()?;
+                let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
+                spawn_connection(Peer::Unix { uid: user.uid(), pid }, &context, &limiter, async |info, context| {
+                    serve_connection(Box::new(stream), info, &context).await
+                });
+                Ok(())
+            }),
         };
         if let Err(error) = accepted {
             // Every attempt fails while there are no descriptors left.
