@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use encoding_rs::{CoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
+use serde::{Deserialize, Serialize};
 
 use super::split::{Line, SourceUnit};
 
@@ -37,6 +38,23 @@ enum DecoderKind {
     Other(Box<encoding_rs::Decoder>),
 }
 
+/// The state of a [`Decoder`] for another process. A character of another encoding than UTF-8 and UTF-16 that is split
+/// between the two processes is lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PackedDecoder {
+    /// Nothing was decoded yet, but this byte may begin a byte order mark.
+    Start(Option<u8>),
+    /// The text is in the configured encoding.
+    Within,
+    /// The text is in UTF-16, with these bytes of an incomplete character.
+    Utf16 {
+        /// The more significant byte of a unit comes first.
+        big: bool,
+        /// The bytes of the incomplete character.
+        rest: Vec<u8>,
+    },
+}
+
 impl Decoder {
     /// Creates a decoder for a file, which is in this encoding unless it begins with a byte order mark of UTF-16.
     pub fn new(encoding: &'static Encoding) -> Self {
@@ -58,6 +76,24 @@ impl Decoder {
     /// Begins to decode in the middle of a file whose first two bytes are `start`.
     pub fn begin_within(&mut self, start: &[u8]) {
         self.kind = DecoderKind::of(utf16_mark(start).unwrap_or(self.configured));
+    }
+
+    /// The state for another process.
+    pub fn pack(&self) -> PackedDecoder {
+        match &self.kind {
+            DecoderKind::Start { first } => PackedDecoder::Start(*first),
+            DecoderKind::Utf8 | DecoderKind::Other(_) => PackedDecoder::Within,
+            DecoderKind::Utf16 { big, rest } => PackedDecoder::Utf16 { big: *big, rest: rest.clone() },
+        }
+    }
+
+    /// Continues a packed state.
+    pub fn unpack(&mut self, packed: PackedDecoder) {
+        match packed {
+            PackedDecoder::Start(first) => self.kind = DecoderKind::Start { first },
+            PackedDecoder::Within => self.begin_within(&[]),
+            PackedDecoder::Utf16 { big, rest } => self.kind = DecoderKind::Utf16 { big, rest },
+        }
     }
 
     /// Prepares for another file.

@@ -1,6 +1,7 @@
 //! Joins lines that belong together, such as a stack trace.
 
 use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
 
 use crate::event::visible_text;
 
@@ -45,10 +46,29 @@ pub struct LineJoiner {
     mid_line: bool,
 }
 
+/// The state of a [`LineJoiner`] for another process: the lines that it holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackedJoin {
+    text: Vec<u8>,
+    is_open: bool,
+    mid_line: bool,
+}
+
 impl LineJoiner {
     /// Joins lines of at most `max - 1` bytes to results of at most `max` bytes.
     pub fn new(rule: MultilineRule, max: usize) -> Self {
         Self { rule, max, text: Vec::new(), held: 0, is_open: false, mid_line: false }
+    }
+
+    /// The state for another process.
+    pub fn pack(&self) -> PackedJoin {
+        PackedJoin { text: self.text.clone(), is_open: self.is_open, mid_line: self.mid_line }
+    }
+
+    /// Continues a packed state. No source bytes are held: they were received by the other process.
+    pub fn unpack(&mut self, packed: PackedJoin) {
+        self.text = packed.text;
+        (self.is_open, self.mid_line) = (packed.is_open, packed.mid_line);
     }
 
     /// Adds a line; passes complete results to `sink`.

@@ -11,11 +11,11 @@ mod encoding;
 mod joiner;
 mod redact;
 
-pub use encoding::{Decoder, utf16_mark};
+pub use encoding::{Decoder, PackedDecoder, utf16_mark};
 pub use envelope::{Envelope, EnvelopeFormat, EnvelopeSplitter, EnvelopeStream, MAX_ENVELOPE_SIZE};
-pub use joiner::{LineJoiner, MultilineRule};
-pub use redact::{BadCarry, Carry, MAX_SECRET_LINES, REDACTION_MARK, Redactor};
-pub use screen::{MAX_PACKED_SIZE, PIPE_COLUMNS, PIPE_ROWS, Screen, UnpackError, after_carriage_return};
+pub use joiner::{LineJoiner, MultilineRule, PackedJoin};
+pub use redact::{BadCarry, Carry, MAX_SECRET_LINES, PackedRedaction, REDACTION_MARK, Redactor};
+pub use screen::{MAX_PACKED_SIZE, PIPE_COLUMNS, PIPE_ROWS, PackedOutput, Screen, UnpackError, after_carriage_return};
 pub use split::{Line, LineSplitter, SourceUnit};
 
 /// The meaning of a carriage return that is not part of a line end.

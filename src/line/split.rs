@@ -1,6 +1,7 @@
 //! Bytes to lines: line ends, the length limit, redraws, and the unfinished line at the end.
 
 use memchr::{memchr_iter, memchr2_iter};
+use serde::{Deserialize, Serialize};
 
 use super::CarriageReturnMode;
 
@@ -75,6 +76,14 @@ pub struct LineSplitter {
     piece_emitted: bool,
 }
 
+/// The state of a [`LineSplitter`] for another process: its unfinished line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackedLine {
+    text: Vec<u8>,
+    after_cr: bool,
+    piece_emitted: bool,
+}
+
 impl LineSplitter {
     /// Splits lines of at most `max_line` bytes (and at least 4).
     pub fn new(max_line: usize, mode: CarriageReturnMode) -> Self {
@@ -125,6 +134,18 @@ impl LineSplitter {
             }
         }
         self.extend(&chunk[from..], &mut sink);
+    }
+
+    /// The state for another process.
+    pub fn pack(&self) -> PackedLine {
+        let Self { text, after_cr, piece_emitted, .. } = self;
+        PackedLine { text: text.clone(), after_cr: *after_cr, piece_emitted: *piece_emitted }
+    }
+
+    /// Continues a packed state. No source bytes are held: they were received by the other process.
+    pub fn unpack(&mut self, packed: PackedLine) {
+        self.text = packed.text;
+        (self.after_cr, self.piece_emitted) = (packed.after_cr, packed.piece_emitted);
     }
 
     /// Emits the unfinished line, if there is one, as `partial`. The next byte begins a new line.

@@ -29,10 +29,12 @@ mod value;
 mod decoded;
 mod xml;
 
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use memchr::memmem;
 use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::split::Line;
 use decoded::DecodedText;
@@ -74,6 +76,20 @@ pub struct Redactor {
     scratch: Vec<u8>,
 }
 
+/// The state of a [`Redactor`] for another process. It contains secrets.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct PackedRedaction {
+    carry: String,
+    tail: Vec<u8>,
+    continues: bool,
+}
+
+impl fmt::Debug for PackedRedaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PackedRedaction").field("carry", &self.carry).finish_non_exhaustive()
+    }
+}
+
 /// A text whose secrets were found.
 struct SearchedText<'a> {
     text: &'a [u8],
@@ -111,6 +127,17 @@ impl Redactor {
     /// Continues from the [`carry`](Self::carry) of another redactor.
     pub fn resume(&mut self, carry: Carry) {
         self.carry = carry.bounded();
+    }
+
+    /// The state for another process.
+    pub fn pack(&self) -> PackedRedaction {
+        PackedRedaction { carry: self.carry.to_string(), tail: self.tail.clone(), continues: self.continues }
+    }
+
+    /// Continues a packed state.
+    pub fn unpack(&mut self, packed: PackedRedaction) {
+        self.resume(packed.carry.parse().unwrap_or_default());
+        (self.tail, self.continues) = (packed.tail, packed.continues);
     }
 
     /// The number of bytes that are held back.

@@ -50,12 +50,14 @@ mod differential_tests;
 mod tests;
 
 use memchr::{memchr, memchr_iter, memrchr, memrchr_iter};
+use serde::{Deserialize, Serialize};
 
 pub use self::pack::{MAX_PACKED_SIZE, UnpackError};
 
 use self::grid::Grid;
 use self::pack::ScreenState;
 use self::sequence::PartialSequence;
+use super::split::PackedLine;
 use super::{Line, LineSplitter, SourceUnit};
 
 /// The width of the screen of a program that writes to a pipe. No line is wrapped by accident.
@@ -84,6 +86,13 @@ pub struct Screen {
     /// The longest piece of a line, in bytes.
     max: usize,
     terminal: Option<Box<Terminal>>,
+}
+
+/// The state of a [`Screen`] for another process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PackedOutput {
+    screen: Option<Vec<u8>>,
+    line: PackedLine,
 }
 
 /// The model, and its input that is not in the grid.
@@ -263,6 +272,25 @@ impl Screen {
         }
         screen.lines.push(&open, |_| {});
         Ok(screen)
+    }
+
+    /// The state for another process, of whatever kind this screen is.
+    pub fn pack_all(&self) -> PackedOutput {
+        PackedOutput { screen: self.pack(), line: self.lines.pack() }
+    }
+
+    /// Continues a packed state, with the size of the terminal that it has. A state of another kind, or of another version
+    /// of this program, begins a new line.
+    pub fn unpack_all(&mut self, packed: PackedOutput) {
+        match (&self.terminal, packed.screen) {
+            (Some(_), Some(screen)) => match Self::unpack(&screen, self.max) {
+                Ok(screen) => *self = screen,
+                Err(_) => return,
+            },
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => return,
+        }
+        self.lines.unpack(packed.line);
     }
 
     /// The number of source bytes since the last byte of which nothing is held. (See [`LineSplitter::held`].)
