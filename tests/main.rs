@@ -12,6 +12,7 @@ mod symlinks;
 mod journal;
 mod privacy;
 mod process;
+mod continuity;
 mod push;
 mod reload;
 mod detach;

@@ -48,8 +48,13 @@ const EXIT_USAGE: u8 = 2;
 /// The exit code for a program that does not exist, as shells return it.
 const EXIT_NOT_FOUND: u8 = 127;
 
-/// The argument with which rtlogd starts itself to become a child process. Not a command for users, and not documented.
+/// The arguments with which rtlogd starts itself to become a child process or a shim. Not commands for users, and not
+/// documented.
 const CHILD_COMMAND: &str = "__child";
+const SHIM_COMMAND: &str = "__shim";
+
+/// The command of the service unit and of the package that ends what a daemon left: `__sweep CONFIG [--if-stopping]`.
+const SWEEP_COMMAND: &str = "__sweep";
 
 /// The error of a command that failed, and the exit code.
 type CliFailure = (Box<dyn std::error::Error>, u8);
@@ -61,8 +66,12 @@ pub fn command() -> clap::Command {
 
 /// Runs the command that the command line names, and prints its error.
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|first| first == CHILD_COMMAND) {
-        return daemon::become_child();
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        Some(first) if first == CHILD_COMMAND => return daemon::become_child(),
+        Some(first) if first == SHIM_COMMAND => return daemon::become_shim(),
+        Some(first) if first == SWEEP_COMMAND => return sweep(arguments.next(), arguments.next()),
+        _ => {}
     }
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let arguments = Arguments::try_parse().unwrap_or_else(|error| suggestion::explain(error, &words).exit());
@@ -71,6 +80,26 @@ pub fn main() -> ExitCode {
         Err((error, code)) => {
             print_failure(&*error);
             ExitCode::from(code)
+        }
+    }
+}
+
+/// Ends the processes that a daemon with this configuration left; with `--if-stopping` only while systemd stops the
+/// service, since the next daemon takes them over otherwise.
+fn sweep(config: Option<OsString>, condition: Option<OsString>) -> ExitCode {
+    let path = config.map_or_else(|| DEFAULT_CONFIG_PATH.into(), PathBuf::from);
+    logging::start(None);
+    if condition.is_some_and(|condition| condition == "--if-stopping") && !daemon::is_being_stopped() {
+        return ExitCode::SUCCESS;
+    }
+    let Some(directory) = config::load(&path).ok().and_then(|config| config.state_directory) else {
+        return ExitCode::SUCCESS;
+    };
+    match daemon::sweep(&directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!(errno = error.raw_os_error(), error:% = error; "cannot look for processes that rtlogd left");
+            ExitCode::FAILURE
         }
     }
 }

@@ -560,6 +560,7 @@ impl StreamFollower<'_> {
             "daemon-killed" => {
                 ControlFlow::Continue(self.report_gone("the daemon was killed, and nobody knows how the process ended"))
             }
+            "lost" => ControlFlow::Continue(self.report_gone("nobody knows how the process ended")),
             _ => ControlFlow::Continue(self.exit_code_of(ended)),
         }
     }

@@ -285,9 +285,15 @@ pub struct ProcessSourceConfig {
     pub restart: Restart,
     /// The way in which the program is stopped.
     pub stop: Stop,
+    /// The time for which the program lives without a daemon; zero if it ends with the daemon.
+    pub orphan_timeout: Duration,
 }
 
 impl ProcessSourceConfig {
+    /// The time for which a program lives without a daemon by default: longer than any restart, upgrade or repair of a
+    /// mistake.
+    pub const DEFAULT_ORPHAN_TIMEOUT: Duration = Duration::from_mins(10);
+
     /// A program with defaults for everything else.
     pub fn new(argv: Vec<OsString>) -> Self {
         let (environment, restart, stop) = (BTreeMap::new(), Restart::default(), Stop::default());
@@ -307,6 +313,7 @@ impl ProcessSourceConfig {
             start,
             restart,
             stop,
+            orphan_timeout: Self::DEFAULT_ORPHAN_TIMEOUT,
         }
     }
 }

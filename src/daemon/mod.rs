@@ -13,9 +13,13 @@ pub(crate) mod serve;
 mod running_sources;
 mod systemd;
 pub(crate) mod wrap;
+use std::fs::DirBuilder;
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use log::{info, warn};
@@ -187,6 +191,24 @@ pub(crate) fn become_child() -> ExitCode {
     source::become_child()
 }
 
+/// Becomes the parent of a program: the implementation of `rtlogd __shim`.
+pub(crate) fn become_shim() -> ExitCode {
+    source::become_shim()
+}
+
+/// Returns whether systemd stops this service for good.
+pub(crate) fn is_being_stopped() -> bool {
+    systemd::current_job().is_some_and(|job| job == "stop")
+}
+
+/// Ends the processes that a daemon with this state directory left. Blocks.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub(crate) fn sweep(state_directory: &Path) -> io::Result<()> {
+    source::sweep(state_directory)
+}
+
 /// Everything that runs, and the tokens that stop it.
 pub(crate) struct Daemon {
     pub(crate) catalog: Catalog,
@@ -201,6 +223,12 @@ pub(crate) struct Daemon {
     stop_accepting: CancellationToken,
     pub(crate) finish_connections: CancellationToken,
     ready: watch::Sender<bool>,
+    /// The directory for the sockets of shims; `None` if processes end with the daemon.
+    shim_directory: Option<PathBuf>,
+    /// The directory for temporary files of processes; `None` for that of the system.
+    temporary_directory: Option<PathBuf>,
+    /// Set before the sources are stopped if the next daemon takes over their processes.
+    hands_over: Arc<AtomicBool>,
     /// The files of the Unix sockets that this daemon opened, which it removes when it ends.
     socket_files: Vec<SocketFile>,
     pub(crate) access: AccessControl,
@@ -250,6 +278,9 @@ impl Daemon {
             stop_accepting: CancellationToken::new(),
             finish_connections: CancellationToken::new(),
             ready: watch::Sender::new(false),
+            shim_directory: config.state_directory.as_deref().and_then(create_shim_directory),
+            temporary_directory: config.state_directory.as_deref().map(|directory| directory.join("tmp")),
+            hands_over: Arc::default(),
             socket_files: Vec::new(),
         })
     }
@@ -340,7 +371,13 @@ impl Daemon {
     pub(crate) fn source_options(&self, spec: &Stream) -> SourceOptions {
         // A former stream of this name may have been a process.
         self.commands.remove(&spec.name);
-        let mut options = SourceOptions { children: self.children.clone(), ..SourceOptions::default() };
+        let mut options = SourceOptions {
+            children: self.children.clone(),
+            shim_directory: self.shim_directory.clone(),
+            temporary_directory: self.temporary_directory.clone(),
+            hands_over: self.hands_over.clone(),
+            ..SourceOptions::default()
+        };
         match &spec.source {
             SourceKind::Process(_) => {
                 let (handle, requests) = control::process_requests();
@@ -416,8 +453,10 @@ impl Daemon {
         Ok(status)
     }
 
-    /// Leaves the listening sockets to the next process of the daemon: connections that are not accepted yet wait for it.
-    pub(crate) fn leave_sockets(&mut self) {
+    /// Leaves the processes and the listening sockets to the next process of the daemon, once this one shuts down:
+    /// connections that are not accepted yet wait for it.
+    pub(crate) fn hand_over(&mut self) {
+        self.hands_over.store(true, Ordering::Release);
         self.stop_accepting.cancel();
         self.socket_files.drain(..).for_each(SocketFile::keep);
     }
@@ -440,6 +479,18 @@ impl Daemon {
         self.socket_files.clear();
         if timeout(reader_timeout, self.connection_tasks.wait()).await.is_err() {
             warn!(connections = self.connection_tasks.len(); "readers did not receive the remaining events in time; their connections are closed");
+        }
+    }
+}
+
+/// Creates the directory for the sockets of shims. Without it, processes end with the daemon.
+fn create_shim_directory(state_directory: &Path) -> Option<PathBuf> {
+    let directory = state_directory.join(source::SHIM_DIRECTORY);
+    match DirBuilder::new().mode(0o700).recursive(true).create(&directory) {
+        Ok(()) => Some(directory),
+        Err(error) => {
+            warn!(errno = error.raw_os_error(), error:% = error; "cannot create {}: processes will end with rtlogd", directory.display());
+            None
         }
     }
 }

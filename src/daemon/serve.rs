@@ -13,7 +13,7 @@ use log::{error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 
-use crate::config::{self, Config, ListenAddress, Stream};
+use crate::config::{self, Config, ListenAddress, SourceKind, Stream};
 use crate::daemon::reload::{ReloadListener, ReloadRequest, ReloadResult};
 use crate::daemon::running_sources::{ReconcilePlan, RunningSources};
 use crate::daemon::systemd;
@@ -67,13 +67,14 @@ pub(crate) fn serve(options: ServeOptions) -> Result<(), DaemonError> {
         for spec in server.config.streams.clone() {
             server.start_source(spec)?;
         }
+        server.end_unclaimed_runs().await;
         let reload_listener = file.map_or_else(ReloadListener::disabled, |file| ReloadListener::open(&file));
         server.status = server.daemon.start_serving(sockets, &server.config)?;
         server.start_watchdog();
         on_ready();
         server.run_until(&mut termination, &mut sighup, &reload_listener).await;
         if spawn_blocking(systemd::is_restarting).await.unwrap_or_default() {
-            server.daemon.leave_sockets();
+            server.daemon.hand_over();
         }
         server.daemon.shut_down(server.config.limits.shutdown).await;
         server.daemon.children.sweep().await;
@@ -169,6 +170,21 @@ impl Server {
         let task = self.daemon.source_tasks.spawn(async move { drop(run.await) });
         self.sources.insert(spec, stop, task);
         Ok(())
+    }
+
+    /// Ends the processes of streams that were removed from the configuration since an earlier daemon left them.
+    async fn end_unclaimed_runs(&self) {
+        let Some(directory) = self.config.state_directory.clone() else { return };
+        let processes = self.config.streams.iter().filter(|spec| matches!(spec.source, SourceKind::Process(_)));
+        let wanted: Vec<_> = processes.map(|spec| spec.name.to_string()).collect();
+        let end = move || source::end_unclaimed(&directory, wanted.iter().map(String::as_str));
+        match spawn_blocking(end).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                warn!(errno = error.raw_os_error(), error:% = error; "cannot look for processes of an earlier rtlogd");
+            }
+            Err(error) => warn!(error:% = error; "cannot look for processes of an earlier rtlogd"),
+        }
     }
 
     /// Notifies the watchdog of the service manager as often as it asks for.

@@ -107,6 +107,8 @@ pub(crate) fn wrap(mut job: WrapOptions) -> Result<ExitCode, DaemonError> {
             same_group: shares_terminal,
             end_stream: true,
             signals: Some(signals),
+            shim_directory: None,
+            temporary_directory: None,
             ..daemon.source_options(&job.stream)
         };
         if terminal_size.is_some() {

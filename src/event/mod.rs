@@ -414,6 +414,8 @@ pub enum EndCause {
     DaemonStopped,
     /// The daemon was killed, and could not wait for the process.
     DaemonKilled,
+    /// The process between the daemon and the program was killed, so that nobody knows how the program ended.
+    Lost,
 }
 
 /// Recorded events that were dropped before a reader reached them. A gap has no number, and is sent to that reader

@@ -88,7 +88,7 @@ fn badge_of_ended_run(end: &RunEnd) -> Badge {
             (format!("killed ({signal}){after}"), BADGE_RED)
         }
         (EndCause::Exited | EndCause::Signalled, None, None) => (format!("failed{after}"), BADGE_RED),
-        (EndCause::DaemonKilled, _, _) => (format!("lost{after}"), BADGE_RED),
+        (EndCause::DaemonKilled | EndCause::Lost, _, _) => (format!("lost{after}"), BADGE_RED),
     };
     Badge { text: words, color, bar: None }
 }

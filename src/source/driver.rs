@@ -49,7 +49,8 @@ pub(crate) async fn run(
             Ok(None)
         }
         SourceKind::Process(process) => {
-            Supervisor::new(&spec, process, options, &stopping).run(&checkpoints, &mut writer).await
+            // The future of a process is larger than those of all other sources.
+            Box::pin(Supervisor::new(&spec, process, options, &stopping).run(&checkpoints, &mut writer)).await
         }
         SourceKind::Journal(journal) => {
             // Entries that are not read now are read after the next start.

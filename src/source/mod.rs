@@ -33,12 +33,14 @@ pub(crate) use checkpoint_text::describe_checkpoint;
 pub(crate) use driver::run;
 pub(crate) use file::{Watcher, is_hidden, open_denial};
 pub(crate) use process::environment_file::read as read_environment_file;
-pub(crate) use process::{Children, Tee, become_child};
+pub(crate) use process::{Children, SHIM_DIRECTORY, Tee, become_child, become_shim, end_unclaimed, sweep};
 
 use std::ffi::OsString;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use rustix::process::Signal;
@@ -69,6 +71,13 @@ pub(crate) struct SourceOptions {
     pub(crate) push_requests: Option<mpsc::Receiver<PushRequest>>,
     /// The set of child processes to which the process is added.
     pub(crate) children: Children,
+    /// The directory for the sockets of shims, by which processes outlive the daemon; `None` if they do not.
+    pub(crate) shim_directory: Option<PathBuf>,
+    /// The directory in which each process without a `user` of its own has a directory for temporary files; `None` if it
+    /// uses those of the system.
+    pub(crate) temporary_directory: Option<PathBuf>,
+    /// Set before the daemon stops if the next one takes over the processes.
+    pub(crate) hands_over: Arc<AtomicBool>,
 }
 
 /// The reason why a process could not be run.

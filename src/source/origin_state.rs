@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::mem;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::config::{self, SourceKind, Stream, TerminalSize};
 use crate::event::{Flags, OpenLine, Origin, Time};
 use crate::line::{
-    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MultilineRule, PIPE_COLUMNS, PIPE_ROWS, Screen,
-    after_carriage_return,
+    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MultilineRule, PIPE_COLUMNS, PIPE_ROWS, PackedDecoder,
+    PackedJoin, PackedOutput, PackedRedaction, Redactor, Screen, after_carriage_return,
 };
 use crate::progress::MAX_PROGRESS_LINE_SIZE;
 use crate::stream::Batch;
@@ -56,6 +57,16 @@ pub(super) struct OriginState {
     pub(super) piece_due: Option<Instant>,
     /// The state after the text that an earlier process emitted, while that is skipped and may contain secrets.
     skipped: Option<Box<OriginState>>,
+}
+
+/// The state of an [`OriginState`] for another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PackedOrigin {
+    decoder: PackedDecoder,
+    output: PackedOutput,
+    joined: Option<PackedJoin>,
+    redaction: Option<PackedRedaction>,
+    at_file_start: bool,
 }
 
 /// The causes that complete a line.
@@ -116,6 +127,34 @@ impl OriginState {
             piece_due: None,
             skipped: None,
         }
+    }
+
+    /// The state for another process.
+    pub(super) fn pack(&self) -> PackedOrigin {
+        PackedOrigin {
+            decoder: self.decoder.pack(),
+            output: self.lines.pack_all(),
+            joined: self.joined.as_ref().map(|(joined, _)| joined.pack()),
+            redaction: self.output.redact.as_ref().map(Redactor::pack),
+            at_file_start: self.at_file_start,
+        }
+    }
+
+    /// Continues a packed state. All waiting times begin again.
+    pub(super) fn unpack(&mut self, packed: PackedOrigin, now: ClockReading) {
+        self.decoder.unpack(packed.decoder);
+        self.lines.unpack_all(packed.output);
+        self.lines.set_source_unit(self.decoder.source_unit());
+        if let (Some((joined, _)), Some(packed)) = (&mut self.joined, packed.joined) {
+            joined.unpack(packed);
+        }
+        if let (Some(redact), Some(packed)) = (&mut self.output.redact, packed.redaction) {
+            redact.unpack(packed);
+        }
+        (self.output.read, self.nothing_read, self.at_file_start) = (now.time, false, packed.at_file_start);
+        self.unsettled = self.lines.unsettled();
+        self.settle_due = self.unsettled.map(|_| now.instant + REDRAW_SETTLE_TIME);
+        self.set_join_due(now.instant);
     }
 
     pub(super) fn push(&mut self, chunk: &[u8], now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {

@@ -13,7 +13,7 @@ use crate::stream::Batch;
 use super::ClockReading;
 use super::envelope::{EnvelopeState, EnvelopeTrack, Lanes, StreamPosition, envelope_format};
 use super::live_rows::LiveRowsSchedule;
-use super::origin_state::{OriginState, PipelineInput};
+use super::origin_state::{OriginState, PackedOrigin, PipelineInput};
 use super::progress::SourceProgress;
 
 /// The distance in bytes at which a private key may begin before the first byte that is read: its lines have 64
@@ -344,12 +344,17 @@ impl LinePipeline {
         self.held(origin) > 0
     }
 
-    /// The unfinished line, or the last live row.
-    pub(super) fn open_line(&self, origin: usize) -> Vec<u8> {
-        // This line is recorded, and might contain a secret: with redaction it is not returned, and is lost with the
-        // daemon.
-        let state = self.origins.get(&origin).filter(|state| state.output.redact.is_none());
-        state.and_then(|state| state.lines.live_rows().pop()).unwrap_or_default()
+    /// The unfinished state of an origin for another process; `None` if there is no such origin.
+    pub(super) fn pack(&self, origin: usize) -> Option<PackedOrigin> {
+        self.origins.get(&origin).map(OriginState::pack)
+    }
+
+    /// Continues the unfinished state of an origin in another process.
+    pub(super) fn unpack(&mut self, origin: usize, packed: PackedOrigin, now: ClockReading, batch: &mut Batch) {
+        self.update(origin, now, batch, |state, _, _| {
+            state.unpack(packed, now);
+            false
+        });
     }
 
     /// The time at which to call [`run_due`](Self::run_due).
@@ -580,7 +585,7 @@ mod tests {
         test.push("a\nb\n\x1b[1A\x1b[2Kc\nhalf");
         test.wait(REDRAW_SETTLE_TIME * 2);
         assert_eq!(test.lines(), ["a", "b", "c"]);
-        assert_eq!(test.pipeline.open_line(0), b"half");
+        assert_eq!(test.pipeline.origins[&0].live_rows().last().unwrap(), b"half");
         assert!(test.pipeline.live_rows.is_shown(0, &Origin::stdout()));
         test.pipeline.finish(0, test.now, &mut test.batch);
         assert_eq!(test.lines(), ["a", "b", "c", "half"]);

@@ -26,7 +26,7 @@ use super::report::{ErrorReport, NodeLocation};
 use super::units::Size;
 use super::{
     CarriageReturn, Config, ConfigRegex, HistoryLimits, Limits, LineFormat, MIN_MAX_LINE, MIN_STREAM_AGE,
-    MIN_STREAM_DISK, MIN_STREAM_MEMORY, ProgressDetection, SourceKind, Stream, TextEncoding,
+    MIN_STREAM_DISK, MIN_STREAM_MEMORY, ProcessSourceConfig, ProgressDetection, SourceKind, Stream, TextEncoding,
 };
 
 use access::{check_access, check_tls};
@@ -57,6 +57,9 @@ fn check_config(context: &mut CheckContext<'_>, raw: raw::Config) -> Config {
     let listen = with_location(raw.listen).map(|(location, listen)| check_listen(context, location, listen.0, open));
     let memory = context.size(raw.memory, defaults.memory, MIN_STREAM_MEMORY, usize::MAX);
     let history = check_history(context, raw.history, HistoryLimits::default());
+    let orphan_timeout =
+        context.duration_at_least(raw.orphan_timeout, ProcessSourceConfig::DEFAULT_ORPHAN_TIMEOUT, Duration::ZERO);
+    let stream_defaults = StreamDefaults { history, orphan_timeout };
     let state_directory =
         with_location(raw.state_directory).and_then(|(location, path)| context.resolve_path(location, &path));
     let hosts = value(raw.hosts).unwrap_or_default();
@@ -76,7 +79,7 @@ fn check_config(context: &mut CheckContext<'_>, raw: raw::Config) -> Config {
         access,
         insecure,
         limits: value(raw.limits).map_or(defaults.limits, |limits| check_limits(context, limits)),
-        streams: value(raw.streams).map_or_else(Vec::new, |streams| check_streams(context, streams, history)),
+        streams: value(raw.streams).map_or_else(Vec::new, |streams| check_streams(context, streams, stream_defaults)),
         files: Vec::new(),
     }
 }
@@ -117,7 +120,18 @@ fn check_history(
     }
 }
 
-fn check_streams(context: &mut CheckContext<'_>, entries: Entries<raw::Stream>, history: HistoryLimits) -> Vec<Stream> {
+/// The values that a stream has unless it has its own.
+#[derive(Clone, Copy)]
+struct StreamDefaults {
+    history: HistoryLimits,
+    orphan_timeout: Duration,
+}
+
+fn check_streams(
+    context: &mut CheckContext<'_>,
+    entries: Entries<raw::Stream>,
+    defaults: StreamDefaults,
+) -> Vec<Stream> {
     let mut first: HashMap<String, NodeLocation> = HashMap::new();
     let mut streams = Vec::new();
     for (key, stream) in entries.0 {
@@ -130,7 +144,7 @@ fn check_streams(context: &mut CheckContext<'_>, entries: Entries<raw::Stream>, 
         match name.parse::<StreamName>() {
             Err(error) => context.wrong(key.location, error.to_string()),
             Ok(name) => {
-                streams.extend(stream.value.and_then(|raw| check_stream(context, name, key.location, raw, history)));
+                streams.extend(stream.value.and_then(|raw| check_stream(context, name, key.location, raw, defaults)));
             }
         }
     }
@@ -142,11 +156,11 @@ fn check_stream(
     name: StreamName,
     location: NodeLocation,
     mut raw: raw::Stream,
-    history: HistoryLimits,
+    defaults: StreamDefaults,
 ) -> Option<Stream> {
-    let source = check_source(context, &name, location, &mut raw);
+    let source = check_source(context, &name, location, &mut raw, defaults.orphan_timeout);
     let max_line = context.size(raw.max_line, MAX_LINE, MIN_MAX_LINE, MAX_LINE);
-    let history = check_history(context, raw.history, history);
+    let history = check_history(context, raw.history, defaults.history);
     let multiline = check_multiline(context, raw.multiline.take());
     let redact = check_redact(context, raw.redact.take());
     let public = check_public(context, raw.public.take(), raw.private.as_ref());

@@ -23,6 +23,7 @@ pub(super) fn check_process(
     context: &mut CheckContext<'_>,
     command: Located<raw::CommandLine>,
     raw: &mut raw::Stream,
+    orphan_timeout: Duration,
 ) -> Option<ProcessSourceConfig> {
     let directory =
         with_location(raw.directory.take()).and_then(|(location, path)| context.resolve_path(location, &path));
@@ -40,6 +41,7 @@ pub(super) fn check_process(
         grace: context.duration_at_least(stop.grace, defaults.grace, Duration::ZERO),
         only: value(stop.only).unwrap_or_default(),
     });
+    let orphan_timeout = context.duration_at_least(raw.orphan_timeout.take(), orphan_timeout, Duration::ZERO);
     let user =
         with_location(raw.user.take()).and_then(|(location, name)| check_account(context, location, name, "user"));
     let group =
@@ -64,6 +66,7 @@ pub(super) fn check_process(
         start,
         restart,
         stop,
+        orphan_timeout,
     })
 }
 

@@ -1,5 +1,7 @@
 //! Checks that a stream has exactly one source, and only keys that apply to that source.
 
+use std::time::Duration;
+
 use crate::event::StreamName;
 
 use crate::config::SourceKind;
@@ -49,6 +51,7 @@ pub(super) fn check_source(
     name: &StreamName,
     stream: NodeLocation,
     raw: &mut raw::Stream,
+    orphan_timeout: Duration,
 ) -> Option<SourceKind> {
     let (file, command, journal) = (raw.file.take(), raw.command.take(), raw.journal.take());
     let push = raw.push.take().filter(|at| at.value != Some(false));
@@ -87,7 +90,7 @@ pub(super) fn check_source(
         return check_files(context, file, raw).map(SourceKind::File);
     }
     if let Some(command) = command {
-        return check_process(context, command, raw).map(SourceKind::Process);
+        return check_process(context, command, raw, orphan_timeout).map(SourceKind::Process);
     }
     if let Some(journal) = journal {
         return check_journal(context, journal, raw).map(SourceKind::Journal);
@@ -137,6 +140,7 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
         start,
         restart,
         stop,
+        orphan_timeout,
         carriage_return,
         format,
         encoding,
@@ -155,6 +159,7 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
         ("start", COMMAND_ONLY, location(start.as_ref())),
         ("restart", COMMAND_ONLY, location(restart.as_ref())),
         ("stop", COMMAND_ONLY, location(stop.as_ref())),
+        ("orphan_timeout", COMMAND_ONLY, location(orphan_timeout.as_ref())),
         ("exclude", FILE_ONLY, location(exclude.as_ref())),
         ("rotate_wait", FILE_ONLY, location(rotate_wait.as_ref())),
         ("rotated", FILE_ONLY, location(rotated.as_ref())),

@@ -39,6 +39,9 @@ pub(super) struct Config {
     /// The amount of events that each stream keeps for readers that connect late or return. A stream may have a
     /// `history` of its own.
     pub(super) history: Setting<HistoryLimits>,
+    /// The time for which commands continue to run without rtlogd, until the next rtlogd takes them over: see
+    /// `orphan_timeout` of a stream, which has this as its default. Default: 10m.
+    pub(super) orphan_timeout: Setting<DurationText>,
     /// Host names under which clients reach rtlogd, in addition to the addresses it listens on. Requests for other
     /// names are refused, so that a web page of another site cannot reach rtlogd under the name of that site (DNS
     /// rebinding).
@@ -194,6 +197,11 @@ pub(super) struct Stream {
     pub(super) restart: Setting<WordOrMap<RestartWhen, Restart>>,
     /// The way in which the command is stopped.
     pub(super) stop: Setting<Stop>,
+    /// The time for which the command continues to run without rtlogd: after a restart, an upgrade or a crash, the next rtlogd
+    /// takes it over, with its output. If none comes in this time, the command is stopped. Output that is not read stays in
+    /// its pipe meanwhile, and the command waits once that is full. With 0, the command is stopped with rtlogd. Needs
+    /// `state_directory`. Default: the `orphan_timeout` at the top level.
+    pub(super) orphan_timeout: Setting<DurationText>,
     /// The maximum length of a line, 1KiB to 256KiB. A longer one continues in the next event. Default: 256KiB.
     pub(super) max_line: Setting<Size>,
     /// The meaning of a carriage return within a line. Default: fold for commands and for the formats cri and docker,

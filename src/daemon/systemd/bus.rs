@@ -24,24 +24,32 @@ const SYSTEMD: &str = "org.freedesktop.systemd1";
 
 /// Returns whether systemd stops this service in order to start it again. `false` if that cannot be found out. Blocks.
 pub(crate) fn is_restarting() -> bool {
-    let Some(socket) = bus_socket() else { return false };
-    match job_type(&socket) {
+    current_job().is_some_and(|job| job == "restart" || job == "try-restart")
+}
+
+/// The job that systemd runs for this service, such as `stop` or `restart`; `None` if it runs none, or if that cannot be
+/// found out. Blocks.
+pub(crate) fn current_job() -> Option<String> {
+    match job_type(&bus_socket()?) {
         Ok(job) => {
-            info!(job = job.as_deref().unwrap_or("none"); "systemd ends the service");
-            job.is_some_and(|job| job == "restart" || job == "try-restart")
+            debug!(job = job.as_deref().unwrap_or("none"); "the job of systemd for this service");
+            job
         }
         Err(error) => {
-            info!(errno = error.raw_os_error(), error:% = error; "cannot ask systemd whether this is a restart, so that all processes are ended");
-            false
+            info!(errno = error.raw_os_error(), error:% = error; "cannot ask systemd whether the service is restarted or stopped");
+            None
         }
     }
 }
 
 /// The socket of the bus on which the systemd that started this service can be reached; `None` if none started it.
 fn bus_socket() -> Option<PathBuf> {
-    let notified = PathBuf::from(env::var_os("NOTIFY_SOCKET")?);
+    let notified = env::var_os("NOTIFY_SOCKET").map(PathBuf::from);
+    if notified.is_none() && env::var_os("INVOCATION_ID").is_none() {
+        return None;
+    }
     // Each user has a systemd of their own, whose services are on their own bus.
-    if let Some(runtime) = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
+    if let (Some(runtime), Some(notified)) = (env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), notified)
         && notified.starts_with(&runtime)
     {
         return Some(runtime.join("bus"));

@@ -18,7 +18,7 @@ use sd_notify::NotifyState;
 use crate::config::ListenAddress;
 use crate::listen::InheritedSocket;
 
-pub(crate) use bus::is_restarting;
+pub(crate) use bus::{current_job, is_restarting};
 
 /// The longest status, in bytes: one line of `systemctl status`, well below the size of a datagram.
 const MAX_STATUS_SIZE: usize = 1000;

@@ -87,7 +87,7 @@ fn is_daemon_variable(name: &OsStr) -> bool {
 }
 
 /// The task of the child.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ExecTask {
     pub(super) argv: Vec<OsString>,
     pub(super) environment: BTreeMap<String, String>,
@@ -110,6 +110,14 @@ pub(super) struct ExecTask {
     pub(super) parent_death_signal: i32,
 }
 
+/// Replaces the standard input of this process, which was a socket of its parent, by nothing.
+///
+/// # Errors
+/// If `/dev/null` cannot be opened.
+pub(super) fn replace_stdin_with_null() -> io::Result<()> {
+    Ok(dup2_stdin(File::open("/dev/null")?)?)
+}
+
 /// The steps that can fail for a reason that an administrator can fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ExecStep {
@@ -126,7 +134,7 @@ pub(super) enum ExecStep {
 }
 
 /// The reason why nothing was executed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ExecFailure {
     pub(super) step: ExecStep,
     /// The error number of the system, if there is one.
@@ -135,7 +143,7 @@ pub(super) struct ExecFailure {
 }
 
 impl ExecFailure {
-    fn new(step: ExecStep, error: &io::Error) -> Self {
+    pub(super) fn new(step: ExecStep, error: &io::Error) -> Self {
         Self { step, errno: error.raw_os_error(), error: error.to_string() }
     }
 }
@@ -339,8 +347,10 @@ mod tests {
     /// The command that a test runs instead of `rtlogd __child`, which the test binary does not have.
     #[test]
     fn is_the_child_of_another_test() {
-        if std::env::var_os(super::super::spawn::TEST_CHILD_VARIABLE).is_some() {
-            super::become_child();
+        match std::env::var(super::super::spawn::TEST_CHILD_VARIABLE).as_deref() {
+            Ok("__child") => drop(super::become_child()),
+            Ok("__shim") => drop(super::super::shim::become_shim()),
+            _ => {}
         }
     }
 }

@@ -15,7 +15,8 @@ use crate::source::{SourceError, SourceOptions};
 
 use crate::event::signal_name;
 
-use super::leader::{Children, Leader};
+use super::leader::Children;
+use super::program::Program;
 use super::spawn::{self, StartedProgram};
 use super::stop::ProcessGroup;
 
@@ -31,7 +32,7 @@ pub(in crate::source) struct Helper {
     out: Receiver,
     stderr: Option<Receiver>,
     stderr_text: Vec<u8>,
-    leader: Leader,
+    program: Program,
     group: ProcessGroup,
 }
 
@@ -46,17 +47,17 @@ impl Helper {
         let mut spec = ProcessSourceConfig::new(argv);
         // The messages of the program are parsed, so they must not be translated.
         spec.environment.insert("LC_ALL".to_owned(), "C".to_owned());
-        let started = spawn::spawn(stream, &spec, &options, &spawn::mark(stream, 0)).await?;
-        let StartedProgram { leader, ends: [Some(out), err], .. } = started else {
+        let started = spawn::spawn(stream, &spec, &options, 0, &spawn::mark(stream, 0)).await?;
+        let StartedProgram { program, ends: [Some(out), err], .. } = started else {
             unreachable!("a program without a terminal has a pipe for each output");
         };
-        let group = ProcessGroup::new(leader.pid(), true);
-        Ok(Self { out, stderr: err, stderr_text: Vec::new(), leader, group })
+        let group = ProcessGroup::new(program.pid(), true);
+        Ok(Self { out, stderr: err, stderr_text: Vec::new(), program, group })
     }
 
     /// The process id.
     pub(in crate::source) fn pid(&self) -> i32 {
-        self.leader.pid().as_raw_nonzero().get()
+        self.program.pid().as_raw_nonzero().get()
     }
 
     /// Waits for standard output, and appends it to `buffer`. Returns `false` once nothing more can come. May be
@@ -90,7 +91,7 @@ impl Helper {
             }
             self.stderr_text.truncate(MAX_HELPER_STDERR);
         }
-        let status = self.leader.ended().await.status;
+        let status = self.program.ended().await.status;
         self.group.leader_ended();
         let how = match (status.and_then(|status| status.code()), status.and_then(|status| status.signal())) {
             (Some(code), _) => format!("exited with code {code}"),

@@ -3,8 +3,10 @@
 
 use std::future::pending;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use tokio::net::unix::pipe::Sender;
+use serde::{Deserialize, Serialize};
+use tokio::net::unix::pipe::{Receiver, Sender};
 
 use crate::control::{CommandError, MAX_INPUT_SIZE};
 
@@ -43,10 +45,39 @@ pub(super) struct OpenInput {
     line_size: usize,
 }
 
+/// The state of an input for another process of the daemon.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct PackedInput {
+    /// The input has ended.
+    ended: bool,
+    /// See [`OpenInput`].
+    waiting: Vec<u8>,
+    last: bool,
+    mid_line: bool,
+    line_size: usize,
+}
+
 impl ProcessInput {
     /// Opens an input that is written to `to`; `terminal` says that `to` is the master of one.
     pub(crate) fn open(to: Sender, terminal: bool) -> Self {
         Self::Open(OpenInput { to, terminal, waiting: Vec::new(), last: false, at_line_start: true, line_size: 0 })
+    }
+
+    /// Opens the input of a terminal, whose output `master` reads.
+    ///
+    /// # Errors
+    /// If the system refuses another descriptor.
+    pub(super) fn of_terminal(master: &Receiver) -> io::Result<Self> {
+        // tokio treats a nonblocking terminal like a pipe, which is the way to use one without `unsafe`.
+        Ok(Self::open(Sender::from_owned_fd_unchecked(master.as_fd().try_clone_to_owned()?)?, true))
+    }
+
+    /// The pipe of the input, if it is open and not a terminal.
+    pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Open(input) if !input.terminal => Some(input.to.as_fd()),
+            Self::None | Self::Ended | Self::Open(_) => None,
+        }
     }
 
     /// Appends `bytes` to the input.
@@ -83,10 +114,41 @@ impl ProcessInput {
         Ok(())
     }
 
-    /// Writes as [`write_all`](Self::write_all) does, and then waits forever, since there is nothing to report.
+    /// The state for the next daemon.
+    pub(super) fn pack(&self) -> PackedInput {
+        match self {
+            Self::None => PackedInput::default(),
+            Self::Ended => PackedInput { ended: true, ..PackedInput::default() },
+            Self::Open(OpenInput { waiting, last, at_line_start, line_size, .. }) => PackedInput {
+                ended: false,
+                waiting: waiting.clone(),
+                last: *last,
+                mid_line: !at_line_start,
+                line_size: *line_size,
+            },
+        }
+    }
+
+    /// Continues in the state of the earlier daemon.
+    pub(super) fn unpack(&mut self, packed: PackedInput) {
+        match self {
+            Self::Open(_) if packed.ended => *self = Self::Ended,
+            Self::Open(input) => {
+                input.waiting = packed.waiting;
+                (input.last, input.at_line_start, input.line_size) = (packed.last, !packed.mid_line, packed.line_size);
+            }
+            Self::None | Self::Ended => {}
+        }
+    }
+
+    /// Writes the waiting bytes as the process reads them. Returns once the input has ended, and waits forever otherwise. May
+    /// be dropped at any time.
     pub(super) async fn write(&mut self) {
+        let was_open = matches!(self, Self::Open(_));
         self.write_all().await;
-        pending::<()>().await;
+        if !was_open || matches!(self, Self::Open(_)) {
+            pending::<()>().await;
+        }
     }
 
     fn open_input(&mut self) -> Result<&mut OpenInput, CommandError> {
@@ -180,7 +242,9 @@ mod tests {
             all
         });
         timeout(Duration::from_secs(20), async {
-            tokio::select! { () = input.write() => vec![], rest = rest => rest.unwrap() }
+            // All is written by the time at which the input has ended.
+            input.write().await;
+            rest.await.unwrap()
         })
         .await
         .map(|rest| assert_eq!(rest.len(), taken))
@@ -193,7 +257,7 @@ mod tests {
         let (mut input, read) = pipe();
         drop(read);
         input.push(b"hello").unwrap();
-        timeout(Duration::from_millis(100), input.write()).await.unwrap_err();
+        timeout(Duration::from_secs(20), input.write()).await.unwrap();
         assert_eq!(input.push(b"more"), Err(CommandError::InputEnded));
         assert_eq!(ProcessInput::None.push(b"more"), Err(CommandError::NoInput));
     }

@@ -30,9 +30,14 @@ const MAX_SWEEP_ROUNDS: usize = 250;
 /// The error of the system's memory count in bytes, since it is kept for each processor.
 const MEMORY_COUNT_ERROR: u64 = 4 << 20;
 
-/// The processes that were started and not waited for yet. Clones share the set.
+/// The processes that were started and not waited for yet. Clones share the sets.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Children(Arc<Mutex<HashSet<Pid>>>);
+pub(crate) struct Children {
+    /// The first processes of runs, which are waited for by name.
+    leaders: Arc<Mutex<HashSet<Pid>>>,
+    /// The shims, which outlive the daemon and are reaped like orphans.
+    shims: Arc<Mutex<HashSet<Pid>>>,
+}
 
 /// The exit of a process.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,11 +47,24 @@ pub(super) struct LeaderExit {
     /// The peak memory of a single process, in bytes, where the system knows it. Descendants that it waited for are
     /// included.
     pub(super) memory: Option<u64>,
+    /// The duration of the run, if it was measured by the parent of the process.
+    pub(super) duration: Option<Duration>,
+    /// The process was ended since no daemon came.
+    pub(super) orphaned: bool,
+    /// The parent of the process was killed, so that nobody knows how it ended.
+    pub(super) lost: bool,
+}
+
+impl LeaderExit {
+    /// The exit of a process whose parent was killed.
+    pub(super) fn lost() -> Self {
+        Self { lost: true, ..Self::default() }
+    }
 }
 
 impl Children {
     fn set(&self) -> MutexGuard<'_, HashSet<Pid>> {
-        lock(&self.0)
+        lock(&self.leaders)
     }
 
     /// Starts a command.
@@ -59,6 +77,20 @@ impl Children {
         let pid = pid_of(&command.spawn()?)?;
         set.insert(pid);
         Ok(Leader { pid, children: self.clone(), memory_floor: floor })
+    }
+
+    /// Starts a shim, which is not killed when the daemon ends. Returns its process id.
+    pub(super) fn start_shim(&self, command: &mut Command) -> io::Result<Pid> {
+        // The locks are held meanwhile, so that the new process is not taken for an orphan.
+        let (_leaders, mut shims) = (self.set(), lock(&self.shims));
+        let pid = pid_of(&command.spawn()?)?;
+        shims.insert(pid);
+        Ok(pid)
+    }
+
+    /// Spares a shim that an earlier daemon started, if it has become a child of this one.
+    pub(super) fn spare(&self, shim: Pid) {
+        lock(&self.shims).insert(shim);
     }
 
     /// Adopts orphaned descendants, and reaps them when they end. Never returns.
@@ -78,7 +110,7 @@ impl Children {
 
     /// Reaps ended processes that are not the leader of a run. Returns whether a leader is among the processes that
     /// ended.
-    fn reap(&self) -> bool {
+    pub(super) fn reap(&self) -> bool {
         let set = self.set();
         loop {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -89,6 +121,7 @@ impl Children {
             let mut reaped = 0;
             for pid in procfs::others().filter(ours).filter(|pid| !set.contains(pid)) {
                 reaped += usize::from(waitpid(Some(pid), WaitOptions::NOHANG).is_ok());
+                lock(&self.shims).remove(&pid);
             }
             if reaped == 0 {
                 return true;
@@ -103,7 +136,8 @@ impl Children {
                 let set = self.set();
                 let us = getpid().as_raw_nonzero().get();
                 let ours = |pid: &Pid| procfs::stat(*pid).is_some_and(|stat| stat.parent == us && !stat.zombie);
-                let left = procfs::others().filter(|pid| !set.contains(pid)).filter(ours);
+                let shims = lock(&self.shims);
+                let left = procfs::others().filter(|pid| !set.contains(pid) && !shims.contains(pid)).filter(ours);
                 // The process ids cannot be reused: only this program waits for them, and not while the lock is held.
                 left.filter(|pid| kill_process(*pid, Signal::KILL).is_ok()).collect()
             };
@@ -152,14 +186,15 @@ impl Leader {
         waitpid(Some(self.pid), WaitOptions::empty()).map(drop).unwrap_or_default();
     }
 
-    fn try_wait(&self) -> Option<LeaderExit> {
+    /// The exit of the process, if it has ended.
+    pub(super) fn try_wait(&self) -> Option<LeaderExit> {
         let mut set = self.children.set();
         match try_wait4_pid(self.pid.as_raw_nonzero().get().cast_unsigned()) {
             Ok(None) => None,
             Ok(Some(end)) => {
                 set.remove(&self.pid);
                 let memory = Some(end.rusage.maxrss).filter(|memory| *memory > self.memory_floor);
-                Some(LeaderExit { status: Some(end.status), memory })
+                Some(LeaderExit { status: Some(end.status), memory, ..LeaderExit::default() })
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
             Err(_) => {

@@ -40,7 +40,9 @@
 
 mod run;
 mod child;
+mod shim;
 mod spawn;
+mod program;
 pub(crate) mod environment_file;
 mod leader;
 mod pipes;
@@ -58,6 +60,7 @@ pub(super) use helper::Helper;
 pub(crate) use leader::Children;
 pub(crate) use pipes::Tee;
 pub(super) use run_record::RunRecord;
+pub(crate) use shim::{SHIM_DIRECTORY, become_shim, end_unclaimed, sweep};
 pub(super) use supervisor::RUN_RECORD_KEY;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::future::pending;
 use std::io;
 use std::pin::Pin;
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe::Receiver;
 use tokio::select;
@@ -16,6 +17,7 @@ use crate::config::{Stream, TerminalSize};
 use crate::control::{Attachment, TerminalOutput};
 use crate::event::Origin;
 use crate::source::ClockReading;
+use crate::source::origin_state::PackedOrigin;
 use crate::source::pipeline::LinePipeline;
 use crate::stream::Batch;
 
@@ -61,6 +63,15 @@ pub(super) struct Pipes {
     buffer: Box<[u8]>,
     /// Both pipes are closed, and everything was passed on.
     ended: bool,
+}
+
+/// The unfinished state of [`Pipes`] for another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PackedPipes {
+    /// Standard output and standard error while they are open.
+    origins: [Option<PackedOrigin>; 2],
+    bytes_read: [u64; 2],
+    terminal: bool,
 }
 
 impl Pipes {
@@ -115,9 +126,24 @@ impl Pipes {
         }
     }
 
-    /// The unfinished line of an output.
-    pub(super) fn open_line(&self, output: usize) -> Vec<u8> {
-        self.pipeline.open_line(output)
+    /// The unfinished state for another process.
+    pub(super) fn pack(&self) -> PackedPipes {
+        let origins = [0, 1].map(|output| self.pipeline.pack(output).filter(|_| self.ends[output].is_some()));
+        PackedPipes { origins, bytes_read: self.bytes_read, terminal: self.terminal_viewers.is_some() }
+    }
+
+    /// Continues the unfinished state of another process. An output that was at its end is not read again.
+    pub(super) fn unpack(&mut self, packed: PackedPipes, batch: &mut Batch) {
+        if packed.terminal != self.terminal_viewers.is_some() {
+            return;
+        }
+        self.bytes_read = packed.bytes_read;
+        for (output, origin) in packed.origins.into_iter().enumerate() {
+            match origin {
+                Some(origin) => self.pipeline.unpack(output, origin, ClockReading::read(), batch),
+                None => self.ends[output] = None,
+            }
+        }
     }
 
     /// Waits for output, and adds its events to `batch`. May be dropped at any time.

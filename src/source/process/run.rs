@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
+use std::io;
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use log::{info, warn};
 use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
+use tokio::net::unix::pipe;
 use tokio::select;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::{ProcessSourceConfig, Stop, StopTarget, Stream, TerminalSize};
@@ -16,12 +20,14 @@ use crate::control::{Attachment, CommandError, RunCommand};
 use crate::event::{EndCause, RunEnd, SourceState, signal_name};
 use crate::stream::Batch;
 
-use super::input::ProcessInput;
-use super::leader::{Leader, LeaderExit};
-use super::pipes::{HeldBack, PipeRead, Pipes, Tee};
-use super::run_record::{self, RunRecord};
+use super::input::{PackedInput, ProcessInput};
+use super::leader::LeaderExit;
+use super::pipes::{HeldBack, PackedPipes, PipeRead, Pipes, Tee};
+use super::program::Program;
+use super::run_record::RunRecord;
+use super::shim::attach::TakenOver;
 use super::stop::ProcessGroup;
-use super::{procfs, spawn};
+use super::{procfs, shim, spawn};
 use crate::source::{ClockReading, SourceError, SourceOptions, until};
 
 /// The time for which pipes must be quiet after the end of the process: its descendants may still write.
@@ -48,12 +54,30 @@ const MAX_MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 /// The most processes that the end of a run names.
 const MAX_KILLED_NAMES: usize = 16;
 
+/// A run that was taken over from an earlier daemon.
+pub(super) struct TakenOverRun {
+    pub(super) run: ProcessRun,
+    /// The earlier daemon left its state, so that nothing is lost.
+    pub(super) is_complete: bool,
+    /// The program was started with what it would be started with now.
+    pub(super) is_same_spec: bool,
+    /// The time for which the program had no daemon.
+    pub(super) orphaned: Duration,
+}
+
+/// The unfinished state of a run for the next daemon.
+#[derive(Debug, Serialize, Deserialize)]
+struct PackedRun {
+    pipes: PackedPipes,
+    input: PackedInput,
+}
+
 /// One run of a process.
 #[derive(Debug)]
 pub(super) struct ProcessRun {
     stream: String,
     started: Instant,
-    leader: Leader,
+    program: Program,
     record: RunRecord,
     group: ProcessGroup,
     /// Secrets are redacted, and therefore the raw output is not shown to anybody.
@@ -85,12 +109,15 @@ enum RunPhase {
         killed: bool,
     },
     Ended,
+    /// The next daemon continues the run.
+    Left,
 }
 
 /// The next event of a running process.
 enum RunEvent {
     Read(PipeRead),
     Exit(LeaderExit),
+    InputEnded,
     Kill,
     Memory,
     Silent,
@@ -106,25 +133,67 @@ impl ProcessRun {
     ) -> Result<Self, SourceError> {
         let stream = spec.name.to_string();
         let mark = spawn::mark(&stream, number);
-        let spawn::StartedProgram { leader, ends, input, descriptors } =
-            spawn::spawn(&stream, source, options, &mark).await?;
-        let pid = leader.pid();
-        let began = procfs::stat(pid).map_or(0, |stat| stat.started);
+        let spawn::StartedProgram { program, ends, input, shim } =
+            spawn::spawn(&stream, source, options, number, &mark).await?;
+        let record = RunRecord::of_program(number, program.pid(), &mark);
+        let record = RunRecord { shim, spec: hash_of(source), ..record };
+        Ok(Self::new(spec, source, options, (program, ends, input), record))
+    }
+
+    /// Takes over the run of an earlier daemon from its shim, and adds what it shows to `batch`. `None` if it has none, or if
+    /// that is gone.
+    pub(super) async fn take_over(
+        spec: &Stream,
+        source: &ProcessSourceConfig,
+        options: &SourceOptions,
+        record: &RunRecord,
+        batch: &mut Batch,
+    ) -> Option<TakenOverRun> {
+        let (directory, address) = (options.shim_directory.clone()?, record.shim.clone()?);
+        let attached = spawn_blocking(move || shim::attach::attach(&directory, &address)).await.ok()?;
+        let TakenOver { mut connection, running, shim, ends, input } = match attached {
+            Ok(taken) => taken,
+            Err(error) => {
+                warn!(stream:% = spec.name, run = record.run, errno = error.raw_os_error(), error:% = error; "the run of the previous daemon cannot be taken over");
+                return None;
+            }
+        };
+        if let Some(shim) = shim {
+            options.children.spare(shim);
+        }
+        let snapshot = connection.snapshot().take().unwrap_or_default();
+        let input = match (input, &ends) {
+            (Some(pipe), _) => ProcessInput::open(pipe, false),
+            (None, [Some(terminal), None]) if source.input => ProcessInput::of_terminal(terminal).ok()?,
+            (None, _) => ProcessInput::None,
+        };
+        let mut run = Self::new(spec, source, options, (Program::OfShim(connection), ends, input), record.clone());
+        run.started = Instant::now().checked_sub(Duration::from_millis(running.age)).unwrap_or(run.started);
+        let is_complete = match serde_json::from_slice::<PackedRun>(&snapshot) {
+            Ok(packed) => {
+                run.unpack(packed, batch);
+                true
+            }
+            Err(_) => false,
+        };
+        let orphaned = Duration::from_millis(running.orphaned);
+        Some(TakenOverRun { is_same_spec: record.spec == hash_of(source), run, is_complete, orphaned })
+    }
+
+    fn new(
+        spec: &Stream,
+        source: &ProcessSourceConfig,
+        options: &SourceOptions,
+        (program, ends, input): (Program, [Option<pipe::Receiver>; 2], ProcessInput),
+        record: RunRecord,
+    ) -> Self {
         let now = Instant::now();
-        Ok(Self {
-            stream,
+        Self {
+            stream: spec.name.to_string(),
             started: now,
-            record: RunRecord {
-                run: number,
-                pid: pid.as_raw_nonzero().get(),
-                started: began,
-                mark,
-                ended: false,
-                descriptors,
-                open_lines: <[String; 2]>::default(),
-            },
-            group: ProcessGroup::new(pid, !options.same_group),
-            leader,
+            record,
+            group: ProcessGroup::new(program.pid(), !options.same_group),
+            program,
             is_redacted: spec.redact.is_some(),
             pipes: Pipes::new(spec, ends),
             input,
@@ -135,7 +204,44 @@ impl ProcessRun {
             memory: (None, now + MIN_MEMORY_INTERVAL),
             last_output: Some(now),
             phase: RunPhase::Running,
-        })
+        }
+    }
+
+    /// Returns whether the next daemon can take over the run: its program runs and was not asked to end.
+    pub(super) fn can_be_left(&self) -> bool {
+        let is_kept = matches!(self.program, Program::OfShim(_)) && self.record.shim.is_some();
+        is_kept && self.stopping.is_none() && matches!(self.phase, RunPhase::Running)
+    }
+
+    /// Leaves the run to the next daemon, with everything that is unfinished. Returns whether that was possible.
+    pub(super) fn leave(&mut self) -> bool {
+        let packed = PackedRun { pipes: self.pipes.pack(), input: self.input.pack() };
+        let Program::OfShim(connection) = &mut self.program else { return false };
+        let written = serde_json::to_vec(&packed)
+            .map_err(io::Error::from)
+            .and_then(|content| connection.snapshot().write(&content));
+        if let Err(error) = written {
+            warn!(stream = self.stream.as_str(), run = self.record.run, error:% = error; "the state of the run cannot be left to the next process of rtlogd");
+            return false;
+        }
+        self.phase = RunPhase::Left;
+        true
+    }
+
+    /// Forgets the run as a daemon does that is killed.
+    #[cfg(test)]
+    pub(super) fn abandon(mut self) {
+        self.phase = RunPhase::Left;
+    }
+
+    fn unpack(&mut self, packed: PackedRun, batch: &mut Batch) {
+        self.pipes.unpack(packed.pipes, batch);
+        self.input.unpack(packed.input);
+    }
+
+    /// Lets the shim end, since the end of the run is recorded.
+    pub(super) fn release(&self) {
+        self.program.release();
     }
 
     /// The process id.
@@ -145,8 +251,7 @@ impl ProcessRun {
 
     /// The current run record.
     pub(super) fn record(&self) -> RunRecord {
-        let open_lines = [0, 1].map(|number| run_record::encode_open_line(&self.pipes.open_line(number)));
-        RunRecord { open_lines, ended: matches!(self.phase, RunPhase::Ended), ..self.record.clone() }
+        RunRecord { ended: matches!(self.phase, RunPhase::Ended), ..self.record.clone() }
     }
 
     /// Adds the next events to `batch`; returns the end of the run once there are no more. May be dropped at any time.
@@ -155,7 +260,7 @@ impl ProcessRun {
             let done = match self.phase {
                 RunPhase::Running => self.poll_running(tee, batch).await,
                 RunPhase::Draining { .. } => self.poll_draining(tee, batch).await,
-                RunPhase::Ended => pending().await,
+                RunPhase::Ended | RunPhase::Left => pending().await,
             };
             if let Some(done) = done {
                 return done;
@@ -170,8 +275,8 @@ impl ProcessRun {
         let silent = self.silence_due();
         let event = select! {
             read = self.pipes.read(tee, batch), if open => RunEvent::Read(read),
-            exit = self.leader.ended() => RunEvent::Exit(exit),
-            () = self.input.write() => return None,
+            exit = self.program.ended() => RunEvent::Exit(exit),
+            () = self.input.write() => RunEvent::InputEnded,
             () = until(kill) => RunEvent::Kill,
             () = sleep_until(self.memory.1) => RunEvent::Memory,
             () = until(silent) => RunEvent::Silent,
@@ -188,6 +293,7 @@ impl ProcessRun {
                 return Some(None);
             }
             RunEvent::Exit(exit) => self.begin_draining(exit),
+            RunEvent::InputEnded => self.program.end_input(),
             RunEvent::Kill => self.kill(),
             RunEvent::Memory => self.measure_memory(),
             RunEvent::Silent => {
@@ -346,7 +452,7 @@ impl ProcessRun {
 
     /// Measures the peak memory, which cannot be read once the process has ended.
     fn measure_memory(&mut self) {
-        self.memory.0 = self.memory.0.max(procfs::peak_memory(self.leader.pid()));
+        self.memory.0 = self.memory.0.max(procfs::peak_memory(self.program.pid()));
         let now = Instant::now();
         self.memory.1 = now + now.duration_since(self.started).clamp(MIN_MEMORY_INTERVAL, MAX_MEMORY_INTERVAL);
     }
@@ -378,6 +484,8 @@ impl ProcessRun {
         let signal = exit.status.and_then(|status| status.signal());
         let cause = match (self.stopping, signal) {
             (Some((cause, _)), _) => cause,
+            (None, _) if exit.lost => EndCause::Lost,
+            (None, _) if exit.orphaned => EndCause::DaemonStopped,
             (None, Some(_)) => EndCause::Signalled,
             (None, None) => EndCause::Exited,
         };
@@ -385,7 +493,7 @@ impl ProcessRun {
             run: self.record.run,
             code,
             signal: signal.map(signal_name),
-            duration: Some(whole_microseconds(now.duration_since(self.started))),
+            duration: Some(whole_microseconds(exit.duration.unwrap_or_else(|| now.duration_since(self.started)))),
             peak_memory: exit.memory.max(self.memory.0),
             cause,
             killed: Vec::new(),
@@ -432,11 +540,23 @@ impl ProcessRun {
 impl Drop for ProcessRun {
     /// Kills a process that was not waited for: no process may continue whose output is not read.
     fn drop(&mut self) {
-        if !matches!(self.phase, RunPhase::Ended) {
+        if !matches!(self.phase, RunPhase::Ended | RunPhase::Left) {
             self.signal_all(Signal::KILL);
         }
     }
 }
+
+/// A hash of what a program is started with: if it is another one after a restart of rtlogd, the program is restarted, too.
+/// How it is stopped and restarted may change while it runs.
+fn hash_of(source: &ProcessSourceConfig) -> u64 {
+    let ProcessSourceConfig { argv, directory, environment, environment_files, user, group, umask, pty, input, .. } =
+        source;
+    let text =
+        format!("{:?}", (argv, directory, environment, environment_files, user, group, umask, pty.is_some(), input));
+    // FNV-1a, by its published parameters: the hasher of the standard library may change.
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// A duration in seconds. More digits than those of microseconds would only be rounding errors.
 fn whole_microseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6

@@ -1,14 +1,11 @@
-//! The record of a run as a plain struct that can be stored: a daemon that starts after a crash ends the processes of
-//! the run, and continues its number.
+//! The record of a run as a plain struct that can be stored: the next daemon takes over the run, or ends its processes,
+//! and continues its number.
 
-use std::os::fd::RawFd;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use super::procfs;
+use super::shim::ShimAddress;
 
 /// The environment variable by which the descendants of a run are found, wherever they went.
 pub(super) const RUN_MARK_VARIABLE: &str = "RTLOGD_RUN";
@@ -26,26 +23,28 @@ pub(in crate::source) struct RunRecord {
     /// The end of the run was reported.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::source) ended: bool,
-    /// The daemon's ends of the standard streams. Recorded for a daemon that would take over the running process; none
-    /// does today, and nothing reads this field.
+    /// The way to the shim of the program, through which a next daemon takes over the run; `None` if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shim: Option<ShimAddress>,
+    /// A hash of what the program was started with: another daemon takes over only what it would start itself.
     #[serde(default)]
-    pub(super) descriptors: RunDescriptors,
-    /// The unfinished lines of standard output and standard error, in base64. Recorded for the same purpose, and not
-    /// read either.
-    #[serde(default, rename = "half")]
-    pub(super) open_lines: [String; 2],
-}
-
-/// Numbers of file descriptors in the process that wrote the record.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct RunDescriptors {
-    pub(super) input: Option<RawFd>,
-    /// Standard output and standard error; with a terminal only the first, which is the terminal.
-    pub(super) outputs: [Option<RawFd>; 2],
-    pub(super) terminal: bool,
+    pub(super) spec: u64,
 }
 
 impl RunRecord {
+    /// The record of a program that was just started as run `number`.
+    pub(super) fn of_program(number: u64, pid: Pid, mark: &str) -> Self {
+        Self {
+            run: number,
+            pid: pid.as_raw_nonzero().get(),
+            started: procfs::stat(pid).map_or(0, |stat| stat.started),
+            mark: mark.to_owned(),
+            ended: false,
+            shim: None,
+            spec: 0,
+        }
+    }
+
     /// Parses the record of an earlier daemon; `None` if it is damaged.
     pub(in crate::source) fn read(written: &str) -> Option<Self> {
         serde_json::from_str(written).ok()
@@ -96,48 +95,32 @@ impl RunRecord {
     }
 }
 
-/// An unfinished line in its stored form.
-pub(super) fn encode_open_line(line: &[u8]) -> String {
-    BASE64.encode(line)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_down_is_read_again() {
-        let descriptors = RunDescriptors { input: Some(9), outputs: [Some(10), None], terminal: true };
-        let open_lines = [encode_open_line(b"\xff half"), String::new()];
-        let record = RunRecord {
-            run: 3,
-            pid: 4711,
-            started: 99,
-            mark: "build-3-0".into(),
-            ended: false,
-            descriptors,
-            open_lines,
-        };
+    fn a_record_is_read_by_this_and_by_later_versions() {
+        let pid = Pid::from_raw(4711).unwrap();
+        let shim = Some(ShimAddress { name: "0123".into(), secret: "4567".into() });
+        let record = RunRecord { started: 99, shim, spec: 7, ..RunRecord::of_program(3, pid, "build-3-0") };
         assert_eq!(RunRecord::read(&record.to_text()), Some(record.clone()));
         let ended = RunRecord { ended: true, ..record };
         assert_eq!(RunRecord::read(&ended.to_text()), Some(ended));
         assert_eq!(RunRecord::read("{}"), None);
         assert_eq!(RunRecord::read("nonsense"), None);
+        // Version 0.1 wrote descriptors and unfinished lines, too.
+        let old = r#"{"run":3,"pid":4711,"started":99,"mark":"build-3-0",
+            "descriptors":{"input":null,"outputs":[1,2],"terminal":false},"half":["",""]}"#;
+        let expected = RunRecord { started: 99, ..RunRecord::of_program(3, pid, "build-3-0") };
+        assert_eq!(RunRecord::read(old), Some(expected));
     }
 
     #[test]
     fn a_process_of_the_same_number_and_another_start_is_not_ours() {
         let pid = rustix::process::getppid().unwrap();
         let started = procfs::stat(pid).unwrap().started;
-        let record = |started| RunRecord {
-            run: 1,
-            pid: pid.as_raw_nonzero().get(),
-            started,
-            mark: "none has it".into(),
-            ended: false,
-            descriptors: RunDescriptors::default(),
-            open_lines: Default::default(),
-        };
+        let record = |started| RunRecord { started, ..RunRecord::of_program(1, pid, "none has it") };
         assert_eq!(record(started).alive(), [pid]);
         assert_eq!(record(started + 1).alive(), []);
     }

@@ -1,13 +1,15 @@
 //! Starts a program: creates its standard streams, and starts a [`child`](super::child) process that executes it.
 
 use std::ffi::OsString;
+use std::fs::{self, DirBuilder};
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -23,9 +25,12 @@ use crate::source::{SourceError, SourceOptions};
 
 use super::child::{ExecFailure, ExecStep, ExecTask, MAX_PASSED_DESCRIPTORS};
 use super::input::ProcessInput;
-use super::leader::Leader;
-use super::run_record::{RUN_MARK_VARIABLE, RunDescriptors};
-use super::{environment_file, pty};
+use super::program::Program;
+use super::run_record::RUN_MARK_VARIABLE;
+use super::shim::ShimAddress;
+use super::shim::attach::ShimConnection;
+use super::shim::start::ShimPlan;
+use super::{environment_file, pty, shim};
 
 /// The longest time from the start of the child to the exec of the program. Only the lookup of a user's groups may take
 /// long.
@@ -41,18 +46,18 @@ const DEFAULT_TERMINAL_TYPE: &str = "xterm-256color";
 /// A program that was started.
 #[derive(Debug)]
 pub(super) struct StartedProgram {
-    pub(super) leader: Leader,
+    pub(super) program: Program,
     /// The program's standard output and standard error; with a terminal, the first is both.
     pub(super) ends: [Option<pipe::Receiver>; 2],
     pub(super) input: ProcessInput,
-    pub(super) descriptors: RunDescriptors,
+    /// The way to the shim, if the program was started by one.
+    pub(super) shim: Option<ShimAddress>,
 }
 
 /// The daemon's ends of the program's standard streams, and the program's ends in the order of their numbers.
 struct ProgramEnds {
     ends: [Option<pipe::Receiver>; 2],
     input: ProcessInput,
-    descriptors: RunDescriptors,
     passed_on: Vec<ProgramEnd>,
     /// The first of `passed_on` is the standard input of the program.
     has_input: bool,
@@ -79,7 +84,8 @@ fn is_reserved(name: &str) -> bool {
     matches!(name, "RTLOGD_STREAM" | RUN_MARK_VARIABLE)
 }
 
-/// Starts the program with `mark` in its environment, and returns when it runs. The future must not be dropped before.
+/// Starts the program of run `number` with `mark` in its environment, and returns when it runs. The future must not be
+/// dropped before.
 ///
 /// # Errors
 /// The error names the program, and the user or the directory if that is the reason.
@@ -87,10 +93,11 @@ pub(super) async fn spawn(
     stream: &str,
     spec: &ProcessSourceConfig,
     options: &SourceOptions,
+    number: u64,
     mark: &str,
 ) -> Result<StartedProgram, SourceError> {
     let program = spec.argv.first().cloned().unwrap_or_default();
-    start(stream, spec, options, mark).await.map_err(|error| error.of(spec, program))
+    start(stream, spec, options, number, mark).await.map_err(|error| error.of(spec, program))
 }
 
 /// The reason why the program did not start.
@@ -130,6 +137,7 @@ async fn start(
     stream: &str,
     spec: &ProcessSourceConfig,
     options: &SourceOptions,
+    number: u64,
     mark: &str,
 ) -> Result<StartedProgram, SpawnFailure> {
     let wires = create_ends(spec, options)?;
@@ -142,14 +150,46 @@ async fn start(
         let kept = variables.into_iter().filter(|(name, _)| !spec.environment.contains_key(name) && !is_reserved(name));
         task.environment.extend(kept);
     }
+    if let Some(directory) = options.temporary_directory.as_ref().filter(|_| spec.user.is_none())
+        && !task.environment.contains_key("TMPDIR")
+    {
+        let (directory, path) = (directory.join(stream), directory.join(stream));
+        spawn_blocking(move || create_empty(&directory)).await.map_err(io::Error::other)??;
+        task.environment.insert("TMPDIR".to_owned(), path.to_string_lossy().into_owned());
+    }
+    match options.shim_directory.clone().filter(|_| !spec.orphan_timeout.is_zero()) {
+        Some(directory) => {
+            let plan = ShimPlan::new(directory, stream, number, mark)?;
+            start_by_shim(stream, spec, options, plan, task, wires).await
+        }
+        None => start_as_child(options, task, wires).await,
+    }
+}
+
+/// Creates a directory that only its owner may enter, or empties it.
+fn create_empty(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    DirBuilder::new().mode(0o700).recursive(true).create(directory)
+}
+
+/// Starts the program as a child of the daemon.
+async fn start_as_child(
+    options: &SourceOptions,
+    task: ExecTask,
+    wires: ProgramEnds,
+) -> Result<StartedProgram, SpawnFailure> {
     let (ours, childs) = UnixStream::pair()?;
     // The child is not started on a thread for blocking work: an idle one ends, and the child would die with it
     // (PR_SET_PDEATHSIG).
-    let leader = options.children.start(&mut own_program(childs))?;
-    let ProgramEnds { ends, input, descriptors, passed_on, .. } = wires;
-    let outcome = spawn_blocking(move || send_task(ours, &task, &passed_on)).await.map_err(io::Error::other)?;
+    let leader = options.children.start(&mut own_program(childs, "__child"))?;
+    let ProgramEnds { ends, input, passed_on, .. } = wires;
+    let send = move || send_task(ours, &task, &passed_on.iter().map(AsFd::as_fd).collect::<Vec<_>>());
+    let outcome = spawn_blocking(send).await.map_err(io::Error::other)?;
     let failure = match outcome {
-        Ok(None) => return Ok(StartedProgram { leader, ends, input, descriptors }),
+        Ok(None) => return Ok(StartedProgram { program: Program::Child(leader), ends, input, shim: None }),
         Ok(Some(failure)) => SpawnFailure::InChild(failure),
         Err(error) => SpawnFailure::InDaemon(error),
     };
@@ -157,6 +197,42 @@ async fn start(
     kill_process(leader.pid(), Signal::KILL).unwrap_or_default();
     spawn_blocking(move || leader.wait_killed()).await.unwrap_or_default();
     Err(failure)
+}
+
+/// Starts the program as a child of a shim, which keeps the daemon's ends for a next daemon.
+async fn start_by_shim(
+    stream: &str,
+    spec: &ProcessSourceConfig,
+    options: &SourceOptions,
+    plan: ShimPlan,
+    task: ExecTask,
+    wires: ProgramEnds,
+) -> Result<StartedProgram, SpawnFailure> {
+    let (ours, shims) = shim::start::connection()?;
+    // The name of the stream is for people who look at the list of processes.
+    let shim = options.children.start_shim(own_program(shims, "__shim").arg(stream))?;
+    let spec = spec.clone();
+    let start = move || {
+        let ProgramEnds { ends, input, passed_on, .. } = &wires;
+        let passed_on: Vec<_> = passed_on.iter().map(AsFd::as_fd).collect();
+        let outputs: Vec<_> = ends.iter().flatten().map(AsFd::as_fd).collect();
+        let input: Vec<_> = input.pipe().into_iter().collect();
+        let started = plan.start(&ours, &spec, task, [&passed_on, &outputs, &input], MAX_SPAWN_TIME);
+        (started, ours, plan, wires)
+    };
+    let (started, ours, plan, wires) = spawn_blocking(start).await.map_err(io::Error::other)?;
+    let ProgramEnds { ends, input, .. } = wires;
+    match started.map(|started| started.map(|running| ShimConnection::new(ours, &running, plan.snapshot))) {
+        Ok(Ok(Ok(connection))) => {
+            Ok(StartedProgram { program: Program::OfShim(connection), ends, input, shim: Some(plan.address) })
+        }
+        Ok(Err(failure)) => Err(SpawnFailure::InChild(failure)),
+        Ok(Ok(Err(error))) | Err(error) => {
+            // The program, if it runs, receives its stop signal when its parent dies.
+            kill_process(shim, Signal::KILL).unwrap_or_default();
+            Err(SpawnFailure::InDaemon(error))
+        }
+    }
 }
 
 fn task(
@@ -189,30 +265,34 @@ fn task(
     }
 }
 
-/// This program, as it runs now, even if its file was replaced since.
-fn own_program(socket: UnixStream) -> Command {
+/// This program, as it runs now, even if its file was replaced since, with a hidden subcommand and a socket as its standard
+/// input.
+pub(super) fn own_program(socket: impl Into<OwnedFd>, subcommand: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("rtlogd").arg("__child");
+    command.arg0("rtlogd").arg(subcommand);
     #[cfg(test)]
     let mut command = {
         let mut command = Command::new("/proc/self/exe");
         command.args(["--exact", "source::process::child::tests::is_the_child_of_another_test", "--test-threads=1"]);
-        command.env(TEST_CHILD_VARIABLE, "yes");
+        command.env(TEST_CHILD_VARIABLE, subcommand);
         command
     };
-    command.stdin(Stdio::from(OwnedFd::from(socket))).stdout(Stdio::null()).stderr(Stdio::null());
+    command.stdin(Stdio::from(socket.into())).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
 /// Sends the task to the child, and waits until the child has carried it out. Blocks.
-fn send_task(mut socket: UnixStream, task: &ExecTask, passed_on: &[ProgramEnd]) -> io::Result<Option<ExecFailure>> {
+pub(super) fn send_task(
+    mut socket: UnixStream,
+    task: &ExecTask,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<Option<ExecFailure>> {
     socket.set_read_timeout(Some(MAX_SPAWN_TIME))?;
     socket.set_write_timeout(Some(MAX_SPAWN_TIME))?;
     let text = serde_json::to_vec(task)?;
-    let descriptors: Vec<_> = passed_on.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PASSED_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+    if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::other("too many descriptors"));
     }
     let sent = sendmsg(&socket, &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL)?;
@@ -229,15 +309,10 @@ fn send_task(mut socket: UnixStream, task: &ExecTask, passed_on: &[ProgramEnd]) 
 
 fn create_ends(spec: &ProcessSourceConfig, options: &SourceOptions) -> io::Result<ProgramEnds> {
     let mut passed_on = Vec::new();
-    let mut descriptors = RunDescriptors::default();
     let mut input = ProcessInput::None;
     if let Some(size) = spec.pty {
         let (master, slave) = pty::open(size)?;
-        descriptors.outputs[0] = Some(master.as_raw_fd());
-        descriptors.terminal = true;
         if spec.input {
-            // tokio treats a nonblocking terminal like a pipe, which is the way to use one without `unsafe`.
-            input = ProcessInput::open(pipe::Sender::from_owned_fd_unchecked(master.try_clone()?)?, true);
             passed_on.push(ProgramEnd::Created(slave.try_clone()?));
         }
         let shares_stdin = options.inherit_stdin && !spec.input;
@@ -248,26 +323,28 @@ fn create_ends(spec: &ProcessSourceConfig, options: &SourceOptions) -> io::Resul
             passed_on.push(ProgramEnd::Created(slave.try_clone()?));
         }
         passed_on.push(ProgramEnd::Created(slave));
-        let ends = [Some(pipe::Receiver::from_owned_fd_unchecked(master)?), None];
-        return Ok(ProgramEnds { ends, input, descriptors, passed_on, has_input: spec.input || shares_stdin });
+        let terminal = pipe::Receiver::from_owned_fd_unchecked(master)?;
+        if spec.input {
+            input = ProcessInput::of_terminal(&terminal)?;
+        }
+        let ends = [Some(terminal), None];
+        return Ok(ProgramEnds { ends, input, passed_on, has_input: spec.input || shares_stdin });
     }
     let has_input = spec.input || options.inherit_stdin;
     if spec.input {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        descriptors.input = Some(write.as_raw_fd());
         input = ProcessInput::open(pipe::Sender::from_owned_fd(write)?, false);
         passed_on.push(ProgramEnd::Created(read));
     } else if options.inherit_stdin {
         passed_on.push(ProgramEnd::InheritedStdin);
     }
     let mut ends = [None, None];
-    for (end, number) in ends.iter_mut().zip(&mut descriptors.outputs) {
+    for end in &mut ends {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        *number = Some(read.as_raw_fd());
         *end = Some(pipe::Receiver::from_owned_fd(read)?);
         passed_on.push(ProgramEnd::Created(write));
     }
-    Ok(ProgramEnds { ends, input, descriptors, passed_on, has_input })
+    Ok(ProgramEnds { ends, input, passed_on, has_input })
 }
 
 /// The mark of a run, made unique by a random number.

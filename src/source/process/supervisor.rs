@@ -1,12 +1,13 @@
 //! The supervisor of one process: starts it, restarts it after a back-off, and carries out commands.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use log::{info, warn};
 use rustix::process::Signal;
 use tokio::select;
 use tokio::sync::{mpsc, watch};
-use tokio::task::yield_now;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +17,8 @@ use crate::event::{EndCause, Loss, RunEnd, SourceState, Time};
 use crate::stream::Checkpoints;
 
 use crate::source::backoff::Backoff;
-use crate::source::process::run::ProcessRun;
-use crate::source::process::{RunRecord, Tee};
+use crate::source::process::run::{ProcessRun, TakenOverRun};
+use crate::source::process::{RunRecord, Tee, shim};
 use crate::source::writer::StreamWriter;
 use crate::source::{ClockReading, SourceError, SourceOptions};
 
@@ -59,6 +60,13 @@ enum DesiredState {
     Started,
 }
 
+/// How a run ended for this daemon.
+enum RunOutcome {
+    Ended(RunEnd),
+    /// The next daemon takes it over.
+    Left,
+}
+
 /// The reason why a process does not run, and the event that ends this state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Idle {
@@ -94,8 +102,12 @@ impl<'a> Supervisor<'a> {
         writer: &mut StreamWriter,
     ) -> Result<Option<RunEnd>, SourceError> {
         let mut readers = writer.appender.readers();
-        let mut number = self.after_crash(checkpoints, writer).await;
+        let (mut number, mut taken) = match Box::pin(self.take_over(checkpoints, writer)).await {
+            (number, Some(run)) => (number - 1, Some(run)),
+            (number, None) => (number, None),
+        };
         let mut idle = match self.process.start {
+            _ if taken.is_some() => Idle::Start,
             StartWhen::Boot => Idle::Start,
             StartWhen::Demand => Idle::OnReader(0),
             StartWhen::Manual => Idle::Manual,
@@ -112,7 +124,11 @@ impl<'a> Supervisor<'a> {
             }
             number += 1;
             let began = Instant::now();
-            let ended = self.run_once(number, writer).await;
+            let ended = match self.run_once(number, taken.take(), writer).await {
+                Ok(RunOutcome::Left) => return last,
+                Ok(RunOutcome::Ended(end)) => Ok(end),
+                Err(error) => Err(error),
+            };
             let ran = began.elapsed();
             if self.stopping.is_cancelled() {
                 return ended.map(Some);
@@ -129,15 +145,50 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Ends the processes that outlived a killed daemon, and emits the missing end event. Returns the number of the
-    /// last run.
-    async fn after_crash(&mut self, checkpoints: &Checkpoints, writer: &mut StreamWriter) -> u64 {
-        let Some(mut record) = checkpoints.get(RUN_RECORD_KEY).and_then(|written| RunRecord::read(written)) else {
-            return 0;
+    /// Takes over the run of an earlier daemon, if it has a shim. Returns the number of the last run, and the run if it
+    /// continues.
+    async fn take_over(&mut self, checkpoints: &Checkpoints, writer: &mut StreamWriter) -> (u64, Option<ProcessRun>) {
+        let record = match checkpoints.get(RUN_RECORD_KEY).and_then(|written| RunRecord::read(written)) {
+            Some(record) if !record.ended => record,
+            ended => {
+                self.end_unrecorded(None).await;
+                return (ended.map_or(0, |record| record.run), None);
+            }
         };
-        if record.ended {
-            return record.run;
+        let taken = ProcessRun::take_over(self.spec, self.process, &self.options, &record, &mut writer.batch).await;
+        let kept = record.shim.as_ref().filter(|_| taken.is_some()).map(|shim| shim.name.clone());
+        self.end_unrecorded(kept).await;
+        let Some(taken) = taken else {
+            return (self.after_crash(record, writer).await, None);
+        };
+        let TakenOverRun { mut run, is_complete, is_same_spec, orphaned } = taken;
+        info!(stream = writer.stream.as_str(), run = record.run, pid = run.pid(), complete = is_complete, orphaned:? = orphaned; "the process was taken over from the previous rtlogd");
+        if !is_complete {
+            let reason = "rtlogd was killed: output that it had read and not recorded is lost".to_owned();
+            writer.batch.loss(ClockReading::read().time, &Loss { missed: None, bytes: None, reason });
         }
+        let note = Some("taken over after a restart of rtlogd".to_owned());
+        writer.say(SourceState::Running { run: record.run, pid: Some(run.pid()), note }).await;
+        if !is_same_spec {
+            info!(stream = writer.stream.as_str(), run = record.run; "the configuration of the process has changed, so that it is restarted");
+            run.stop(EndCause::DaemonStopped);
+            self.desired = DesiredState::Started;
+            writer.say(SourceState::Stopping).await;
+        }
+        (record.run, Some(run))
+    }
+
+    /// Ends runs of this stream that a daemon had not recorded when it was killed, except the one with the socket `kept`.
+    async fn end_unrecorded(&self, kept: Option<String>) {
+        let Some(directory) = self.options.shim_directory.clone() else { return };
+        let stream = self.spec.name.to_string();
+        let end = move || shim::sweep::end_unrecorded(&directory, &stream, kept.as_deref());
+        spawn_blocking(end).await.unwrap_or_default();
+    }
+
+    /// Ends the processes that outlived a killed daemon, and emits the missing end event. Returns the number of the
+    /// run.
+    async fn after_crash(&mut self, mut record: RunRecord, writer: &mut StreamWriter) -> u64 {
         let left = record.alive();
         if !left.is_empty() {
             warn!(stream = writer.stream.as_str(), run = record.run, processes:? = left; "stopping processes that the previous daemon left running");
@@ -222,20 +273,34 @@ impl<'a> Supervisor<'a> {
         true
     }
 
-    /// Makes one run, from its start to its end.
-    async fn run_once(&mut self, number: u64, writer: &mut StreamWriter) -> Result<RunEnd, SourceError> {
+    /// Starts the process as run `number`.
+    async fn start_run(&mut self, number: u64, writer: &mut StreamWriter) -> Result<ProcessRun, SourceError> {
         self.desired = DesiredState::AsConfigured;
-        let started = ProcessRun::start(self.spec, self.process, &self.options, number).await;
+        let started = Box::pin(ProcessRun::start(self.spec, self.process, &self.options, number)).await;
         for reply in self.starts.drain(..) {
             reply.send(match &started {
                 Ok(_) => Ok(CommandReply::Done),
                 Err(error) => Err(CommandError::Failed(error.with_cause())),
             });
         }
-        let mut run = started?;
+        let run = started?;
         info!(stream = writer.stream.as_str(), run = number, pid = run.pid(); "process started");
         writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().to_text()));
         writer.say(SourceState::Running { run: number, pid: Some(run.pid()), note: None }).await;
+        Ok(run)
+    }
+
+    /// Makes one run, from its start, unless it was taken over, to its end, unless the next daemon takes it over.
+    async fn run_once(
+        &mut self,
+        number: u64,
+        taken: Option<ProcessRun>,
+        writer: &mut StreamWriter,
+    ) -> Result<RunOutcome, SourceError> {
+        let mut run = match taken {
+            Some(run) => run,
+            None => self.start_run(number, writer).await?,
+        };
         loop {
             select! {
                 ended = run.next(&mut self.tee, &mut writer.batch) => {
@@ -243,7 +308,8 @@ impl<'a> Supervisor<'a> {
                         writer.batch.end(ClockReading::read().time, &end);
                         writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().to_text()));
                         writer.flush().await;
-                        return Ok(end);
+                        run.release();
+                        return Ok(RunOutcome::Ended(end));
                     }
                     writer.flush().await;
                     // A process that writes without end is always ready: without this, everything else would wait for
@@ -263,6 +329,10 @@ impl<'a> Supervisor<'a> {
                 },
                 mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
                 () = self.stopping.cancelled(), if !run.is_stopping() || self.desired != DesiredState::AsConfigured => {
+                    if self.options.hands_over.load(Ordering::Acquire) && run.can_be_left() && run.leave() {
+                        info!(stream = writer.stream.as_str(), run = number, pid = run.pid(); "the process continues, and is left to the next rtlogd");
+                        return Ok(RunOutcome::Left);
+                    }
                     self.desired = DesiredState::AsConfigured;
                     let was_stopping = run.is_stopping();
                     run.stop(EndCause::DaemonStopped);

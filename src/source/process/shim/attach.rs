@@ -1,0 +1,148 @@
+//! The connection of the daemon to a shim, and how a daemon connects to the shim of an earlier one.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::{Pid, geteuid};
+use tokio::net::unix::pipe;
+
+use super::protocol::{self, DaemonMessage, MAX_MESSAGE_SIZE, RunningProgram, ShimMessage, VERSION};
+use super::snapshot::RunSnapshot;
+use super::{ShimAddress, socket_path};
+use crate::source::process::leader::LeaderExit;
+
+/// The longest time to wait for the answer of a shim, which does nothing else.
+const MAX_ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// The connection of the daemon that is attached to a shim.
+#[derive(Debug)]
+pub(in crate::source::process) struct ShimConnection {
+    /// tokio waits for a socket of packets as it does for a pipe, which is the way to do so without `unsafe`.
+    socket: pipe::Receiver,
+    pid: Pid,
+    snapshot: RunSnapshot,
+}
+
+/// A run that was taken over: the shim with the descriptors that it kept.
+#[derive(Debug)]
+pub(in crate::source::process) struct TakenOver {
+    pub(in crate::source::process) connection: ShimConnection,
+    pub(in crate::source::process) running: RunningProgram,
+    /// The process id of the shim.
+    pub(in crate::source::process) shim: Option<Pid>,
+    /// The pipes of the program, or its terminal.
+    pub(in crate::source::process) ends: [Option<pipe::Receiver>; 2],
+    pub(in crate::source::process) input: Option<pipe::Sender>,
+}
+
+impl ShimConnection {
+    /// A connection to the shim of a program that runs.
+    ///
+    /// # Errors
+    /// If the program has no valid id, or the runtime cannot wait for the connection.
+    pub(in crate::source::process) fn new(
+        socket: OwnedFd,
+        running: &RunningProgram,
+        snapshot: RunSnapshot,
+    ) -> io::Result<Self> {
+        let pid = Pid::from_raw(running.pid).ok_or_else(|| io::Error::other("the program has no process id"))?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(Self { socket: pipe::Receiver::from_owned_fd_unchecked(socket)?, pid, snapshot })
+    }
+
+    pub(in crate::source::process) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Waits for the end of the program. May be dropped at any time and called again, but not after it returned.
+    pub(in crate::source::process) async fn ended(&self) -> LeaderExit {
+        let mut text = vec![0; MAX_MESSAGE_SIZE];
+        loop {
+            self.socket.readable().await.unwrap_or_default();
+            match self.socket.try_read(&mut text) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                // The shim was killed, and the program received its stop signal.
+                Ok(0) | Err(_) => return LeaderExit::lost(),
+                Ok(size) => {
+                    if let Ok(ShimMessage::Ended(end)) = serde_json::from_slice(&text[..size]) {
+                        return LeaderExit {
+                            status: end.status.map(ExitStatus::from_raw),
+                            memory: end.memory,
+                            duration: Some(Duration::from_millis(end.duration)),
+                            orphaned: end.orphaned,
+                            lost: false,
+                        };
+                    }
+                }
+            }
+        }
+    }
+
+    /// Closes the shim's copy of the input of the program, whose input has ended.
+    pub(in crate::source::process) fn end_input(&self) {
+        // Without the shim, there is no copy.
+        protocol::send(&self.socket, &DaemonMessage::InputEnded, &[]).unwrap_or_default();
+    }
+
+    /// Lets the shim end, since the end of the run is recorded.
+    pub(in crate::source::process) fn release(&self) {
+        // A shim that has ended needs no farewell.
+        protocol::send(&self.socket, &DaemonMessage::Bye, &[]).unwrap_or_default();
+    }
+
+    /// The state that is left for the next daemon.
+    pub(in crate::source::process) fn snapshot(&mut self) -> &mut RunSnapshot {
+        &mut self.snapshot
+    }
+}
+
+/// Connects to a shim, without saying what for. Blocks for at most [`MAX_ANSWER_TIME`].
+///
+/// # Errors
+/// If nobody listens, or only a process of another user.
+pub(super) fn connect_to(directory: &Path, name: &str) -> io::Result<OwnedFd> {
+    let directory = File::open(directory)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(MAX_ANSWER_TIME))?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(MAX_ANSWER_TIME))?;
+    connect(&socket, &SocketAddrUnix::new(socket_path(&directory, name))?)?;
+    let peer = socket_peercred(&socket)?;
+    if peer.uid != geteuid() && !geteuid().is_root() {
+        return Err(io::Error::other("another user listens on the socket of the run"));
+    }
+    Ok(socket)
+}
+
+/// Attaches to the shim of a run. Blocks for at most twice [`MAX_ANSWER_TIME`]. Must be called within the runtime.
+///
+/// # Errors
+/// If the shim is gone or refuses.
+pub(in crate::source::process) fn attach(directory: &Path, address: &ShimAddress) -> io::Result<TakenOver> {
+    let socket = connect_to(directory, &address.name)?;
+    protocol::send(&socket, &DaemonMessage::Attach { version: VERSION, secret: address.secret.clone() }, &[])?;
+    let (running, descriptors) = match protocol::receive(&socket)? {
+        Some((ShimMessage::Running(running), descriptors)) => (running, descriptors),
+        Some((ShimMessage::Refused { reason }, _)) => return Err(io::Error::other(reason)),
+        Some(_) | None => return Err(io::Error::other("the shim has ended")),
+    };
+    let mut descriptors = descriptors.into_iter();
+    let missing = || io::Error::other("a descriptor of the run is missing");
+    let mut next = || descriptors.next().ok_or_else(missing);
+    let mut ends = [None, None];
+    for end in ends.iter_mut().take(running.outputs) {
+        // A nonblocking terminal is used like a pipe.
+        *end = Some(pipe::Receiver::from_owned_fd_unchecked(next()?)?);
+    }
+    let input = if running.input { Some(pipe::Sender::from_owned_fd_unchecked(next()?)?) } else { None };
+    let snapshot = RunSnapshot::from(next()?);
+    let shim = socket_peercred(&socket).ok().map(|peer| peer.pid);
+    let connection = ShimConnection::new(socket, &running, snapshot)?;
+    Ok(TakenOver { connection, running, shim, ends, input })
+}

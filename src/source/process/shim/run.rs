@@ -1,0 +1,402 @@
+//! The loop of a shim: one thread, which sleeps until something happens.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
+use rustix::process::{Signal, geteuid, getpid, set_child_subreaper, setsid};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+
+use super::protocol::{self, DaemonMessage, ProgramExit, RunningProgram, ShimMessage, VERSION};
+use super::{ShimTask, socket_path};
+use crate::source::process::child;
+use crate::source::process::child::{ExecFailure, ExecStep};
+use crate::source::process::leader::{Children, Leader, LeaderExit};
+use crate::source::process::run_record::RunRecord;
+use crate::source::process::spawn::{own_program, send_task};
+use crate::source::process::stop::ProcessGroup;
+
+/// The time that a connection has to say what it wants.
+const MAX_GREETING_TIME: Duration = Duration::from_secs(2);
+
+/// The interval at which a run that was asked to end is checked.
+const END_POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Starts a program and waits for its end, whatever becomes of the daemon.
+pub(crate) fn become_shim() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads the output of a shim. A daemon that waits for it learns of its end from the connection.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run() -> io::Result<()> {
+    let daemon: OwnedFd = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+    child::replace_stdin_with_null()?;
+    // Its file has the name `exe`, by which nobody would know it.
+    rustix::thread::set_name(c"rtlogd-shim")?;
+    let Some((task, descriptors)) = receive_task(&daemon)? else { return Ok(()) };
+    let failed = |step, error: &io::Error| ShimMessage::Failed(ExecFailure::new(step, error));
+    match Shim::start(task, descriptors, daemon) {
+        Ok(mut shim) => shim.run(),
+        Err((daemon, Ok(failure))) => protocol::send(daemon, &ShimMessage::Failed(failure), &[]),
+        Err((daemon, Err(error))) => protocol::send(daemon, &failed(ExecStep::Prepare, &error), &[]),
+    }
+}
+
+/// Receives the task, which is in a file since it may be larger than a message, and the descriptors.
+fn receive_task(daemon: &OwnedFd) -> io::Result<Option<(ShimTask, Vec<OwnedFd>)>> {
+    let Some((VERSION, mut descriptors)) = protocol::receive::<u32>(daemon)? else { return Ok(None) };
+    if descriptors.is_empty() {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    File::from(descriptors.remove(0)).read_to_end(&mut text)?;
+    Ok(Some((serde_json::from_slice(&text)?, descriptors)))
+}
+
+/// The reason why a shim did not start, with the connection on which to report it.
+type StartFailure = (OwnedFd, io::Result<ExecFailure>);
+
+/// A program that was started, and what the shim needs to wait for it.
+struct ProgramStart {
+    listener: OwnedFd,
+    directory: File,
+    child_ended: UnixStream,
+    terminated: UnixStream,
+    children: Children,
+    leader: Leader,
+}
+
+/// A running shim.
+struct Shim {
+    task: ShimTask,
+    /// The daemon's ends of the standard streams, and the snapshot.
+    kept: Vec<OwnedFd>,
+    /// The socket for the next daemon, and the directory in which it is.
+    listener: OwnedFd,
+    directory: File,
+    /// Becomes readable when a child process has ended.
+    child_ended: UnixStream,
+    /// Becomes readable when the shim is asked to end.
+    terminated: UnixStream,
+    children: Children,
+    leader: Leader,
+    record: RunRecord,
+    group: ProcessGroup,
+    started: Instant,
+    /// The daemon, if one is attached.
+    daemon: Option<OwnedFd>,
+    /// A connection that has not said yet what it wants, and the time until which it has to.
+    guest: Option<(OwnedFd, Instant)>,
+    /// The time since which no daemon is attached, and the time for which none was before.
+    orphaned_since: Option<Instant>,
+    orphaned_before: Duration,
+    /// The time at which processes are killed; `None` unless the run was asked to end.
+    killed_at: Option<Instant>,
+    /// The run was ended since no daemon came.
+    was_orphaned: bool,
+    end: Option<ProgramExit>,
+}
+
+impl Shim {
+    /// Opens the socket and starts the program.
+    fn start(task: ShimTask, mut descriptors: Vec<OwnedFd>, daemon: OwnedFd) -> Result<Self, StartFailure> {
+        match Self::start_program(&task, &mut descriptors) {
+            Ok(Ok(ProgramStart { listener, directory, child_ended, terminated, children, leader })) => {
+                let pid = leader.pid();
+                let record = RunRecord::of_program(task.run, pid, &task.mark);
+                let group = ProcessGroup::new(pid, true);
+                let started = Instant::now();
+                let mut shim = Self {
+                    task,
+                    kept: descriptors,
+                    listener,
+                    directory,
+                    child_ended,
+                    terminated,
+                    children,
+                    leader,
+                    record,
+                    group,
+                    started,
+                    daemon: None,
+                    guest: None,
+                    orphaned_since: Some(started),
+                    orphaned_before: Duration::ZERO,
+                    killed_at: None,
+                    was_orphaned: false,
+                    end: None,
+                };
+                shim.attach(daemon, false);
+                Ok(shim)
+            }
+            Ok(Err(failure)) => Err((daemon, Ok(failure))),
+            Err(error) => Err((daemon, Err(error))),
+        }
+    }
+
+    /// Starts the program with its descriptors, which are taken from `descriptors`.
+    fn start_program(task: &ShimTask, descriptors: &mut Vec<OwnedFd>) -> io::Result<Result<ProgramStart, ExecFailure>> {
+        // Neither a terminal of the daemon nor a signal to its group concerns the shim.
+        setsid()?;
+        set_child_subreaper(Some(getpid()))?;
+        let (child_ended, terminated) = (signal_pipe(&[SIGCHLD])?, signal_pipe(&[SIGTERM, SIGINT, SIGHUP])?);
+        let directory = File::open(&task.directory)?;
+        let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        bind(&listener, &SocketAddrUnix::new(socket_path(&directory, &task.address.name))?)?;
+        listen(&listener, 8)?;
+        std::env::set_current_dir("/")?;
+        let passed_on: Vec<_> = descriptors.drain(..task.passed_on.min(descriptors.len())).collect();
+        let (ours, childs) = UnixStream::pair()?;
+        let children = Children::default();
+        let leader = children.start(&mut own_program(childs, "__child"))?;
+        let passed_on_borrowed: Vec<BorrowedFd<'_>> = passed_on.iter().map(AsFd::as_fd).collect();
+        let exec = child::ExecTask { parent: getpid().as_raw_nonzero().get(), ..task.exec.clone() };
+        let failure = send_task(ours, &exec, &passed_on_borrowed)?;
+        drop(passed_on);
+        if let Some(failure) = failure {
+            leader.wait_killed();
+            remove_socket(&directory, task);
+            return Ok(Err(failure));
+        }
+        Ok(Ok(ProgramStart { listener, directory, child_ended, terminated, children, leader }))
+    }
+
+    /// Waits for events until the run has ended and a daemon knows it, or until no daemon came for too long.
+    fn run(&mut self) -> io::Result<()> {
+        loop {
+            self.reap();
+            if self.end.is_some() && self.daemon.is_none() && self.is_over() {
+                remove_socket(&self.directory, &self.task);
+                return Ok(());
+            }
+            let (ready, guest_ready, daemon_ready, terminated) = self.wait()?;
+            if terminated {
+                drain(&self.terminated);
+                self.end_run();
+            }
+            let now = Instant::now();
+            if self.orphaned_since.is_some_and(|since| now >= since + self.orphan_timeout()) && self.killed_at.is_none()
+            {
+                self.was_orphaned = true;
+                self.end_run();
+            }
+            if self.killed_at.is_some_and(|at| now >= at) {
+                self.signal(Signal::KILL);
+            }
+            if daemon_ready && self.hear_daemon() {
+                remove_socket(&self.directory, &self.task);
+                return Ok(());
+            }
+            if guest_ready || self.guest.as_ref().is_some_and(|(_, until)| now >= *until) {
+                self.hear_guest();
+            }
+            if ready && self.guest.is_none() {
+                self.guest = self.accept().map(|guest| (guest, now + MAX_GREETING_TIME));
+            }
+        }
+    }
+
+    /// Sleeps until something happens. Returns whether somebody connects, and whether the guest, the daemon, or a signal
+    /// that asks to end is there.
+    fn wait(&self) -> io::Result<(bool, bool, bool, bool)> {
+        let nobody = &self.child_ended;
+        let guest = self.guest.as_ref().map_or(nobody.as_fd(), |(guest, _)| guest.as_fd());
+        let daemon = self.daemon.as_ref().map_or(nobody.as_fd(), AsFd::as_fd);
+        let mut polled = [
+            PollFd::new(&self.child_ended, PollFlags::IN),
+            PollFd::new(&self.terminated, PollFlags::IN),
+            PollFd::new(&self.listener, if self.guest.is_none() { PollFlags::IN } else { PollFlags::empty() }),
+            PollFd::from_borrowed_fd(guest, PollFlags::IN),
+            PollFd::from_borrowed_fd(daemon, PollFlags::IN),
+        ];
+        let timeout = self.due().map(|due| due.saturating_duration_since(Instant::now()));
+        let timeout = timeout.map(|time| Timespec::try_from(time).unwrap_or_default());
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_ready = |at: usize| !polled[at].revents().is_empty();
+        Ok((is_ready(2), self.guest.is_some() && is_ready(3), self.daemon.is_some() && is_ready(4), is_ready(1)))
+    }
+
+    /// The next time at which something is to be done although nothing happens.
+    fn due(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let orphan =
+            self.orphaned_since.filter(|_| self.killed_at.is_none()).map(|since| since + self.orphan_timeout());
+        let greeting = self.guest.as_ref().map(|(_, until)| *until);
+        // A run whose end was recorded, or that will not be recorded, is checked until nothing of it is left.
+        let check = (self.killed_at.is_some() && !self.is_over()).then(|| now + END_POLL_INTERVAL);
+        [orphan, greeting, check].into_iter().flatten().min()
+    }
+
+    fn orphan_timeout(&self) -> Duration {
+        Duration::from_millis(self.task.orphan_timeout)
+    }
+
+    /// Returns whether the run was asked to end, and nothing of it is left. A run that ended by itself waits for a daemon.
+    fn is_over(&self) -> bool {
+        self.killed_at.is_some() && self.end.is_some() && !self.group.is_alive() && self.record.alive().is_empty()
+    }
+
+    /// Reaps processes that have ended, and tells the daemon of the end of the program.
+    fn reap(&mut self) {
+        drain(&self.child_ended);
+        if self.end.is_none()
+            && let Some(LeaderExit { status, memory, .. }) = self.leader.try_wait()
+        {
+            self.group.leader_ended();
+            let end = ProgramExit {
+                status: status.map(ExitStatusExt::into_raw),
+                memory,
+                duration: milliseconds(self.started.elapsed()),
+                orphaned: self.was_orphaned,
+            };
+            self.end = Some(end);
+            self.report_end();
+        }
+        self.children.reap();
+    }
+
+    fn report_end(&mut self) {
+        if let (Some(daemon), Some(end)) = (&self.daemon, self.end)
+            && protocol::send(daemon, &ShimMessage::Ended(end), &[]).is_err()
+        {
+            self.lose_daemon();
+        }
+    }
+
+    fn lose_daemon(&mut self) {
+        self.daemon = None;
+        self.orphaned_since = Some(Instant::now());
+    }
+
+    /// Accepts a connection of the user who runs rtlogd, or of root.
+    fn accept(&self) -> Option<OwnedFd> {
+        let guest = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).ok()?;
+        let peer = socket_peercred(&guest).ok()?;
+        (peer.uid == geteuid() || peer.uid.is_root()).then_some(guest)
+    }
+
+    /// Reads what a new connection wants; one that says nothing is closed.
+    fn hear_guest(&mut self) {
+        let Some((guest, _)) = self.guest.take() else { return };
+        match protocol::receive(&guest) {
+            Ok(Some((DaemonMessage::Attach { secret, .. }, _))) => {
+                let reason = if self.daemon.is_some() {
+                    "another daemon is attached"
+                } else if secret != self.task.address.secret {
+                    "the secret is wrong"
+                } else {
+                    return self.attach(guest, true);
+                };
+                protocol::send(guest, &ShimMessage::Refused { reason: reason.to_owned() }, &[]).unwrap_or_default();
+            }
+            Ok(Some((DaemonMessage::End {}, _))) => self.end_run(),
+            Ok(Some((DaemonMessage::Bye | DaemonMessage::InputEnded, _)) | None) | Err(_) => {}
+        }
+    }
+
+    /// Attaches a daemon; `later` says that it did not start this run.
+    fn attach(&mut self, daemon: OwnedFd, later: bool) {
+        if let Some(since) = self.orphaned_since.take().filter(|_| later) {
+            self.orphaned_before += since.elapsed();
+        }
+        let running = RunningProgram {
+            version: VERSION,
+            pid: self.leader.pid().as_raw_nonzero().get(),
+            age: milliseconds(self.started.elapsed()),
+            outputs: self.task.outputs,
+            input: self.task.input,
+            orphaned: milliseconds(self.orphaned_before),
+        };
+        let kept: Vec<_> = if later { self.kept.iter().map(AsFd::as_fd).collect() } else { Vec::new() };
+        let told = protocol::send(&daemon, &ShimMessage::Running(running), &kept);
+        self.daemon = Some(daemon);
+        if told.is_err() {
+            return self.lose_daemon();
+        }
+        self.report_end();
+    }
+
+    /// Handles a message of the daemon, or its end. Returns whether the shim has nothing more to do.
+    fn hear_daemon(&mut self) -> bool {
+        let Some(daemon) = &self.daemon else { return false };
+        match protocol::receive(daemon) {
+            Ok(Some((DaemonMessage::Bye, _))) => true,
+            Ok(Some((DaemonMessage::End {}, _))) => {
+                self.end_run();
+                false
+            }
+            Ok(Some((DaemonMessage::InputEnded, _))) => {
+                if std::mem::take(&mut self.task.input) {
+                    drop(self.kept.remove(self.task.outputs));
+                }
+                false
+            }
+            Ok(Some((DaemonMessage::Attach { .. }, _))) => false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Ok(None) | Err(_) => {
+                self.lose_daemon();
+                false
+            }
+        }
+    }
+
+    /// Asks the run to end, unless it was asked already; what is left of it after its grace period is killed.
+    fn end_run(&mut self) {
+        if self.killed_at.is_some() {
+            return;
+        }
+        self.killed_at = Some(Instant::now() + Duration::from_millis(self.task.grace));
+        let signal = Signal::from_named_raw(self.task.stop_signal).unwrap_or(Signal::TERM);
+        for signal in [signal, Signal::CONT] {
+            if self.task.only_leader {
+                self.group.signal_leader(signal);
+            } else {
+                self.signal(signal);
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.group.signal(signal);
+        self.record.signal_escaped(signal);
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A socket that becomes readable when one of these signals arrives.
+fn signal_pipe(signals: &[i32]) -> io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    read.set_nonblocking(true)?;
+    for signal in signals {
+        signal_hook::low_level::pipe::register(*signal, write.try_clone()?)?;
+    }
+    Ok(read)
+}
+
+/// Reads all that is there.
+fn drain(mut pipe: &UnixStream) {
+    while pipe.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
+}
+
+fn remove_socket(directory: &File, task: &ShimTask) {
+    // A next daemon removes a socket that nobody listens on.
+    fs::remove_file(socket_path(directory, &task.address.name)).unwrap_or_default();
+}

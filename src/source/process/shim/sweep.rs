@@ -1,0 +1,94 @@
+//! Ends the runs that no daemon wants.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use log::{info, warn};
+
+use super::protocol::{self, DaemonMessage};
+use super::{SHIM_DIRECTORY, attach::connect_to, stream_of};
+
+/// The longest time for which [`sweep`] waits, in addition to which systemd has a limit of its own.
+const MAX_SWEEP_TIME: Duration = Duration::from_mins(1);
+
+/// The interval at which it looks for shims that are left.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Asks the shims in a directory whose sockets have `unwanted` names to end their programs, and removes the sockets of
+/// those that are gone. Returns the number of shims that were asked. Blocks.
+///
+/// # Errors
+/// If the directory exists and cannot be read.
+fn end_shims(directory: &Path, unwanted: impl Fn(&str) -> bool) -> io::Result<usize> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let mut asked = 0;
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if !unwanted(&name) {
+            continue;
+        }
+        let sent = connect_to(directory, &name).and_then(|shim| protocol::send(shim, &DaemonMessage::End {}, &[]));
+        match sent {
+            Ok(()) => asked += 1,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                // Another process may have removed it at the same time.
+                fs::remove_file(entry.path()).unwrap_or_default();
+            }
+            Err(error) => {
+                warn!(socket = name.as_str(), errno = error.raw_os_error(), error:% = error; "cannot reach the shim of an earlier run");
+            }
+        }
+    }
+    Ok(asked)
+}
+
+/// Ends the runs of streams that are not among `wanted`: they were removed from the configuration while no daemon ran.
+/// Blocks.
+///
+/// # Errors
+/// If the directory of the shims exists and cannot be read.
+pub(crate) fn end_unclaimed<'a>(state_directory: &Path, wanted: impl IntoIterator<Item = &'a str>) -> io::Result<()> {
+    let wanted: HashSet<&str> = wanted.into_iter().collect();
+    let is_wanted = |name: &str| stream_of(name).is_some_and(|stream| wanted.contains(stream));
+    let ended = end_shims(&state_directory.join(SHIM_DIRECTORY), |name| !is_wanted(name))?;
+    if ended > 0 {
+        info!(runs = ended; "ending processes of streams that were removed from the configuration");
+    }
+    Ok(())
+}
+
+/// Ends the runs of a stream except the one with this socket: a daemon that was killed at once had not recorded them.
+/// Blocks.
+pub(in crate::source::process) fn end_unrecorded(directory: &Path, stream: &str, kept: Option<&str>) {
+    if let Err(error) = end_shims(directory, |name| stream_of(name) == Some(stream) && Some(name) != kept) {
+        warn!(stream, errno = error.raw_os_error(), error:% = error; "cannot look for runs that were not recorded");
+    }
+}
+
+/// Ends all runs of the daemon with this state directory, and waits until they have ended: nothing may be left when the
+/// service is stopped. Blocks.
+///
+/// # Errors
+/// If the directory of the shims exists and cannot be read.
+pub(crate) fn sweep(state_directory: &Path) -> io::Result<()> {
+    let directory = state_directory.join(SHIM_DIRECTORY);
+    let until = Instant::now() + MAX_SWEEP_TIME;
+    let asked = end_shims(&directory, |_| true)?;
+    if asked > 0 {
+        info!(runs = asked; "ending processes that rtlogd left");
+    }
+    while fs::read_dir(&directory).is_ok_and(|entries| entries.count() > 0) && Instant::now() < until {
+        std::thread::park_timeout(SWEEP_INTERVAL);
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Commands that outlive rtlogd: the next one takes them over. (Restarts by systemd are in the tests of the package.)
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::harness::{Daemon, Deadline, TestDir, pause, runs};
+
+/// A command that prints 1, 2, 3 and so on, a hundred a second.
+const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done";
+
+fn again(dir: TestDir) -> Daemon {
+    dir.launch(&["serve", "--config", "rtlogd.yaml"], Stdio::null())
+}
+
+/// The process id and the number of the run.
+fn run_of(daemon: &Daemon, stream: &str) -> (u64, u64) {
+    Deadline::new().until("a running command", || {
+        let state = daemon.state(stream);
+        Some((state["source"]["pid"].as_u64()?, state["source"]["run"].as_u64()?))
+    })
+}
+
+/// All recorded events of a stream.
+fn events(daemon: &Daemon, stream: &str) -> Vec<Value> {
+    let body = daemon.follow(stream).query("tail=all&follow=false&format=ndjson").body();
+    body.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
+}
+
+fn texts(events: &[Value]) -> Vec<&str> {
+    events.iter().filter_map(|event| event["text"].as_str()).collect()
+}
+
+fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| event["kind"] == kind).collect()
+}
+
+#[test]
+fn a_command_outlives_daemons_that_are_killed() {
+    for pty in [false, true] {
+        let yaml = format!("state_directory: state\nstreams: {{ p: {{ command: [sh, -c, '{COUNT}'], pty: {pty} }} }}");
+        let mut daemon = TestDir::new().start(&yaml);
+        let run = run_of(&daemon, "p");
+        for kills in 1..=5 {
+            daemon.follow("p").until("some lines", |message| message.data.parse::<u64>().is_ok_and(|n| n > 10 * kills));
+            daemon = again(daemon.kill());
+            assert_eq!(run_of(&daemon, "p"), run, "pty: {pty}");
+        }
+        let all = events(&daemon, "p");
+        let numbers: Vec<u64> = texts(&all).iter().map(|text| text.parse().unwrap()).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "a line came twice, or too late: {numbers:?}");
+        // What is missing was read and not recorded, which a loss says.
+        let jumps = numbers.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
+        assert!(jumps <= of_kind(&all, "loss").len(), "{numbers:?}");
+        assert!(of_kind(&all, "end").is_empty());
+        let (ended, dir) = {
+            daemon.terminate();
+            daemon.ended_by(Deadline::new())
+        };
+        assert!(ended.status.success());
+        assert!(!runs(run.0), "a daemon that is asked to end takes the command with it");
+        assert_eq!(fs::read_dir(dir.path("state/shim")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_command_that_ends_without_a_daemon_has_its_output_and_its_exit_code() {
+    let dir = TestDir::new();
+    dir.fifo("go");
+    let yaml = "state_directory: state\nstreams: { p: { command: [sh, -c, 'read x <go; echo last; exit 7'], \
+        directory: ., restart: never } }";
+    let daemon = dir.start(yaml);
+    let (pid, run) = run_of(&daemon, "p");
+    let dir = daemon.kill();
+    dir.release("go");
+    Deadline::new().until("the end of the command", || (!runs(pid)).then_some(()));
+    let daemon = again(dir);
+    let all = Deadline::new().until("the end event", || {
+        let all = events(&daemon, "p");
+        (!of_kind(&all, "end").is_empty()).then_some(all)
+    });
+    assert!(texts(&all).contains(&"last"));
+    let end = of_kind(&all, "end")[0];
+    assert_eq!((&end["code"], &end["run"], &end["cause"]), (&7.into(), &run.into(), &"exited".into()), "{end}");
+    assert_eq!(daemon.state("p")["source"]["state"], "stopped");
+}
+
+#[test]
+fn what_changed_meanwhile_is_restarted_or_ended() {
+    let stream = |name: &str, command: &str| format!("{name}: {{ command: [sh, -c, '{command}'] }}");
+    let [same, changed, gone] = ["same", "changed", "gone"].map(|name| stream(name, "echo ready; sleep 1000"));
+    let daemon = TestDir::new().start(&format!("state_directory: state\nstreams: {{ {same}, {changed}, {gone} }}"));
+    let before = ["same", "changed", "gone"].map(|name| run_of(&daemon, name));
+    let dir = daemon.kill();
+    let changed = stream("changed", "echo other; sleep 1000");
+    dir.configure(&format!("state_directory: state\nstreams: {{ {same}, {changed} }}"));
+    let daemon = again(dir);
+    assert_eq!(run_of(&daemon, "same"), before[0]);
+    Deadline::new().until("the new run", || (run_of(&daemon, "changed").1 == before[1].1 + 1).then_some(()));
+    let all = events(&daemon, "changed");
+    assert_eq!(of_kind(&all, "end")[0]["cause"], "daemon-stopped");
+    for (pid, _) in &before[1..] {
+        Deadline::new().until("the end of a command", || (!runs(*pid)).then_some(()));
+    }
+}
+
+#[test]
+fn without_the_time_to_wait_a_command_ends_with_the_daemon() {
+    for yaml in [
+        "state_directory: state\norphan_timeout: 0s\nstreams: { p: { command: [sleep, 1000] } }",
+        "state_directory: state\nstreams: { p: { command: [sleep, 1000], orphan_timeout: 0s } }",
+        "streams: { p: { command: [sleep, 1000] } }",
+    ] {
+        let daemon = TestDir::new().start(yaml);
+        let (pid, _) = run_of(&daemon, "p");
+        let dir = daemon.kill();
+        Deadline::new().until("the end of the command", || (!runs(pid)).then_some(()));
+        drop(dir);
+    }
+}
+
+#[test]
+fn a_command_that_no_daemon_claims_is_stopped_as_its_stream_says() {
+    let yaml = "state_directory: state\nstreams: { p: { command: [sh, -c, 'trap \"echo asked >asked; exit\" INT; \
+        echo ready; while :; do sleep 0.01; done'], directory: ., stop: { signal: INT }, orphan_timeout: 300ms } }";
+    let daemon = TestDir::new().start(yaml);
+    let (pid, _) = run_of(&daemon, "p");
+    daemon.follow("p").until("the trap", |message| message.data == "ready");
+    let dir = daemon.kill();
+    Deadline::new().until("the end of the command", || (!runs(pid)).then_some(()));
+    assert_eq!(fs::read_to_string(dir.path("asked")).unwrap(), "asked\n");
+    Deadline::new()
+        .until("the end of the shim", || (fs::read_dir(dir.path("state/shim")).unwrap().count() == 0).then_some(()));
+    // The next daemon starts a new run, and says what is missing.
+    let daemon = again(dir);
+    Deadline::new().until("the next run", || (run_of(&daemon, "p").1 == 2).then_some(()));
+    assert_eq!(of_kind(&events(&daemon, "p"), "end")[0]["cause"], "daemon-killed");
+}
+
+#[test]
+fn a_command_waits_for_its_reader_while_there_is_no_daemon() {
+    let yaml = "state_directory: state\nstreams: { p: { command: [sh, -c, 'read x <go; seq 100000; sleep 1000'], \
+        directory: . } }";
+    let dir = TestDir::new();
+    dir.fifo("go");
+    let daemon = dir.start(yaml);
+    run_of(&daemon, "p");
+    let dir = daemon.kill();
+    dir.release("go");
+    pause("the command fills its pipe", std::time::Duration::from_millis(200));
+    let daemon = again(dir);
+    daemon.follow("p").query("tail=all").until("the last line", |message| message.data == "100000");
+    let all = events(&daemon, "p");
+    let numbers: Vec<u64> = texts(&all).iter().map(|text| text.parse().unwrap()).collect();
+    assert_eq!(numbers, (1..=100_000).collect::<Vec<_>>());
+}
