@@ -31,7 +31,7 @@ fn installed(path: &str) -> Option<PathBuf> {
 }
 
 /// A script below `tests/clients/` for Node.js.
-fn node(script: &str) -> Option<Command> {
+pub(crate) fn node(script: &str) -> Option<Command> {
     let modules = installed("node_modules")?;
     let mut command = Command::new("node");
     command.arg(sources("tests/clients").join(script)).env("NODE_PATH", modules);

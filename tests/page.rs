@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::clients::chromium_by;
-use crate::harness::{Daemon, Deadline, Program, TestDir, is_root_or_skip, skip};
+use crate::clients::{chromium_by, node};
+use crate::harness::{Daemon, Deadline, Program, TestDir, is_root_or_skip, skip, sources};
 use crate::tokens::{keys, token};
 
 /// A browser starts slowly, and some scripts let many lines pass.
@@ -47,6 +47,17 @@ inside gitlab
 inside inner
 ##[endgroup]
 ##teamcity[blockClosed name='Outer']
+::error file=src/a.rs,line=3,col=5,title=It broke::one%0Atwo
+##[warning]low disk
+##vso[task.setvariable variable=x]secret
+travis_fold:start:deps\r\x1b[0Ktravis_time:start:1f\r\x1b[0K$ npm install
+inside travis
+travis_fold:end:deps\r\x1b[0K
+--- :package: Buildkite group
+inside buildkite
+error: no such package
++++ Tests
+inside tests
 plain after
 ";
 
@@ -101,6 +112,21 @@ fn the_viewer_shows_and_searches_a_stream() {
     );
     daemon.follow("app").query("tail=all").take(3000);
     play("viewer.cjs", &daemon, "");
+}
+
+/// The page's modules, run by Node.js without a browser.
+#[test]
+fn the_page_shows_what_markers_mean() {
+    let Some(mut command) = node("page/markers.mjs") else { return };
+    let dir = TestDir::new();
+    dir.write("package.json", "{\"type\": \"module\"}");
+    for module in std::fs::read_dir(sources("src/http/page")).unwrap() {
+        let path = module.unwrap().path();
+        dir.write(path.file_name().unwrap().to_str().unwrap(), std::fs::read(&path).unwrap());
+    }
+    command.arg(dir.path("")).arg(sources("tests/clients/page/markers.json")).stdin(Stdio::null());
+    let ended = Program::start(&mut command).ended_by(Deadline::new());
+    assert!(ended.status.success(), "{}", ended.err);
 }
 
 #[test]
@@ -279,7 +305,7 @@ fn the_headers_of_the_page_restrict_caching_and_embedding() {
     assert_eq!(daemon.get("/page/00000000/main.js", &[]).0, 404);
 
     let (_, headers, element) = daemon.get("/rtlogd.js", &[]);
-    assert!(element.len() <= 32 << 10, "{} bytes", element.len());
+    assert!(element.len() <= 46 << 10, "{} bytes", element.len());
     assert_eq!(header(&headers, "access-control-allow-origin").unwrap(), "*");
     let (status, headers, _) = daemon.get("/embed/app", &[]);
     assert_eq!(status, 200);

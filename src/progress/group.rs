@@ -22,6 +22,10 @@ impl GroupTracker {
     /// Applies the start or end of a group.
     pub(super) fn apply(&mut self, edge: GroupBoundary) {
         match edge {
+            GroupBoundary::Next { ended, key, title, at } => {
+                self.apply(GroupBoundary::End { key: Some(ended), at });
+                self.apply(GroupBoundary::Begin { key, title, at });
+            }
             GroupBoundary::Begin { key, title, at } => {
                 if self.open.len() < MAX_GROUP_DEPTH {
                     self.make_room();

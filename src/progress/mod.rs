@@ -90,7 +90,7 @@ fn recognisers(patterns: Vec<Regex>) -> Vec<(Confidence, Box<dyn Recogniser>)> {
     vec![
         (Confidence::Configured, Box::new(user_patterns::UserPatterns(patterns))),
         (Confidence::Explicit, Box::new(osc::OscRecogniser)),
-        (Confidence::Explicit, Box::new(ci::CiRecogniser)),
+        (Confidence::Explicit, Box::new(ci::CiRecogniser::default())),
         (Confidence::Guessed, Box::new(transfer::CurlRecogniser::default())),
         (Confidence::Guessed, Box::new(transfer::DockerLayersRecogniser::default())),
         (Confidence::Guessed, Box::new(transfer::DdRecogniser)),
@@ -114,6 +114,11 @@ const EXAMINED_LINE_PREFIXES: &[&[u8]] = &[
     b"::",
     b"=",
     b"section_",
+    b"travis_",
+    b"--- ",
+    b"+++ ",
+    b"~~~ ",
+    b"^^^ ",
     b"size=",
     b"frame=",
     b"Duration: ",
@@ -187,6 +192,8 @@ fn may_show_progress(raw: &[u8]) -> bool {
     };
     (first.is_ascii_digit() && is_numbered())
         || (raw.get(12) == Some(&b':') && raw[..12].iter().all(u8::is_ascii_hexdigit))
+        // A marker of a build service, behind a time that another one added.
+        || (raw.get(10) == Some(&b'T') && memchr::memmem::find(&raw[..raw.len().min(64)], b"Z ").is_some())
         || behind(memchr::memchr(b':', text), b": Pulling from ")
         || (IS_EXAMINED_FIRST_BYTE[usize::from(*first)]
             && EXAMINED_LINE_PREFIXES.iter().any(|words| words[0] == *first && text.starts_with(words)))
@@ -489,7 +496,7 @@ impl Tracker {
 
     /// Applies the start or end of a group. Returns the state that follows from it.
     fn apply_group(&mut self, edge: GroupBoundary, before: ProgressState) -> Option<ProgressState> {
-        let begins = matches!(edge, GroupBoundary::Begin { .. });
+        let begins = matches!(edge, GroupBoundary::Begin { .. } | GroupBoundary::Next { .. });
         self.groups.apply(edge);
         if begins {
             return before.is_finished().then_some(ProgressState::Indeterminate);

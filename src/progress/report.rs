@@ -83,6 +83,13 @@ pub(super) enum GroupBoundary {
         title: String,
         at: Time,
     },
+    /// Ends the group with the key `ended`, if it is open, and begins another one.
+    Next {
+        ended: String,
+        key: String,
+        title: String,
+        at: Time,
+    },
     /// Ends the group with this key and those inside it; without a key, the innermost one.
     End {
         key: Option<String>,
@@ -159,8 +166,8 @@ pub(super) fn words(text: &str) -> Option<String> {
     }
 }
 
-/// The text without control characters of a terminal: CSI and OSC sequences (ECMA-48, 5.4 and 8.3.89), other escapes,
-/// backspaces.
+/// The text without control characters of a terminal: CSI sequences and control strings (ECMA-48, 5.4 and 5.6), other
+/// escapes, backspaces.
 pub(super) fn plain(raw: &[u8]) -> Cow<'_, str> {
     if memchr::memchr2(0x1b, 0x08, raw).is_none() {
         return String::from_utf8_lossy(raw);
@@ -173,7 +180,7 @@ pub(super) fn plain(raw: &[u8]) -> Cow<'_, str> {
                 let end = inside.iter().position(|c| (0x40..=0x7e).contains(c));
                 end.map_or(&[][..], |end| inside.get(end + 1..).unwrap_or_default())
             }
-            (0x1b, [b']', inside @ ..]) => match inside.iter().position(|c| matches!(c, 0x07 | 0x1b)) {
+            (0x1b, [b']' | b'P' | b'X' | b'^' | b'_', inside @ ..]) => match inside.iter().position(|c| matches!(c, 0x07 | 0x1b)) {
                 Some(end) if inside[end] == 0x1b => inside.get(end + 2..).unwrap_or_default(),
                 Some(end) => inside.get(end + 1..).unwrap_or_default(),
                 None => &[],

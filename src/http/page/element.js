@@ -1,18 +1,20 @@
 // <rtlogd-stream src="https://ci:7070/streams/build">: one stream on any page. All elements of a page share one connection to
 // each server.
 
-import { pattern, Styles } from "./ansi.js";
-import { edge } from "./groups.js";
+import { pattern } from "./ansi.js";
+import { Lines, isHidden } from "./lines.js";
 import { channelTo, NOTHING } from "./channel.js";
 import { sheet } from "./look.js";
 import { bar, words } from "./progress.js";
-import { jumpText, make, note, rowOf, textCell, told } from "./rows.js";
+import { jumpText, lineRow, make, numberOf, stamp, textCell, told } from "./rows.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./channel.js").Progress} Progress */
+/** @typedef {import("./lines.js").Line} Line */
 
-/** Most rows of an element. */
+/** The number of rows that an element holds, unless `limit` says otherwise; and the most that it may say. */
 const ROWS = 1000;
+const MOST_ROWS = 10_000;
 
 const CARD = `
 :host{color-scheme:light dark;display:block;font:14px/1.5 system-ui,sans-serif;--card:light-dark(#fff,#151a21);--text:light-dark(#1c2128,#e3e8ee);--edge:light-dark(#dfe3e8,#2a313b);--dim:light-dark(#57606a,#98a2ae)}
@@ -21,16 +23,17 @@ const CARD = `
 header{display:flex;align-items:baseline;gap:10px;padding:10px 16px}
 .dot{flex:none;align-self:center;width:8px;height:8px;border-radius:50%;background:var(--dim)}
 [data-is=live] .dot{background:light-dark(#2459d6,#7aa2ff)}[data-is=good] .dot{background:light-dark(#1a7f37,#3fb950)}[data-is=bad] .dot{background:light-dark(#cf222e,#f85149)}
-strong{font-weight:600;flex:0 1 auto}strong,.doing{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+strong{font-weight:600;flex:0 1 auto}strong a{color:inherit;text-decoration:none}strong a:hover,strong a:focus-visible{text-decoration:underline}strong,.doing{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
 .doing{flex:1;color:var(--dim);font-size:13px}.far{flex:none;font-variant-numeric:tabular-nums;font-size:13px}
 .bar{border-radius:0;flex:none}
 .log{flex:1;border-top:1px solid var(--edge)}
 .jump{position:absolute;right:14px;bottom:14px;border:0;border-radius:99px;padding:6px 14px;font:600 13px system-ui,sans-serif;cursor:pointer;color:#fff;background:#2459d6;box-shadow:0 2px 10px #0005}
 .jump:focus-visible{outline:2px solid var(--text);outline-offset:2px}
+.whole{flex:none;color:var(--dim);text-decoration:none;padding:0 4px;border-radius:4px}.whole:hover,.whole:focus-visible{color:var(--text)}
 `;
 
 class RtlogdStream extends HTMLElement {
-  static observedAttributes = ["src", "filter", "tail", "height", "progress-only", "token-url"];
+  static observedAttributes = ["src", "filter", "level", "tail", "limit", "height", "numbers", "timestamps", "wrap", "progress-only", "token-url"];
 
   constructor() {
     super();
@@ -40,10 +43,12 @@ class RtlogdStream extends HTMLElement {
     this.name = make("strong", "");
     this.doing = make("span", "doing");
     this.far = make("span", "far");
+    this.whole = /** @type {HTMLAnchorElement} */ (make("a", "whole", "\u2197"));
+    Object.assign(this.whole, { target: "_blank", rel: "noopener" });
     const header = make("header", "");
-    header.append(make("span", "dot"), this.name, this.doing, this.far);
+    header.append(make("span", "dot"), this.name, this.doing, this.far, this.whole);
     this.bar = bar("progress");
-    this.log = make("div", "log wrap");
+    this.log = make("div", "log");
     this.log.tabIndex = 0;
     this.log.setAttribute("role", "log");
     this.log.setAttribute("aria-live", "off");
@@ -56,15 +61,19 @@ class RtlogdStream extends HTMLElement {
     this.channel = undefined;
     /** @type {import("./channel.js").Subscription | undefined} */
     this.subscription = undefined;
-    /** @type {HTMLElement[]} */
-    this.coming = [];
-    this.styles = new Styles();
+    this.lines = new Lines();
+    /** @type {Map<Line, HTMLElement>} */
+    this.rows = new Map();
+    /** Whether numbers and times stand before the lines, and whether times are those of UTC. */
+    this.shown = { numbers: false, times: false, utc: false };
+    this.filtered = false;
     /** @type {RegExp | null} */
     this.mark = null;
     this.follow = true;
     this.fresh = 0;
     this.lastTop = 0;
     this.log.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    this.log.addEventListener("click", (click) => this.clicked(click));
     this.jump.addEventListener("click", () => this.toEnd());
   }
 
@@ -110,31 +119,49 @@ class RtlogdStream extends HTMLElement {
     });
   }
 
+  /** A number of lines in an attribute. @param {string} name @param {number} otherwise @param {number} most */
+  many(name, otherwise, most) {
+    const value = this.getAttribute(name) ?? "";
+    return value === "all" ? most : Math.min(most, /^\d+$/.test(value) ? Number(value) : otherwise);
+  }
+
   begin() {
     const only = this.hasAttribute("progress-only");
     const height = this.getAttribute("height") ?? "320";
     this.card.style.height = only ? "" : /^\d+$/.test(height) ? `${height}px` : height;
+    const times = this.getAttribute("timestamps");
+    this.shown = { numbers: this.hasAttribute("numbers"), times: times !== null, utc: times === "utc" };
+    this.log.classList.toggle("wrap", this.getAttribute("wrap") !== "off");
     this.log.hidden = only;
     this.log.replaceChildren(this.openRows);
+    const limit = Math.max(1, this.many("limit", ROWS, MOST_ROWS));
+    this.rows.clear();
+    this.lines = new Lines(limit);
     this.showOpen([]);
     this.toEnd();
     const found = /^(.*\/)streams\/([^/?#]+)/.exec(new URL(this.getAttribute("src") ?? "", document.baseURI).href);
-    this.name.textContent = found ? decodeURIComponent(found[2]) : "rtlogd";
+    const name = (this.name.textContent = found ? decodeURIComponent(found[2]) : "rtlogd");
     this.bar.show(null);
     this.far.textContent = "";
+    this.whole.hidden = !found;
     this.say(found ? "connecting" : "src must be the address of a stream, as in https://ci:7070/streams/build", found ? "" : "bad");
     if (!found) return;
     const filter = this.getAttribute("filter");
-    const tail = this.getAttribute("tail") ?? "";
+    const level = this.getAttribute("level");
+    this.filtered = !!(filter || level);
+    const query = new URLSearchParams({ stream: name, ...(filter && { grep: filter }), ...(level && { level }) });
+    this.whole.href = `${found[1]}?${query}`;
+    this.whole.title = `Open ${name} in rtlogd`;
+    this.whole.setAttribute("aria-label", this.whole.title);
     const channel = (this.channel = channelTo(found[1], this.getAttribute("token-url") ?? ""));
     channel.getToken = this.asked ?? channel.getToken;
     channel.watchers.add(this.watch);
     /** @type {import("./channel.js").Wanted} */
-    const wanted = { stream: this.name.textContent, tail: only ? 0 : tail === "all" ? ROWS : /^\d+$/.test(tail) ? Math.min(ROWS, Number(tail)) : 100 };
+    const wanted = { stream: name, tail: only ? 0 : this.many("tail", Math.min(100, limit), limit) };
     if (only || filter) wanted.grep = [only ? NOTHING : String(filter)];
-    this.log.setAttribute("aria-label", `Log of ${wanted.stream}`);
+    if (level) wanted.level = level;
+    this.log.setAttribute("aria-label", `Log of ${name}`);
     this.mark = filter ? pattern(filter) : null;
-    this.styles.open.clear();
     this.subscription = channel.subscribe(wanted, this);
     if (channel.up || channel.via || channel.trouble) this.watch(!channel.trouble);
   }
@@ -158,22 +185,14 @@ class RtlogdStream extends HTMLElement {
   /** @param {LogEvent[]} events */
   events(events) {
     for (const event of events) {
-      const row = rowOf(event);
-      const found = event.kind ? null : edge(event.text ?? "");
-      const style = this.getAttribute("filter") ? undefined : this.styles.next(event);
-      if (event.kind) note(row, event);
-      else if (found?.title !== undefined) row.append(make("span", "text bold", found.title));
-      else row.append(textCell(event.text ?? "", this.mark, style));
-      row.hidden = found !== null && found.title === undefined;
       if (event.kind === "end") {
         const [text, good] = told(event);
         this.say(text, good === null ? "" : good ? "good" : "bad");
       } else if (event.kind === "state" && !event.last) this.say("", event.state === "denied" ? "bad" : "live");
-      this.coming.push(row);
-      // Of a page that nobody sees no frame is drawn.
-      if (this.coming.length > 2 * ROWS) this.coming.splice(0, ROWS);
       if (!event.kind && !this.follow) this.fresh += 1;
     }
+    // Lines that nobody has seen are dropped here, since no frame is drawn of a page that is not visible.
+    this.lines.append(events);
     this.plan();
   }
 
@@ -217,11 +236,62 @@ class RtlogdStream extends HTMLElement {
     this.planned = true;
     requestAnimationFrame(() => {
       this.planned = false;
-      this.openRows.before(...this.coming.splice(0).slice(-ROWS));
-      while (this.log.childElementCount > ROWS + 1) this.log.firstChild?.remove();
+      this.draw();
       if (this.follow) this.toEnd();
       this.showJump();
     });
+  }
+
+  /** Brings the rows up to date with the lines. */
+  draw() {
+    const { list, changed } = this.lines;
+    const kept = new Set(list);
+    const focused = this.shadowRoot?.activeElement?.closest(".row");
+    /** @type {Line | undefined} */
+    let focus;
+    for (const [line, row] of this.rows) {
+      if (kept.has(line) && !changed.has(line)) continue;
+      if (row === focused) focus = line;
+      row.remove();
+      this.rows.delete(line);
+    }
+    changed.clear();
+    if (this.shown.numbers) this.log.style.setProperty("--digits", `${String(numberOf(list.at(-1)?.event.id ?? "0")).length}`);
+    let next = this.openRows;
+    for (const line of list.toReversed()) {
+      let row = this.rows.get(line);
+      if (!row) {
+        row = lineRow(line, this.cells(line.event), this.shown.utc, this.mark, this.filtered ? undefined : line.style);
+        this.rows.set(line, row);
+        next.before(row);
+      }
+      row.hidden = isHidden(line);
+      next = row;
+    }
+    if (focus) this.rows.get(focus)?.querySelector("button")?.focus({ preventScroll: true });
+  }
+
+  /** What stands before the text. @param {LogEvent} event */
+  cells({ id, time }) {
+    const cells = [];
+    if (this.shown.numbers) cells.push(make("span", "number", String(numberOf(id))));
+    if (this.shown.times) {
+      const cell = /** @type {HTMLTimeElement} */ (make("time", "time", time ? stamp(time, this.shown.utc).slice(11, 19) : ""));
+      cell.dateTime = cell.title = time ?? "";
+      cells.push(cell);
+    }
+    return cells;
+  }
+
+  /** Folds or unfolds a group. @param {MouseEvent} click */
+  clicked(click) {
+    const button = /** @type {Element} */ (click.composedPath()[0]).closest(".fold");
+    const [line] = [...this.rows].find(([, row]) => button && row.contains(button)) ?? [];
+    if (!line?.head) return;
+    this.lines.fold(line.head, !line.head.folded, line.event.id);
+    this.lines.changed.add(line);
+    this.follow = false;
+    this.plan();
   }
 
   showJump() {

@@ -6,7 +6,7 @@ const query = new URLSearchParams(location.search);
 const element = document.createElement("rtlogd-stream");
 const name = location.pathname.slice(location.pathname.lastIndexOf("/") + 1);
 element.setAttribute("src", new URL(`../streams/${name}`, location.href).href);
-for (const attribute of ["filter", "tail", "theme", "progress-only"]) {
+for (const attribute of ["filter", "level", "tail", "limit", "numbers", "timestamps", "wrap", "theme", "progress-only", "token-url"]) {
   const value = query.get(attribute);
   if (value !== null) element.setAttribute(attribute, value);
 }

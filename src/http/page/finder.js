@@ -2,7 +2,7 @@
 
 import { pattern } from "./ansi.js";
 import { button, part } from "./icons.js";
-import { numberOf } from "./logview.js";
+import { numberOf } from "./rows.js";
 import { read } from "./server.js";
 
 /** @typedef {import("./viewer.js").Viewer} Viewer */

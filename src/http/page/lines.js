@@ -1,25 +1,34 @@
 // The lines that a view holds: a bounded piece of a stream, with the groups that its lines open and close.
 
 import { Styles } from "./ansi.js";
-import { edge } from "./groups.js";
+import { Markers } from "./markers.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 
 /**
- * A named part of a log that can be folded.
- * @typedef {{ title: string, key: string, outer: Group | null, folded: boolean, lines: number, began: string, ended: string }} Group
+ * A named part of a log that can be folded. `folds` if it is to be folded once it has ended, as nobody has asked for it.
+ * @typedef {{ title: string, key: string, outer: Group | null, folded: boolean, folds: boolean, dim: boolean, lines: number,
+ *   errors: number, began: string, ended: string, line: Line }} Group
  */
 
 /**
- * A row. `group` is what it lies in; `head` what it begins; `height` is measured, 0 if it was not; `tail` closes a group;
- * `style` is what the lines before left open; `before` the time of the line before.
- * @typedef {{ event: LogEvent, before: string | undefined, style: import("./ansi.js").Style | undefined, group: Group | null, head: Group | null, tail: boolean, height: number }} Line
+ * A row. `group` is the group around it; `head` the one that it begins; `height` is measured, 0 if it was not; a line that is
+ * `unseen` is for machines; `message` is what a line says to a build service; `style` is what the lines before left open;
+ * `before` is the time of the line before; `tall` counts the lines of its text.
+ * @typedef {{ event: LogEvent, before: string | undefined, style: import("./ansi.js").Style | undefined, group: Group | null,
+ *   head: Group | null, message: import("./markers.js").Marker & { kind: "message" } | null, unseen: boolean, tall: number, height: number }} Line
  */
 
 /** Most lines in a view, and most characters in them; the others are on the server. Lines are dropped some at a time. */
 export const LINES = 20_000;
 const SLACK = 1000;
 const CHARACTERS = 16_000_000;
+
+/** Characters of a line that are drawn unasked. */
+export const LONG = 10_000;
+
+/** The levels of lines that say that something failed. */
+const ERRORS = new Set(["error", "critical", "alert", "emergency"]);
 
 /** Deepest nesting of groups, as the server has it. */
 const DEPTH = 16;
@@ -32,17 +41,24 @@ function isFolded(group) {
 
 /** Whether a line shows at all. @param {Line} line */
 export function isHidden(line) {
-  return line.tail || isFolded(line.group);
+  return line.unseen || isFolded(line.group);
 }
 
 export class Lines {
-  constructor() {
+  /** @param {number} [capacity] how many lines are kept */
+  constructor(capacity = LINES) {
+    this.capacity = capacity;
     /** @type {Line[]} */
     this.list = [];
     this.characters = 0;
     this.styles = new Styles();
+    this.markers = new Markers();
     /** The innermost group that is open. @type {Group | null} */
     this.group = null;
+    /** The heads of groups that have changed since somebody looked. @type {Set<Line>} */
+    this.changed = new Set();
+    /** Told when all lines were read again. */
+    this.onreread = () => {};
     /** What is folded, by the id of its first line. @type {Map<string, boolean>} */
     this.folds = new Map();
   }
@@ -53,8 +69,25 @@ export class Lines {
    * @returns {number} how many lines were dropped
    */
   append(events) {
+    const { buildkite } = this.markers;
     for (const event of events) this.list.push(this.read(event));
+    // Headings that came before the sign that they are headings.
+    if (this.markers.buildkite && !buildkite) this.reread();
     return this.trim(false);
+  }
+
+  /** Reads all lines again, now that what they mean is known. */
+  reread() {
+    const old = this.list;
+    this.empty();
+    for (const { event } of old) this.list.push(this.read(event));
+    this.onreread();
+  }
+
+  /** Forgets what is known of one stream, before another one is shown. */
+  forget() {
+    this.folds.clear();
+    this.markers = new Markers();
   }
 
   /**
@@ -73,22 +106,30 @@ export class Lines {
 
   /** @param {LogEvent[]} events */
   restart(events) {
+    this.empty();
+    return this.append(events);
+  }
+
+  empty() {
     this.list = [];
     this.characters = 0;
     this.styles = new Styles();
+    const { buildkite } = this.markers;
+    this.markers = Object.assign(new Markers(), { buildkite });
     this.group = null;
-    return this.append(events);
+    this.changed.clear();
   }
 
   /** @param {Group} group @param {boolean} folded @param {string} id */
   fold(group, folded, id) {
     group.folded = folded;
+    group.folds = false;
     this.folds.set(id, folded);
   }
 
   /** Unfolds what hides a line. @param {Line} line */
   reveal(line) {
-    for (let at = line.group; at; at = at.outer) at.folded = false;
+    for (let at = line.group; at; at = at.outer) at.folded = at.folds = false;
   }
 
   /** @param {LogEvent} event @returns {Line} */
@@ -96,39 +137,73 @@ export class Lines {
     const text = event.kind ? "" : event.text ?? "";
     this.characters += text.length;
     // What a run left open ends with it.
-    if (event.kind === "end" || (event.kind === "state" && !event.note)) this.group = null;
-    const line = { event, before: this.list.at(-1)?.event.time, style: this.styles.next(event), group: this.group, head: /** @type {Group | null} */ (null), tail: false, height: 0 };
-    const found = edge(text);
-    if (found?.title !== undefined) this.begin(line, found.key, found.title, found.folded ?? false);
-    else if (found) this.end(line, found.key);
-    else for (let at = line.group; at; at = at.outer) at.lines += 1;
+    if (event.kind === "end" || (event.kind === "state" && !event.note)) while (this.group) this.close(this.group, event, false);
+    /** @type {Line} */
+    const line = { event, before: this.list.at(-1)?.event.time, style: this.styles.next(event), group: this.group, head: null, message: null, unseen: false, tall: 1, height: 0 };
+    const marker = text ? this.markers.read(text) : null;
+    if (marker?.kind === "begin") {
+      this.begin(line, marker);
+      return line;
+    }
+    if (marker?.kind === "message") line.message = marker;
+    else if (marker) line.unseen = true;
+    const shown = line.message?.text ?? text;
+    if (shown.includes("\n")) line.tall = shown.slice(0, LONG).replace(/\n$/, "").split("\n").length;
+    if (marker?.kind === "end") this.end(event, marker.key);
+    else if (marker?.kind === "expand" && this.group) this.group.folded = this.group.folds = false;
+    else if (!line.unseen) this.count(line.group, ERRORS.has(event.level ?? ""));
     return line;
   }
 
-  /** @param {Line} line @param {string} key @param {string} title @param {boolean} folded */
-  begin(line, key, title, folded) {
+  /** @param {Group | null} group @param {boolean} error */
+  count(group, error) {
+    for (let at = group; at; at = at.outer) {
+      at.lines += 1;
+      if (error) at.errors += 1;
+      if (error || at.folded) this.changed.add(at.line);
+    }
+  }
+
+  /** @param {Line} line @param {import("./markers.js").Marker & { kind: "begin" }} marker */
+  begin(line, { key, title, folded = false, ends = "", lasts = false, dim = false }) {
+    if (ends) this.end(line.event, ends);
+    line.group = this.group;
     let depth = 0;
     for (let at = this.group; at; at = at.outer) depth += 1;
-    if (depth >= DEPTH) return;
+    if (depth >= DEPTH) {
+      line.message = { kind: "message", style: "section", text: title };
+      return;
+    }
     const { id, time = "" } = line.event;
-    line.head = { title, key, outer: this.group, folded: this.folds.get(id) ?? folded, lines: 0, began: time, ended: "" };
+    const chosen = this.folds.get(id);
+    // What may still fail stays in sight until it has ended.
+    const folds = lasts && folded && chosen === undefined;
+    line.head = { title, key, outer: this.group, folded: chosen ?? (folded && !lasts), folds, dim, lines: 0, errors: 0, began: time, ended: "", line };
     this.group = line.head;
   }
 
-  /** @param {Line} line @param {string} key */
-  end(line, key) {
+  /** @param {LogEvent} event @param {string} key */
+  end(event, key) {
     let at = this.group;
-    // Its end may be lost, so those inside end with it.
+    // The end of an inner group may be lost, so that it ends with the one around it.
     while (at && key && at.key !== key) at = at.outer;
-    line.tail = true;
-    if (!at) return;
-    at.ended = line.event.time ?? "";
-    this.group = at.outer;
+    if (at) this.close(at, event);
+  }
+
+  /** @param {Group} group @param {LogEvent} event @param {boolean} [folds] */
+  close(group, { time = "" }, folds = true) {
+    for (let at = this.group; at && at !== group.outer; at = at.outer) {
+      at.ended = time;
+      at.folded ||= folds && at.folds;
+      this.changed.add(at.line);
+    }
+    this.group = group.outer;
   }
 
   /** @param {boolean} newest whether the newest go, else the oldest */
   trim(newest) {
-    let drop = this.list.length > LINES ? this.list.length - LINES + (newest ? 0 : SLACK) : 0;
+    let drop = Math.max(0, this.list.length - this.capacity);
+    if (drop && !newest && this.capacity > SLACK) drop += SLACK;
     const at = (/** @type {number} */ n) => this.list[newest ? this.list.length - 1 - n : n].event.text?.length ?? 0;
     let size = this.characters;
     for (let n = 0; n < drop; n += 1) size -= at(n);

@@ -1,10 +1,9 @@
 // Shows lines: however many there are, only those in sight are in the document. Knows no server; who owns it tells it what
 // came, and is asked for what lies beyond.
 
-import { plain } from "./ansi.js";
-import { LINES, Lines, isHidden } from "./lines.js";
-import { duration } from "./progress.js";
-import { LONG, make, note, rowOf, textCell } from "./rows.js";
+import { gutter, shownText } from "./gutter.js";
+import { LINES, LONG, Lines, isHidden } from "./lines.js";
+import { lineRow, make, numberOf, textCell } from "./rows.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./lines.js").Line} Line */
@@ -34,7 +33,10 @@ export class LogView {
     this.below = make("div", "");
     this.openRows = make("div", "open");
     this.element.append(this.above, this.below, this.empty, this.openRows);
+    /** The head whose row had the focus and is drawn again. @type {Line | null} */
+    this.focused = null;
     this.lines = new Lines();
+    this.lines.onreread = () => this.reread();
     /** Rows in the document. @type {Map<Line, HTMLElement>} */
     this.rows = new Map();
     this.follow = true;
@@ -57,7 +59,7 @@ export class LogView {
     this.columns = 80;
     /** Whether long lines are wrapped, and what stands before the text. */
     this.wraps = false;
-    /** @type {Shown} */
+    /** @type {import("./gutter.js").Shown} */
     this.shown = { numbers: true, times: false, origins: false, utc: false };
     this.planned = false;
     /** How long it took to draw, the last time, in milliseconds. */
@@ -94,6 +96,7 @@ export class LogView {
       if (this.lines.list.length + events.length > LINES) this.detached = true;
     }
     if (!this.detached) this.lines.append(events);
+    this.refresh();
     this.onchange();
     this.plan();
   }
@@ -103,7 +106,26 @@ export class LogView {
     this.keep();
     this.moved = true;
     this.lines.append(events);
+    this.refresh();
     this.plan();
+  }
+
+  /** Has the heads of groups drawn again that have changed. */
+  refresh() {
+    if (this.lines.changed.size) this.noteFocus();
+    for (const line of this.lines.changed) {
+      this.rows.get(line)?.remove();
+      this.rows.delete(line);
+    }
+    this.lines.changed.clear();
+  }
+
+  /** Draws all lines anew, since they mean something else now. */
+  reread() {
+    const anchored = this.anchor?.line.event;
+    const line = this.lines.list.find(({ event }) => event === anchored);
+    this.anchor = line && this.anchor ? { ...this.anchor, line } : null;
+    this.redraw();
   }
 
   /** Shows these lines instead, and these alone. @param {LogEvent[]} events @param {boolean} live */
@@ -204,17 +226,24 @@ export class LogView {
   redraw() {
     if (!this.anchor && !this.follow) this.keep();
     this.moved = true;
+    this.noteFocus();
     for (const row of this.rows.values()) row.remove();
     this.rows.clear();
     for (const line of this.lines.list) line.height = 0;
     this.plan();
   }
 
+  /** Notes which group has the focus of the keyboard, so that it still has it when its row is drawn again. */
+  noteFocus() {
+    const row = document.activeElement?.closest(".row");
+    if (row && this.element.contains(row)) this.focused = [...this.rows].find(([, known]) => known === row)?.[0] ?? null;
+  }
+
   /** The lines that are selected, or all, as text. */
   textOf(all = !this.selected) {
     const [from, to] = all ? [0, this.lines.list.length - 1] : this.range();
-    const texts = this.lines.list.slice(from, to + 1).filter(({ event }) => !event.kind);
-    return texts.map(({ event }) => plain(event.text ?? "") + (event.continued ? "" : "\n")).join("");
+    const texts = this.lines.list.slice(from, to + 1).filter(({ event, unseen }) => !event.kind && !unseen);
+    return texts.map((line) => shownText(line) + (line.event.continued ? "" : "\n")).join("");
   }
 
   /** The places of the first and the last line that are selected. */
@@ -258,9 +287,9 @@ export class LogView {
   /** @param {Line} line */
   heightOf(line) {
     if (isHidden(line)) return 0;
-    if (!this.wraps) return ROW;
+    if (line.height || !this.wraps) return line.height || ROW * line.tall;
     const length = Math.min(line.event.text?.length ?? 0, LONG);
-    return line.height || Math.max(1, Math.ceil(length / this.columns)) * ROW;
+    return Math.max(line.tall, Math.ceil(length / this.columns)) * ROW;
   }
 
   /** Notes what is in sight, so that it stays there. */
@@ -361,6 +390,9 @@ export class LogView {
       if (row === next) next = next.nextSibling;
       else this.element.insertBefore(row, next);
     }
+    const focused = this.focused && this.rows.get(this.focused);
+    if (focused) focused.querySelector("button")?.focus({ preventScroll: true });
+    this.focused = null;
   }
 
   /** Whether a line is selected whose selection begins out of sight. @param {Line} line */
@@ -390,29 +422,12 @@ export class LogView {
 
   /** @param {Line} line */
   draw(line) {
-    const { event, head } = line;
-    const row = rowOf(event);
-    let depth = 0;
-    for (let at = line.group; at; at = at.outer) depth += 1;
-    const { utc } = this.shown;
-    const day = event.time ? stamp(event.time, utc).slice(0, 10) : "";
-    if (day && (!line.before || stamp(line.before, utc).slice(0, 10) !== day)) row.dataset.day = day;
-    if (event.kind === "state" && event.run) row.classList.add("start");
-    if (depth) row.style.setProperty("--depth", String(depth));
-    row.append(...gutter(event, this.shown));
-    if (event.kind) {
-      note(row, event);
-    } else if (head) {
-      const button = make("button", "fold", head.title);
-      button.setAttribute("aria-expanded", String(!head.folded));
-      const took = (Date.parse(head.ended) - Date.parse(head.began)) / 1000;
-      const many = head.folded ? `${head.lines} lines` : "";
-      row.classList.add("head");
-      row.append(button, make("span", "took", [many, took >= 0.1 ? duration(took) : ""].filter(Boolean).join(" · ")));
-    } else {
-      row.append(textCell(event.text ?? "", this.mark, this.filtered ? undefined : line.style, () => this.plan()));
-    }
-    return row;
+    const grown = (/** @type {HTMLElement} */ row) => {
+      line.height = row.offsetHeight;
+      this.plan();
+    };
+    const { event, style } = line;
+    return lineRow(line, gutter(event, this.shown), this.shown.utc, this.mark, this.filtered ? undefined : style, grown);
   }
 
   /** @param {MouseEvent} click */
@@ -433,58 +448,8 @@ export class LogView {
   }
 }
 
-/**
- * The number in an id.
- * @param {string} id
- */
-export function numberOf(id) {
-  return Number(id.slice(id.lastIndexOf("-") + 1));
-}
-
 /** Whether an id is not after another one of the same numbering. @param {string} id @param {string} last */
 function isUpTo(id, last) {
   const epoch = id.slice(0, id.lastIndexOf("-") + 1);
   return last.startsWith(epoch) && numberOf(id) <= numberOf(last);
-}
-
-/** A time as the reader's clock or UTC has it, in the form of ISO 8601. @param {string} time @param {boolean} utc */
-function stamp(time, utc) {
-  const date = new Date(time);
-  return new Date(date.getTime() - (utc ? 0 : date.getTimezoneOffset() * 60_000)).toISOString();
-}
-
-/** The zone of such a time, in words. @param {string} time @param {boolean} utc */
-function zone(time, utc) {
-  if (utc) return "UTC";
-  const offset = -new Date(time).getTimezoneOffset();
-  const two = (/** @type {number} */ n) => String(Math.floor(Math.abs(n))).padStart(2, "0");
-  return `UTC${offset < 0 ? "\u2212" : "+"}${two(offset / 60)}:${two(offset % 60)}, ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
-}
-
-/** What stands before the text. @typedef {{ numbers: boolean, times: boolean, origins: boolean, utc: boolean }} Shown */
-
-/** @param {LogEvent | undefined} event @param {Shown} shown */
-function gutter(event, { numbers, times, origins, utc }) {
-  const cells = [];
-  if (numbers) {
-    const number = make("a", "number", event ? String(numberOf(event.id)) : "0");
-    if (event) number.setAttribute("href", `#${event.id}`);
-    number.tabIndex = -1;
-    cells.push(number);
-  }
-  if (times) {
-    const at = event?.time ? stamp(event.time, utc) : "";
-    const time = make("time", "time", at.slice(11, 23) || "00:00:00.000");
-    if (event?.time) {
-      time.title = `${at.slice(0, 10)} ${at.slice(11, 23)} ${zone(event.time, utc)}`;
-      time.setAttribute("datetime", event.time);
-    }
-    cells.push(time);
-  }
-  if (origins) {
-    const origin = make("span", "origin", event?.origin?.replace(/^.*\//, "") ?? "");
-    origin.title = event?.origin ?? "";
-    cells.push(origin);
-  }
-  return cells;
 }

@@ -4,7 +4,7 @@ import { DAY, NIGHT } from "./colours.js";
 
 const LOOK = `
 .log{--log-bg:light-dark(#${DAY[17]},#${NIGHT[17]});--log-fg:light-dark(#${DAY[16]},#${NIGHT[16]});--log-dim:light-dark(#5f6873,#8993a0);
---log-line:light-dark(#0000000a,#ffffff0a);--log-link:light-dark(#0a58ca,#79b8ff);
+--log-line:light-dark(#0000000a,#ffffff0a);--log-edge:light-dark(#e2e5e9,#242b35);--log-link:light-dark(#0a58ca,#79b8ff);
 position:relative;overflow:auto;overflow-anchor:none;background:var(--log-bg);color:var(--log-fg);padding:8px 0;box-sizing:border-box;
 font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;tab-size:8;scrollbar-width:thin;contain:strict}
 .log:focus-visible{outline:2px solid var(--log-link);outline-offset:-2px}
@@ -19,6 +19,19 @@ font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sa
 .note .text:before{content:"";display:inline-block;width:7px;height:7px;border-radius:50%;margin-right:9px;background:currentColor}
 .note.good .text{color:light-dark(#1a7f37,#56d364)}.note.bad .text{color:light-dark(#c62030,#ff7b72)}
 .open .text{opacity:.75}.open{display:block}.open:empty{display:none}
+.number,.time,.origin{flex:none;color:var(--log-dim);user-select:none;padding-right:16px;text-decoration:none}
+.number{min-width:calc(var(--digits,6)*1ch + 16px);text-align:right;box-sizing:border-box}.number:hover{color:var(--log-link);text-decoration:underline}
+.open :is(.number,.time,.origin){visibility:hidden}
+.row[data-day],.row.start{background-image:linear-gradient(var(--log-edge),var(--log-edge));background-size:100% 1px;background-repeat:no-repeat}
+.row[data-day]::after{content:attr(data-day);content:attr(data-day)/"";position:sticky;right:16px;padding-left:16px;color:var(--log-dim);font:12px/20px system-ui,sans-serif}
+.log .text{padding-left:calc(var(--depth,0)*16px)}
+.fold{all:unset;cursor:pointer;font-weight:600;padding-left:calc(var(--depth,0)*16px)}
+.fold.dim{opacity:1;color:var(--log-dim)}
+.fold::before{content:"\\25B8";content:"\\25B8"/"";display:inline-block;width:16px;color:var(--log-dim)}
+.fold[aria-expanded=true]::before{content:"\\25BE";content:"\\25BE"/""}
+.fold:focus-visible{outline:2px solid var(--log-link)}
+.took{padding-left:2ch;color:var(--log-dim)}
+.tag,.section{font-weight:700}.error .tag,.took.failed{color:light-dark(#c62030,#ff7b72)}.warning .tag{color:light-dark(#8a5a00,#e3b341)}.notice .tag,.command{color:var(--log-link)}.debug,.place{color:var(--log-dim)}
 .text a{color:var(--log-link);text-underline-offset:2px}
 mark{background:light-dark(#ffe08a,#6b5200);color:light-dark(#1c2128,#fff)!important;border-radius:2px}
 .more{all:unset;cursor:pointer;margin-left:1ch;color:var(--log-link);text-decoration:underline}

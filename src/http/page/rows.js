@@ -1,12 +1,13 @@
 // How a row of a log is made: what stands before the text, the text, and notes of what happened to the stream.
 
-import { draw } from "./ansi.js";
+import { draw, plain } from "./ansi.js";
+import { LONG } from "./lines.js";
+import { TAGS } from "./markers.js";
 import { duration } from "./progress.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
-
-/** Characters of a line that are drawn unasked. */
-export const LONG = 10_000;
+/** @typedef {import("./lines.js").Line} Line */
+/** @typedef {import("./lines.js").Group} Group */
 
 /** Most that is drawn of a line at all; a copy has the rest. */
 const DRAWN = 300_000;
@@ -84,3 +85,68 @@ export function textCell(text, mark, style, grown) {
   return shown;
 }
 
+/**
+ * The number in an id.
+ * @param {string} id
+ */
+export function numberOf(id) {
+  return Number(id.slice(id.lastIndexOf("-") + 1));
+}
+
+/** A time as the reader's clock or UTC has it, in the form of ISO 8601. @param {string} time @param {boolean} utc */
+export function stamp(time, utc) {
+  const date = new Date(time);
+  return new Date(date.getTime() - (utc ? 0 : date.getTimezoneOffset() * 60_000)).toISOString();
+}
+
+/**
+ * The row of a line, whatever it is.
+ * @param {Line} line
+ * @param {HTMLElement[]} cells what stands before the text
+ * @param {boolean} utc whether days begin at midnight in UTC
+ * @param {RegExp | null} mark
+ * @param {import("./ansi.js").Style | undefined} style in which it begins
+ * @param {(row: HTMLElement) => void} [grown] called when more of it is shown
+ */
+export function lineRow(line, cells, utc, mark, style, grown) {
+  const { event, head, message, group, before } = line;
+  const row = rowOf(event);
+  let depth = 0;
+  for (let at = group; at; at = at.outer) depth += 1;
+  const day = event.time ? stamp(event.time, utc).slice(0, 10) : "";
+  if (day && (!before || stamp(before, utc).slice(0, 10) !== day)) row.dataset.day = day;
+  if (event.kind === "state" && event.run) row.classList.add("start");
+  if (depth) row.style.setProperty("--depth", String(depth));
+  row.append(...cells);
+  if (event.kind) note(row, event);
+  else if (head) fold(row, head);
+  else if (message) row.append(messageCell(message, mark));
+  else row.append(textCell(event.text ?? "", mark, style, () => grown?.(row)));
+  return row;
+}
+
+/** Makes a row the head of a group. @param {HTMLElement} row @param {Group} group */
+function fold(row, { title, folded, dim, lines, errors, began, ended }) {
+  const button = make("button", dim ? "fold dim" : "fold", plain(title));
+  button.setAttribute("aria-expanded", String(!folded));
+  const took = (Date.parse(ended) - Date.parse(began)) / 1000;
+  row.classList.add("head");
+  row.append(button);
+  if (errors) row.append(make("span", "took failed", count(errors, "error")));
+  const about = [folded ? count(lines, "line") : "", took >= 0.1 ? duration(took) : ""].filter(Boolean).join(" \u00b7 ");
+  if (about) row.append(make("span", "took", about));
+}
+
+/** @param {number} many @param {string} what */
+export const count = (many, what) => `${many.toLocaleString()} ${what}${many === 1 ? "" : "s"}`;
+
+/** @param {import("./markers.js").Marker & { kind: "message" }} message @param {RegExp | null} mark */
+function messageCell({ style, text, title, place }, mark) {
+  const cell = make("span", `text say ${style}`);
+  const add = (/** @type {string} */ name, /** @type {string | false | undefined} */ part) => part && cell.append(make("span", name, part), " ");
+  add("tag", TAGS[style]);
+  add("place", place);
+  add("bold", title);
+  cell.append(draw(text.slice(0, LONG), mark));
+  return cell;
+}

@@ -1,9 +1,9 @@
 // One stream, live or anywhere in its history: what is in sight, where it comes from, and what its header says.
 
 import { pattern } from "./ansi.js";
-import { LogView, numberOf } from "./logview.js";
+import { LogView } from "./logview.js";
 import { bar, words } from "./progress.js";
-import { jumpText, make } from "./rows.js";
+import { jumpText, make, numberOf } from "./rows.js";
 import { messageOf, NOTHING } from "./channel.js";
 import { channel, read, Refused } from "./server.js";
 import { how, speed } from "./streams.js";
@@ -70,7 +70,7 @@ export class Viewer {
   open(name, filter, level, id) {
     if (name !== this.name) {
       this.progress = null;
-      this.view.lines.folds.clear();
+      this.view.lines.forget();
     }
     Object.assign(this, { name, filter, level });
     this.view.selected = null;

@@ -15,7 +15,7 @@ const COVERED: char = '\0';
 const MAX_MARKS: usize = 4096;
 
 /// Headers of foldable sections end with a CR, so that a terminal hides them. They are kept, since the title follows.
-const SECTION_HEADERS: [&str; 3] = ["section_start:", "section_end:", "travis_fold:"];
+const SECTION_HEADERS: [&str; 4] = ["section_start:", "section_end:", "travis_fold:", "travis_time:"];
 
 /// One character cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,11 +65,12 @@ impl Row {
         self.cells.ends_with(&[BLANK, BLANK]) && !self.is_blank()
     }
 
-    /// Returns whether the row is the header of a foldable section and nothing else.
+    /// Returns whether the row consists of headers of foldable sections and nothing else.
     pub(super) fn is_section_header(&self) -> bool {
         let mut text = String::new();
         self.write_visible(true, &mut text);
-        !self.returned && SECTION_HEADERS.iter().any(|header| text.starts_with(header)) && !text.contains(' ')
+        let is_header = |word: &str| SECTION_HEADERS.iter().any(|header| word.starts_with(header));
+        !self.returned && text.trim_end_matches(' ').split(' ').all(is_header)
     }
 
     /// Writes a character that covers `width` columns.

@@ -120,7 +120,12 @@ fn a_line_is_what_a_terminal_shows() {
         // Foldable sections.
         ("section_start:7:a\r\x1b[0KTitle\n", &["section_start:7:a Title"]),
         ("x\nsection_end:7:a\r\x1b[0K\n", &["x", "section_end:7:a"]),
+        ("section_end:7:a\r\x1b[0Ksection_start:8:b\r\x1b[0KTitle\n", &["section_end:7:a section_start:8:b Title"]),
         ("travis_fold:start:a\r\x1b[0Kmake\n", &["travis_fold:start:a make"]),
+        (
+            "travis_fold:start:a\r\x1b[0Ktravis_time:start:1f\r\x1b[0K$ make\n",
+            &["travis_fold:start:a travis_time:start:1f $ make"],
+        ),
         ("half\x1b[", &["half..."]),
         ("\x1b[1mé", &["\x1b[1mé\x1b[0m..."]),
         // Control characters leave nothing, and blanks at the end stay unless the row is drawn over.

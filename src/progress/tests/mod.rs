@@ -211,6 +211,21 @@ fn groups_nest_and_know_how_long_they_took() {
     assert_eq!(progress.groups[63].name, "499");
 }
 
+/// The page finds the same groups, and is tested with the same lines.
+#[test]
+fn the_markers_of_all_build_services_make_groups() {
+    let table: serde_json::Value =
+        serde_json::from_str(include_str!("../../../tests/clients/page/markers.json")).unwrap();
+    for row in table.as_array().unwrap() {
+        let strings = |name: &str| -> Vec<&str> {
+            row[name].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+        };
+        let progress = after(&mut tracker(), &strings("lines"));
+        let groups: Vec<_> = progress.iter().flat_map(|p| &p.groups).map(|group| group.name.as_str()).collect();
+        assert_eq!(groups, strings("groups"), "{}", row["about"]);
+    }
+}
+
 #[test]
 fn the_patterns_of_the_user_come_first() {
     let patterns =

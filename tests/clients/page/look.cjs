@@ -51,13 +51,29 @@ for (const colorScheme of ['light', 'dark']) {
   });
 }
 
-// The frame shows the titles of groups, and no marker as it was written.
+// The frame folds the groups that the page folds, by the mouse and by the keyboard, and shows no marker as it was written.
 test({ viewport: { width: 1200, height: 800 } }, async ({ page }) => {
-  await page.goto(`${url}embed/colours`);
-  await until(page, () => document.querySelector('rtlogd-stream')?.shadowRoot.querySelector('.log').textContent.includes('plain after'));
-  const shown = await page.evaluate(() => [...document.querySelector('rtlogd-stream').shadowRoot.querySelectorAll('.log .row:not(.note)')].filter((row) => row.checkVisibility()).map((row) => row.textContent));
-  for (const title of ['GitHub group', 'GitLab section', 'Outer', 'Inner']) assert.ok(shown.includes(title), `${title}: ${shown.join('|')}`);
-  assert.ok(!shown.some((text) => /group::|##\[|section_|teamcity/.test(text)), shown.join('|'));
+  await page.goto(`${url}embed/colours?numbers&timestamps=utc&wrap=off`);
+  const log = (look, argument) => until(page, new Function('argument', `return (${look})(document.querySelector('rtlogd-stream').shadowRoot.querySelector('.log'), argument)`), argument, String(look));
+  await log((log) => log.textContent.includes('plain after'));
+  const visible = () => page.evaluate(() => [...document.querySelector('rtlogd-stream').shadowRoot.querySelectorAll('.log .row:not(.note):not(.open)')].filter((row) => row.checkVisibility()).map((row) => [...row.querySelectorAll('.text, .fold')].map((cell) => cell.innerText).join()));
+  let shown = await visible();
+  for (const title of ['GitHub group', 'inside github', 'GitLab section', 'Outer', 'Inner', '$ npm install', ':package: Buildkite group', 'Tests', 'inside tests', 'Error src/a.rs:3:5 It broke one\ntwo']) assert.ok(shown.includes(title), `${title}: ${shown.join('|')}`);
+  for (const folded of ['inside gitlab', 'inside buildkite']) assert.ok(!shown.includes(folded), `${folded}: ${shown.join('|')}`);
+  assert.ok(!shown.some((text) => /::|##|section_|teamcity|travis_|secret/.test(text)), shown.join('|'));
+  await page.click('.fold:has-text("GitHub group")');
+  await log((log) => ![...log.querySelectorAll('.row')].some((row) => row.checkVisibility() && row.textContent.includes('inside github')));
+  await log((log) => log.getRootNode().activeElement.getAttribute('aria-expanded') === 'false');
+  await page.keyboard.press('Enter');
+  await log((log) => log.getRootNode().activeElement.getAttribute('aria-expanded') === 'true');
+  assert.ok((await visible()).includes('inside github'));
+  await page.click('.fold:has-text("Outer")');
+  await log((log) => [...log.querySelectorAll('.row')].some((row) => row.checkVisibility() && /Outer.*5 lines|Outer.*\d lines?/.test(row.textContent)));
+  shown = await visible();
+  assert.ok(!shown.includes('inside inner') && !shown.includes('Inner'), shown.join('|'));
+  // Numbers and times stand before the lines, which are not wrapped, and the link leads to the whole page.
+  await log((log) => log.querySelector('.row .number').textContent === '1' && /^\d\d:\d\d:\d\d$/.test(log.querySelector('.row .time').textContent) && !log.classList.contains('wrap'));
+  assert.match(await page.$eval('rtlogd-stream', (one) => one.shadowRoot.querySelector('.whole').getAttribute('href')), /\/\?stream=colours$/);
 });
 
 // The keyboard alone reaches the list, a stream and a tool, and the dialog lists the keys.

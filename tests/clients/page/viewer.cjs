@@ -270,16 +270,39 @@ test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permi
   await until(page, () => /^2\d{3}-\d\d-\d\d$/.test(document.querySelector('.log .row').dataset.day));
   assert.equal(await page.$$eval('.log .row[data-day]', (rows) => rows.length), 1);
 
-  // Groups of each kind can be folded.
+  // Groups of each kind can be folded, by the mouse and by the keyboard, which stays where it is.
   await page.goto(`${url}?stream=colours`);
   await page.click('.fold:has-text("GitHub group")');
   await until(page, () => !document.querySelector('.log').textContent.includes('inside github'));
-  assert.match(await page.$eval('.row.head:has-text("GitHub group")', (row) => row.textContent), /1 lines/);
-  await page.click('.fold:has-text("GitHub group")');
+  assert.match(await page.$eval('.row.head:has-text("GitHub group")', (row) => row.textContent), /1 line(?!s)/);
+  await until(page, () => document.activeElement.matches('.fold[aria-expanded=false]'), null, 'the focus stays on the group');
+  await page.keyboard.press('Enter');
   await see(page, 'inside github');
+  await until(page, () => document.activeElement.matches('.fold[aria-expanded=true]'), null, 'the focus stays on the group');
   await page.click('.fold:has-text("GitLab section")');
   await see(page, 'inside gitlab');
   await page.click('.fold:has-text("Outer")');
   await until(page, () => !document.querySelector('.log').textContent.includes('inside inner'));
-  assert.ok(!(await rows(page)).some((row) => /endgroup|section_end|blockClosed/.test(row)));
+  await page.click('.fold:has-text("npm install")');
+  await until(page, () => !document.querySelector('.log').textContent.includes('inside travis'));
+  // A group of Buildkite is folded once the next one begins, and says how many errors are in it.
+  await see(page, 'inside tests');
+  await until(page, () => [...document.querySelectorAll('.row.head')].some((row) => /Buildkite group.*1 error.*2 lines/.test(row.textContent)), null, 'what a folded group holds');
+  assert.ok(!(await rows(page)).includes('inside buildkite'));
+  await page.click('.fold:has-text("Buildkite group")');
+  await see(page, 'inside buildkite');
+  const texts = await rows(page);
+  assert.ok(!texts.some((row) => /endgroup|section_|teamcity|travis_|##|::|secret/.test(row)), texts.join('|'));
+  // A message names its place, and has as many rows as it has lines.
+  const message = await page.$eval('.row:has(.say.error)', (row) => ({ text: row.innerText, level: row.dataset.level, height: row.offsetHeight, next: row.nextElementSibling.offsetTop - row.offsetTop }));
+  assert.match(message.text, /Error src\/a\.rs:3:5 It broke one\ntwo$/);
+  assert.deepEqual([message.level, message.height, message.next], ['error', 40, 40]);
+  // What is copied is what is shown.
+  await page.focus('.log');
+  await page.keyboard.press('Control+a');
+  await page.keyboard.press('Control+c');
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  assert.match(copied, /\nGitHub group\ninside github\n/);
+  assert.match(copied, /\nError: src\/a\.rs:3:5: It broke: one\ntwo\nWarning: low disk\n/);
+  assert.ok(!/::|##|section_|travis_|secret/.test(copied), copied);
 });

@@ -1,0 +1,51 @@
+// What stands before the text of a line on the page, and what is copied of the line.
+
+import { plain } from "./ansi.js";
+import { TAGS } from "./markers.js";
+import { make, numberOf, stamp } from "./rows.js";
+
+/** @typedef {import("./channel.js").LogEvent} LogEvent */
+/** @typedef {import("./lines.js").Line} Line */
+
+/** The zone of such a time, in words. @param {string} time @param {boolean} utc */
+function zone(time, utc) {
+  if (utc) return "UTC";
+  const offset = -new Date(time).getTimezoneOffset();
+  const two = (/** @type {number} */ n) => String(Math.floor(Math.abs(n))).padStart(2, "0");
+  return `UTC${offset < 0 ? "\u2212" : "+"}${two(offset / 60)}:${two(offset % 60)}, ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+}
+
+/** What stands before the text. @typedef {{ numbers: boolean, times: boolean, origins: boolean, utc: boolean }} Shown */
+
+/** @param {LogEvent | undefined} event @param {Shown} shown */
+export function gutter(event, { numbers, times, origins, utc }) {
+  const cells = [];
+  if (numbers) {
+    const number = make("a", "number", event ? String(numberOf(event.id)) : "0");
+    if (event) number.setAttribute("href", `#${event.id}`);
+    number.tabIndex = -1;
+    cells.push(number);
+  }
+  if (times) {
+    const at = event?.time ? stamp(event.time, utc) : "";
+    const time = make("time", "time", at.slice(11, 23) || "00:00:00.000");
+    if (event?.time) {
+      time.title = `${at.slice(0, 10)} ${at.slice(11, 23)} ${zone(event.time, utc)}`;
+      time.setAttribute("datetime", event.time);
+    }
+    cells.push(time);
+  }
+  if (origins) {
+    const origin = make("span", "origin", event?.origin?.replace(/^.*\//, "") ?? "");
+    origin.title = event?.origin ?? "";
+    cells.push(origin);
+  }
+  return cells;
+}
+
+/** What a line shows, as text. @param {Line} line */
+export function shownText({ event, head, message }) {
+  if (head) return plain(head.title);
+  if (!message) return plain(event.text ?? "");
+  return [TAGS[message.style], message.place, message.title, plain(message.text)].filter(Boolean).join(": ");
+}

@@ -1,0 +1,25 @@
+// What the page shows of lines that are meant for build services: node markers.mjs, with the page's modules in MODULES.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+
+const [modules, table] = process.argv.slice(2);
+const load = async (name) => import(`${modules}/${name}`);
+const { Lines } = await load('lines.js');
+const { shownText } = await load('gutter.js');
+
+for (const { about, lines, groups, shown } of JSON.parse(readFileSync(table, 'utf8'))) {
+  const read = new Lines();
+  // Line by line, and all at once: the same is shown in the end.
+  for (const piece of [1, lines.length]) {
+    read.forget();
+    read.restart([]);
+    for (let at = 0; at < lines.length; at += piece) {
+      read.append(lines.slice(at, at + piece).map((text, n) => ({ id: `e-${at + n}`, text })));
+    }
+    const seen = read.list.filter(({ unseen }) => !unseen);
+    assert.deepEqual(seen.map(shownText), shown, about);
+    const heads = seen.filter(({ head }) => head).map(shownText);
+    // The server reads each line once; the page also reads those before a sign again.
+    assert.deepEqual(heads.slice(heads.length - groups.length), groups, about);
+  }
+}
