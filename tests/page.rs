@@ -101,12 +101,18 @@ fn the_viewer_shows_and_searches_a_stream() {
         _ => "",
     };
     dir.write("app.log", lines(3000, more));
+    let marks = |number| match number {
+        1 | 1001 | 2001 => " error: bad",
+        _ if number % 2 == 0 => " warning: low",
+        _ => "",
+    };
+    dir.write("marks.log", lines(3000, marks));
     dir.write("colours.log", COLOURS);
     let daemon = daemon(
         dir,
         &format!(
             "streams:\n  app: {{ file: app.log, from: start, progress: off }}\n  colours: {{ file: colours.log, from: start }}\n  \
-             job: {{ command: [sh, -c, {JOB:?}] }}\n  none: {{ file: none.log }}\n  \
+             marks: {{ file: marks.log, from: start }}\n  job: {{ command: [sh, -c, {JOB:?}] }}\n  none: {{ file: none.log }}\n  \
              runs: {{ command: [sh, -c, {RUNS:?}], directory: ., restart: {{ when: on-failure, backoff: 100ms..100ms }} }}"
         ),
     );

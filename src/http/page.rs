@@ -33,6 +33,7 @@ const PAGE_FILES: &[(&str, &str)] = files![
     "streams.js",
     "viewer.js",
     "finder.js",
+    "tally.js",
     "typist.js",
     "server.js",
     "icons.js",

@@ -180,11 +180,13 @@ pub(super) fn plain(raw: &[u8]) -> Cow<'_, str> {
                 let end = inside.iter().position(|c| (0x40..=0x7e).contains(c));
                 end.map_or(&[][..], |end| inside.get(end + 1..).unwrap_or_default())
             }
-            (0x1b, [b']' | b'P' | b'X' | b'^' | b'_', inside @ ..]) => match inside.iter().position(|c| matches!(c, 0x07 | 0x1b)) {
-                Some(end) if inside[end] == 0x1b => inside.get(end + 2..).unwrap_or_default(),
-                Some(end) => inside.get(end + 1..).unwrap_or_default(),
-                None => &[],
-            },
+            (0x1b, [b']' | b'P' | b'X' | b'^' | b'_', inside @ ..]) => {
+                match inside.iter().position(|c| matches!(c, 0x07 | 0x1b)) {
+                    Some(end) if inside[end] == 0x1b => inside.get(end + 2..).unwrap_or_default(),
+                    Some(end) => inside.get(end + 1..).unwrap_or_default(),
+                    None => &[],
+                }
+            }
             (0x1b, [b'(' | b')', _, after @ ..] | [_, after @ ..]) | (0x1b | 0x08, after) => after,
             (byte, after) => {
                 text.push(*byte);

@@ -28,7 +28,7 @@ const CHARACTERS = 16_000_000;
 export const LONG = 10_000;
 
 /** The levels of lines that say that something failed. */
-const ERRORS = new Set(["error", "critical", "alert", "emergency"]);
+export const ERRORS = new Set(["error", "critical", "alert", "emergency"]);
 
 /** Deepest nesting of groups, as the server has it. */
 const DEPTH = 16;

@@ -152,7 +152,6 @@ offerUtc();
 const origins = toggle("origins", "origin", "Show origins");
 part("div", "tools").append(
   pause,
-  named(button("error", "Go to the first error", () => viewer.firstError()), "First error"),
   named(button("find", "Search the history", () => finder.open()), "Search"),
   wrap,
   times,
@@ -176,7 +175,10 @@ const keys = {
   G: () => viewer.followNow(),
   End: () => viewer.followNow(),
   Home: () => viewer.toOldest(),
-  e: () => void viewer.firstError(),
+  e: () => void viewer.tally.go("error", false),
+  E: () => void viewer.tally.go("error", true),
+  a: () => void viewer.tally.go("warning", false),
+  A: () => void viewer.tally.go("warning", true),
   j: () => viewer.step(1),
   k: () => viewer.step(-1),
   c: copy,

@@ -4,10 +4,11 @@ import { pattern } from "./ansi.js";
 import { LogView } from "./logview.js";
 import { bar, words } from "./progress.js";
 import { jumpText, make, numberOf } from "./rows.js";
-import { messageOf, NOTHING } from "./channel.js";
+import { messageOf } from "./channel.js";
 import { channel, read, Refused } from "./server.js";
 import { how, speed } from "./streams.js";
 import { part } from "./icons.js";
+import { Tally, isStart } from "./tally.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./channel.js").Progress} Progress */
@@ -26,9 +27,6 @@ function before(id) {
   const at = id.lastIndexOf("-") + 1;
   return id.slice(0, at) + (Number(id.slice(at)) - 1);
 }
-
-/** Whether a run begins with it. @param {LogEvent} event */
-const isStart = ({ kind, state, note }) => kind === "state" && state === "running" && !note;
 
 export class Viewer {
   constructor() {
@@ -58,6 +56,7 @@ export class Viewer {
     this.view.onolder = () => this.older();
     this.view.onnewer = () => this.newer();
     this.view.onchoose = (event, extend) => this.choose(event, extend);
+    this.tally = new Tally(this);
     setInterval(() => this.showProgress(), 1000);
   }
 
@@ -136,8 +135,14 @@ export class Viewer {
     if (after) wanted.after = after;
     else wanted.tail = tail;
     this.subscription = channel.subscribe(wanted, {
-      events: (events) => this.view.append(events),
-      gap: (gap) => this.view.append([{ ...gap, id: gap.resume, kind: "gap" }]),
+      events: (events) => {
+        this.view.append(events);
+        this.tally.add(events);
+      },
+      gap: (gap) => {
+        this.view.append([{ ...gap, id: gap.resume, kind: "gap" }]);
+        this.tally.begin();
+      },
       open: (rows) => this.view.showOpen(this.view.detached ? [] : rows),
       progress: (progress) => {
         this.progress = progress;
@@ -146,6 +151,7 @@ export class Viewer {
       ended: (reason) => this.say(reason ?? "The stream has ended."),
       failed: (error) => this.say(error.message),
     });
+    this.tally.begin();
   }
 
   followNow() {
@@ -270,29 +276,10 @@ export class Viewer {
     if (line) this.view.goTo(line);
   }
 
-  /** Where the run begins that is on screen, or the last run. @returns {Promise<Parameters>} */
-  async run() {
-    const { lines, selected, anchor, follow } = this.view;
-    const line = selected ? lines.list.find(({ event }) => event === selected[0]) : follow ? null : anchor?.line;
-    const loaded = line ? lines.list.slice(0, lines.list.indexOf(line) + 1).map(({ event }) => event) : [];
-    /** @type {Parameters} */
-    const place = line ? [["before", line.event.id], ["tail", "1"], ["grep", NOTHING]] : [["run", "current"], ["limit", "1"]];
-    const start = loaded.findLast(isStart) ?? (await read(this.name, place)).findLast(isStart);
-    return start ? [["after", start.id]] : [["tail", "all"]];
-  }
-
-  /** The first line of that run that says it is an error. */
-  async firstError() {
-    await this.reach(async () => {
-      const run = await this.run();
-      const found = await read(this.name, [...run, ["level", "error"], ["limit", "1"], ["grep", this.filter]]);
-      return () => {
-        const error = found.find(({ kind }) => !kind);
-        const next = found.find(isStart);
-        if (error && (!next || numberOf(next.id) > numberOf(error.id))) this.goTo(error.id).then(() => this.onplace());
-        else this.say("No line of this run is marked as an error.");
-      };
-    });
+  /** The id of the event with which the last run began; empty if the stream has none. */
+  async lastStart() {
+    const events = await read(this.name, [["run", "current"], ["limit", "1"]]);
+    return events.findLast(isStart)?.id ?? "";
   }
 
   toOldest() {

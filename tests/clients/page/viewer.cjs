@@ -6,7 +6,7 @@ const see = (page, text) => until(page, (text) => [...document.querySelectorAll(
 test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permissions: ['clipboard-read', 'clipboard-write'], acceptDownloads: true }, async ({ page, context }) => {
   // The list shows state, rate and progress.
   await page.goto(url);
-  await until(page, () => document.querySelectorAll('.stream').length === 5);
+  await until(page, () => document.querySelectorAll('.stream').length === 6);
   await until(page, () => [...document.querySelectorAll('.stream')].some((item) => item.textContent.includes('job') && Number(item.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow')) >= 45), null, 'progress in the list');
   assert.match(await page.$eval('.stream:has-text("app")', (item) => item.textContent), /following.*(lines\/s|lines\/min|quiet)/);
   assert.match(await page.$eval('.stream:has-text("none")', (item) => item.textContent), /waiting/);
@@ -174,7 +174,10 @@ test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permi
   await see(page, 'new 4');
 
   // The first error is far above, and the address is a link to it.
-  await page.click('[aria-label="Go to the first error"]');
+  const tally = (kind, text) => until(page, ([kind, text]) => document.querySelector(`.tally.${kind} .count`).textContent === text, [kind, text], `${text}: ${kind}`);
+  await tally('error', '1 error');
+  await tally('warning', '0 warnings');
+  await page.click('.tally.error .count');
   await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'line 1234 error: the first');
   // What lies below is not new; what comes from now on is.
   assert.equal(await page.$eval('#jump', (jump) => jump.textContent), 'To the end');
@@ -246,24 +249,44 @@ test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permi
   const saved = fs.readFileSync(await download.path(), 'utf8');
   assert.ok(saved.startsWith('line 0\nline 1\n') && saved.endsWith('nothing new\n'), saved.slice(0, 200));
 
-  // The first error is that of the run on screen, else of the last run.
+  // Errors are counted from the beginning of the last run; the keys lead to those of other runs, too.
   await page.goto(`${url}?stream=runs`);
   await see(page, 'at last');
   const chosen = (text) => until(page, (text) => document.querySelector('.row.selected .text')?.textContent === text, text);
+  const said = (text) => until(page, (text) => document.querySelector('#said').textContent === text, text);
+  await tally('error', '1 error');
+  assert.match(await page.$eval('.tally.error .count', (button) => button.title), /^1 error in the last run$/);
   await page.keyboard.press('e');
   await chosen('error: in run 3');
-  for (const [start, then] of [['begin 1', 'error: in run 1'], ['begin 2', '']]) {
-    await page.keyboard.press('f');
-    await page.fill('#find', start);
-    await page.keyboard.press('Enter');
-    await chosen(start);
-    await page.keyboard.press('Escape');
-    await page.keyboard.press('e');
-    if (then) await chosen(then);
-    else await until(page, () => document.querySelector('#said').textContent === 'No line of this run is marked as an error.');
-    await page.keyboard.press('G');
-    await see(page, 'at last');
-  }
+  await page.keyboard.press('e');
+  await said('There is no later error.');
+  await page.keyboard.press('E');
+  await chosen('error: in run 1');
+  await page.keyboard.press('E');
+  await said('There is no earlier error.');
+  await page.keyboard.press('e');
+  await chosen('error: in run 3');
+  await page.keyboard.press('a');
+  await said('There is no later warning.');
+
+  // Of very many, the number says that there are more; warnings are found among errors, and live lines are counted.
+  await page.goto(`${url}?stream=marks`);
+  await see(page, 'line 2999');
+  await tally('warning', '1,000+ warnings');
+  await tally('error', '3 errors');
+  append('marks.log', 'error: live\n');
+  await tally('error', '4 errors');
+  await page.keyboard.press('E');
+  await chosen('error: live');
+  await page.keyboard.press('A');
+  await chosen('line 2998 warning: low');
+  await page.keyboard.press('E');
+  await chosen('line 2001 error: bad');
+  await page.fill('#filter', 'line [12] ');
+  await tally('warning', '1 warning');
+  await tally('error', '1 error');
+  await page.goto(`${url}?stream=runs`);
+  await see(page, 'at last');
 
   // The first line that is loaded names its day.
   await page.keyboard.press('g');
