@@ -248,6 +248,42 @@ fn a_million_lines_and_a_fast_stream_cost_little() {
     }
 }
 
+/// Lines of logfmt whose times are those of their numbers, in seconds.
+fn timed(name: &str, seconds: impl Iterator<Item = u32>) -> String {
+    let mut text = String::new();
+    for second in seconds {
+        let (hour, minute) = (second / 3600, second / 60 % 60);
+        let level = if matches!((name, second), ("even", 2222) | ("odd", 3333)) { " level=error" } else { "" };
+        writeln!(text, "time=2026-11-28T{hour:02}:{minute:02}:{:02}Z msg=\"{name} at {second}\"{level}", second % 60)
+            .unwrap();
+    }
+    text
+}
+
+#[test]
+fn several_streams_are_merged_by_time() {
+    let dir = TestDir::new();
+    dir.write("even.log", timed("even", (0..6000).step_by(2)));
+    dir.write("odd.log", timed("odd", (1..6000).step_by(2)));
+    dir.write("rare.log", timed("rare", (0..4500).step_by(1500)));
+    let stream = |name: &str| format!("  {name}: {{ file: {name}.log, from: start, format: logfmt, progress: off }}\n");
+    let daemon = daemon(dir, &format!("streams:\n{}", ["even", "odd", "rare"].map(stream).concat()));
+    for (name, count) in [("even", 3000), ("odd", 3000), ("rare", 3)] {
+        daemon.follow(name).query("tail=all").take(count);
+    }
+    play("merged.cjs", &daemon, "");
+}
+
+#[test]
+fn a_proxy_that_cuts_connections_costs_no_line() {
+    let dir = TestDir::new();
+    dir.write("app.log", lines(10, |_| ""));
+    dir.write("other.log", "from the other stream\n");
+    let daemon =
+        daemon(dir, "streams:\n  app: { file: app.log, from: start }\n  other: { file: other.log, from: start }");
+    play("cuts.cjs", &daemon, "");
+}
+
 const NGINX: &str = "/usr/sbin/nginx";
 
 /// nginx as people write it at first, which passes no WebSocket on, and one that also holds back Server-Sent Events.

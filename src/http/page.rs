@@ -34,6 +34,7 @@ const PAGE_FILES: &[(&str, &str)] = files![
     "viewer.js",
     "finder.js",
     "tally.js",
+    "merged.js",
     "typist.js",
     "server.js",
     "icons.js",

@@ -100,22 +100,23 @@ function sgr(old, codes) {
   return style;
 }
 
-/** The style that lines of each origin left open: it goes on in their next one, as on a terminal. */
+/** The style that lines of each origin left open: the next line of that origin begins in it, as on a terminal. */
 export class Styles {
   constructor() {
-    /** @type {Map<string | undefined, Style | undefined>} */
+    /** @type {Map<string, Style | undefined>} */
     this.open = new Map();
   }
 
   /** The style in which a line begins. @param {import("./channel.js").LogEvent} event */
-  next({ kind, origin, text = "" }) {
+  next({ kind, origin, stream = "", text = "" }) {
     // What a run left open ends with it, and what was missed may have closed it.
-    if (kind) this.open.clear();
-    const style = this.open.get(origin);
+    if (kind) for (const key of this.open.keys()) if (key.startsWith(`${stream}\n`)) this.open.delete(key);
+    const key = `${stream}\n${origin}`;
+    const style = this.open.get(key);
     if (!text.includes("\x1b[")) return style;
     let left = style ?? {};
     for (const [, codes] of text.matchAll(/\x1b\[([\d;:]*)m/g)) left = sgr(left, codes);
-    this.open.set(origin, Object.values(left).some((value) => value || value === 0) ? left : undefined);
+    this.open.set(key, Object.values(left).some((value) => value || value === 0) ? left : undefined);
     return style;
   }
 }

@@ -58,16 +58,15 @@ export class Finder {
   async go(older) {
     const { viewer } = this;
     if (this.bar.hidden || !this.input.value) return this.open();
-    const { list } = viewer.view.lines;
-    const { chosen } = viewer;
+    const here = viewer.chosen || (older ? "" : viewer.events.at(-1)?.id ?? "");
     /** @type {import("./server.js").Parameters} */
-    const from = older
-      ? [...(chosen ? [/** @type {[string, string]} */ (["before", chosen])] : []), ["tail", "1"], ["limit", "1"]]
-      : [["after", chosen || (list.at(-1)?.event.id ?? "")], ["limit", "1"]];
+    const one = [...(older ? [/** @type {[string, string]} */ (["tail", "1"])] : []), ["limit", "1"]];
     this.found.textContent = "searching…";
     try {
-      const events = await read(viewer.name, [...from, ...viewer.filters, ["grep", this.pattern]]);
-      const match = events.filter(({ kind }) => !kind)[0];
+      const match = await viewer.nearest(older, here, async (name, from) => {
+        const events = await read(name, [...from, ...one, ...viewer.filters, ["grep", this.pattern]]);
+        return events.find(({ kind }) => !kind);
+      });
       this.found.textContent = match ? `line ${numberOf(match.id).toLocaleString()}` : older ? "no older match" : "no newer match";
       if (!match) return;
       await viewer.goTo(match.id);

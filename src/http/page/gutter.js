@@ -15,10 +15,10 @@ function zone(time, utc) {
   return `UTC${offset < 0 ? "\u2212" : "+"}${two(offset / 60)}:${two(offset % 60)}, ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
 }
 
-/** What stands before the text. @typedef {{ numbers: boolean, times: boolean, origins: boolean, utc: boolean }} Shown */
+/** What stands before the text. @typedef {{ numbers: boolean, times: boolean, origins: boolean, utc: boolean, streams: string[] }} Shown */
 
 /** @param {LogEvent | undefined} event @param {Shown} shown */
-export function gutter(event, { numbers, times, origins, utc }) {
+export function gutter(event, { numbers, times, origins, utc, streams }) {
   const cells = [];
   if (numbers) {
     const number = make("a", "number", event ? String(numberOf(event.id)) : "0");
@@ -34,6 +34,12 @@ export function gutter(event, { numbers, times, origins, utc }) {
       time.setAttribute("datetime", event.time);
     }
     cells.push(time);
+  }
+  if (streams.length) {
+    const name = String(event?.stream ?? "");
+    const cell = make("span", `name hue${streams.indexOf(name) % 6}`, name);
+    cell.title = name;
+    cells.push(cell);
   }
   if (origins) {
     const origin = make("span", "origin", event?.origin?.replace(/^.*\//, "") ?? "");

@@ -52,9 +52,10 @@ export class Lines {
     this.list = [];
     this.characters = 0;
     this.styles = new Styles();
-    this.markers = new Markers();
-    /** The innermost group that is open. @type {Group | null} */
-    this.group = null;
+    /** The markers of each stream. @type {Map<unknown, Markers>} */
+    this.markers = new Map();
+    /** The innermost group that is open, of each stream. @type {Map<unknown, Group | null>} */
+    this.groups = new Map();
     /** The heads of groups that have changed since somebody looked. @type {Set<Line>} */
     this.changed = new Set();
     /** Told when all lines were read again. */
@@ -69,11 +70,16 @@ export class Lines {
    * @returns {number} how many lines were dropped
    */
   append(events) {
-    const { buildkite } = this.markers;
+    const known = this.signs();
     for (const event of events) this.list.push(this.read(event));
     // Headings that came before the sign that they are headings.
-    if (this.markers.buildkite && !buildkite) this.reread();
+    if (this.signs() > known) this.reread();
     return this.trim(false);
+  }
+
+  /** How many streams have shown that they have headings. */
+  signs() {
+    return [...this.markers.values()].filter(({ buildkite }) => buildkite).length;
   }
 
   /** Reads all lines again, now that what they mean is known. */
@@ -87,7 +93,7 @@ export class Lines {
   /** Forgets what is known of one stream, before another one is shown. */
   forget() {
     this.folds.clear();
-    this.markers = new Markers();
+    this.markers.clear();
   }
 
   /**
@@ -114,9 +120,8 @@ export class Lines {
     this.list = [];
     this.characters = 0;
     this.styles = new Styles();
-    const { buildkite } = this.markers;
-    this.markers = Object.assign(new Markers(), { buildkite });
-    this.group = null;
+    for (const [stream, { buildkite }] of this.markers) this.markers.set(stream, Object.assign(new Markers(), { buildkite }));
+    this.groups.clear();
     this.changed.clear();
   }
 
@@ -137,10 +142,12 @@ export class Lines {
     const text = event.kind ? "" : event.text ?? "";
     this.characters += text.length;
     // What a run left open ends with it.
-    if (event.kind === "end" || (event.kind === "state" && !event.note)) while (this.group) this.close(this.group, event, false);
+    if (event.kind === "end" || (event.kind === "state" && !event.note)) for (let at = this.groups.get(event.stream); at; at = at.outer) this.close(at, event, false);
     /** @type {Line} */
-    const line = { event, before: this.list.at(-1)?.event.time, style: this.styles.next(event), group: this.group, head: null, message: null, unseen: false, tall: 1, height: 0 };
-    const marker = text ? this.markers.read(text) : null;
+    const line = { event, before: this.list.at(-1)?.event.time, style: this.styles.next(event), group: this.groups.get(event.stream) ?? null, head: null, message: null, unseen: false, tall: 1, height: 0 };
+    const markers = this.markers.get(event.stream) ?? new Markers();
+    this.markers.set(event.stream, markers);
+    const marker = text ? markers.read(text) : null;
     if (marker?.kind === "begin") {
       this.begin(line, marker);
       return line;
@@ -150,7 +157,7 @@ export class Lines {
     const shown = line.message?.text ?? text;
     if (shown.includes("\n")) line.tall = shown.slice(0, LONG).replace(/\n$/, "").split("\n").length;
     if (marker?.kind === "end") this.end(event, marker.key);
-    else if (marker?.kind === "expand" && this.group) this.group.folded = this.group.folds = false;
+    else if (marker?.kind === "expand" && line.group) line.group.folded = line.group.folds = false;
     else if (!line.unseen) this.count(line.group, ERRORS.has(event.level ?? ""));
     return line;
   }
@@ -167,9 +174,9 @@ export class Lines {
   /** @param {Line} line @param {import("./markers.js").Marker & { kind: "begin" }} marker */
   begin(line, { key, title, folded = false, ends = "", lasts = false, dim = false }) {
     if (ends) this.end(line.event, ends);
-    line.group = this.group;
+    line.group = this.groups.get(line.event.stream) ?? null;
     let depth = 0;
-    for (let at = this.group; at; at = at.outer) depth += 1;
+    for (let at = line.group; at; at = at.outer) depth += 1;
     if (depth >= DEPTH) {
       line.message = { kind: "message", style: "section", text: title };
       return;
@@ -178,26 +185,26 @@ export class Lines {
     const chosen = this.folds.get(id);
     // What may still fail stays in sight until it has ended.
     const folds = lasts && folded && chosen === undefined;
-    line.head = { title, key, outer: this.group, folded: chosen ?? (folded && !lasts), folds, dim, lines: 0, errors: 0, began: time, ended: "", line };
-    this.group = line.head;
+    line.head = { title, key, outer: line.group, folded: chosen ?? (folded && !lasts), folds, dim, lines: 0, errors: 0, began: time, ended: "", line };
+    this.groups.set(line.event.stream, line.head);
   }
 
   /** @param {LogEvent} event @param {string} key */
   end(event, key) {
-    let at = this.group;
+    let at = this.groups.get(event.stream) ?? null;
     // The end of an inner group may be lost, so that it ends with the one around it.
     while (at && key && at.key !== key) at = at.outer;
     if (at) this.close(at, event);
   }
 
   /** @param {Group} group @param {LogEvent} event @param {boolean} [folds] */
-  close(group, { time = "" }, folds = true) {
-    for (let at = this.group; at && at !== group.outer; at = at.outer) {
+  close(group, { time = "", stream }, folds = true) {
+    for (let at = this.groups.get(stream); at && at !== group.outer; at = at.outer) {
       at.ended = time;
       at.folded ||= folds && at.folds;
       this.changed.add(at.line);
     }
-    this.group = group.outer;
+    this.groups.set(stream, group.outer);
   }
 
   /** @param {boolean} newest whether the newest go, else the oldest */

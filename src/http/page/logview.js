@@ -42,9 +42,10 @@ export class LogView {
     this.follow = true;
     /** Whether what comes live is not shown, since what is shown lies further back. */
     this.detached = false;
-    /** Lines that came since it follows no more, and the id of the last of them. */
+    /** The lines that came since it stopped following, and the number of the last of them, by what is before it in its id. */
     this.fresh = 0;
-    this.counted = "";
+    /** @type {Map<string, number>} */
+    this.counted = new Map();
     /** @type {RegExp | null} */
     this.mark = null;
     /** Whether lines between are missing, so that what one leaves open says nothing of the next. */
@@ -60,7 +61,7 @@ export class LogView {
     /** Whether long lines are wrapped, and what stands before the text. */
     this.wraps = false;
     /** @type {import("./gutter.js").Shown} */
-    this.shown = { numbers: true, times: false, origins: false, utc: false };
+    this.shown = { numbers: true, times: false, origins: false, utc: false, streams: [] };
     this.planned = false;
     /** How long it took to draw, the last time, in milliseconds. */
     this.cost = 0;
@@ -88,9 +89,10 @@ export class LogView {
     if (!this.follow) {
       for (const { id, kind } of events) {
         // What is read on from a place comes a second time after it was counted.
-        if (kind || isUpTo(id, this.counted)) continue;
+        const epoch = id.slice(0, id.lastIndexOf("-"));
+        if (kind || numberOf(id) <= (this.counted.get(epoch) ?? -1)) continue;
         this.fresh += 1;
-        this.counted = id;
+        this.counted.set(epoch, numberOf(id));
       }
       // What is looked at is not dropped for what nobody sees.
       if (this.lines.list.length + events.length > LINES) this.detached = true;
@@ -138,7 +140,7 @@ export class LogView {
     this.follow = live;
     this.detached = !live;
     this.fresh = 0;
-    this.counted = "";
+    this.counted.clear();
     this.showEmpty("");
     this.showOpen([]);
     this.onchange();
@@ -173,6 +175,13 @@ export class LogView {
       return row;
     }));
     this.plan();
+  }
+
+  /** Names the stream of each line, if there are several. @param {string[]} streams */
+  setStreams(streams) {
+    this.shown = { ...this.shown, streams };
+    this.element.style.setProperty("--names", `${Math.min(16, Math.max(0, ...streams.map(({ length }) => length)))}ch`);
+    this.resized();
   }
 
   /** Begins to follow, if all is here. */
@@ -274,7 +283,7 @@ export class LogView {
     const row = make("div", "row");
     const { classList } = this.element;
     this.wraps = classList.contains("wrap");
-    this.shown = { numbers: classList.contains("numbers"), times: classList.contains("times"), origins: classList.contains("origins"), utc: classList.contains("utc") };
+    this.shown = { streams: this.shown.streams, numbers: classList.contains("numbers"), times: classList.contains("times"), origins: classList.contains("origins"), utc: classList.contains("utc") };
     row.append(...gutter(undefined, this.shown), probe);
     this.element.append(row);
     const cell = probe.getBoundingClientRect().width / 100;
@@ -375,8 +384,9 @@ export class LogView {
         this.rows.delete(line);
       }
     }
-    const [from, to] = this.selected ? this.range().map((at) => this.lines.list[at]) : [];
-    let selected = false;
+    const { list } = this.lines;
+    const [from, to] = this.selected ? this.range() : [-1, -1];
+    let at = list.indexOf(lines[0]);
     let next = this.above.nextSibling;
     for (const line of lines) {
       let row = this.rows.get(line);
@@ -384,9 +394,8 @@ export class LogView {
         row = this.draw(line);
         this.rows.set(line, row);
       }
-      if (line === from) selected = true;
-      row.classList.toggle("selected", selected || this.isBetween(line));
-      if (line === to) selected = false;
+      while (list[at] !== line) at += 1;
+      row.classList.toggle("selected", from < 0 ? this.isBetween(line) : at >= from && at <= to);
       if (row === next) next = next.nextSibling;
       else this.element.insertBefore(row, next);
     }
@@ -395,9 +404,9 @@ export class LogView {
     this.focused = null;
   }
 
-  /** Whether a line is selected whose selection begins out of sight. @param {Line} line */
+  /** Whether a line is selected although an end of what is selected is no longer loaded. @param {Line} line */
   isBetween(line) {
-    if (!this.selected) return false;
+    if (!this.selected || line.event.stream) return false;
     const [a, b] = this.selected.map((event) => numberOf(event.id));
     const number = numberOf(line.event.id);
     return number >= Math.min(a, b) && number <= Math.max(a, b);
@@ -446,10 +455,4 @@ export class LogView {
       this.onchoose(line.event, click.shiftKey);
     }
   }
-}
-
-/** Whether an id is not after another one of the same numbering. @param {string} id @param {string} last */
-function isUpTo(id, last) {
-  const epoch = id.slice(0, id.lastIndexOf("-") + 1);
-  return last.startsWith(epoch) && numberOf(id) <= numberOf(last);
 }

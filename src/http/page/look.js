@@ -19,9 +19,9 @@ font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sa
 .note .text:before{content:"";display:inline-block;width:7px;height:7px;border-radius:50%;margin-right:9px;background:currentColor}
 .note.good .text{color:light-dark(#1a7f37,#56d364)}.note.bad .text{color:light-dark(#c62030,#ff7b72)}
 .open .text{opacity:.75}.open{display:block}.open:empty{display:none}
-.number,.time,.origin{flex:none;color:var(--log-dim);user-select:none;padding-right:16px;text-decoration:none}
+.number,.time,.origin,.name{flex:none;color:var(--log-dim);user-select:none;padding-right:16px;text-decoration:none}
 .number{min-width:calc(var(--digits,6)*1ch + 16px);text-align:right;box-sizing:border-box}.number:hover{color:var(--log-link);text-decoration:underline}
-.open :is(.number,.time,.origin){visibility:hidden}
+.open :is(.number,.time,.origin,.name){visibility:hidden}
 .row[data-day],.row.start{background-image:linear-gradient(var(--log-edge),var(--log-edge));background-size:100% 1px;background-repeat:no-repeat}
 .row[data-day]::after{content:attr(data-day);content:attr(data-day)/"";position:sticky;right:16px;padding-left:16px;color:var(--log-dim);font:12px/20px system-ui,sans-serif}
 .log .text{padding-left:calc(var(--depth,0)*16px)}

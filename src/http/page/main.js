@@ -29,27 +29,26 @@ let known = [];
 /** Shows what the address says. */
 function show() {
   const query = new URLSearchParams(location.search);
-  const name = query.get("stream") ?? "";
-  document.body.className = name ? "viewing" : "overview";
-  part("main", "viewer").hidden = !name;
-  list.choose(name);
-  if (!name) return viewer.close();
+  const names = [...new Set(query.getAll("stream").filter(Boolean))];
+  document.body.className = names.length ? "viewing" : "overview";
+  part("main", "viewer").hidden = !names.length;
+  list.choose(names);
+  if (!names.length) return viewer.close();
   filter.value = query.get("grep") ?? "";
   level.value = query.get("level") ?? "";
-  showKnown(name);
-  viewer.open(name, filter.value, level.value, decodeURIComponent(location.hash.slice(1)));
+  viewer.open(names, filter.value, level.value, decodeURIComponent(location.hash.slice(1)));
+  showKnown();
 }
 
-/** @param {string} name */
-function showKnown(name) {
-  const stream = known.find((one) => one.name === name);
-  viewer.showStream(stream);
-  typist.show(stream);
+function showKnown() {
+  const streams = viewer.names.map((name) => known.find((one) => one.name === name));
+  viewer.showStreams(streams);
+  typist.show(streams.length === 1 ? streams[0] : undefined);
 }
 
 /** Notes in the address what is shown. */
 function note() {
-  const query = new URLSearchParams({ stream: viewer.name });
+  const query = new URLSearchParams(viewer.names.map((name) => ["stream", name]));
   if (viewer.filter) query.set("grep", viewer.filter);
   if (viewer.level) query.set("level", viewer.level);
   [filter.value, level.value] = [viewer.filter, viewer.level];
@@ -65,7 +64,7 @@ async function sift() {
   // What is not finished yet changes nothing.
   viewer.say(mistake);
   if (mistake || (wanted === viewer.filter && lowest === viewer.level)) return;
-  viewer.open(viewer.name, filter.value, level.value, "");
+  viewer.open(viewer.names, filter.value, level.value, "");
   note();
 }
 let typing = 0;
@@ -126,7 +125,7 @@ const copyLink = () => {
     () => viewer.say(`Browsers do not let pages copy over plain HTTP. Copy the link from the address bar: ${location.href}`),
   );
 };
-const save = () => download(viewer.name, viewer.filters);
+const save = () => download(viewer.names, viewer.filters);
 const help = () => part("dialog", "help").showModal();
 /** Gives a button a word, where there is room for it. @param {HTMLButtonElement} made @param {string} word */
 const named = (made, word) => {
@@ -265,7 +264,7 @@ part("form", "login-form").addEventListener("submit", async (submit) => {
   }
 });
 part("button", "login-cancel").addEventListener("click", () => dialog.close());
-/** Closed by somebody who has no token: it opens itself no more. */
+/** The dialog was closed by somebody who has no token, so it does not open on its own again. */
 let declined = false;
 dialog.addEventListener("close", () => {
   declined = true;
@@ -291,7 +290,7 @@ async function refresh() {
     known = await streams();
     connected(tokenRefused && `Your token was refused: ${tokenRefused}`);
     list.show(known);
-    if (viewer.name) showKnown(viewer.name);
+    if (viewer.name) showKnown();
   } catch (error) {
     const refused = error instanceof Refused && (error.status === 401 || error.status === 403);
     connected(refused ? "" : "no connection; retrying");

@@ -72,7 +72,7 @@ export class Reader {
     return body.events.length > 0;
   }
 
-  /** Begins, or goes on after something went wrong. */
+  /** Starts to read, or resumes after something went wrong. */
   async start() {
     this.source?.close();
     try {
@@ -107,7 +107,8 @@ export class Reader {
     const source = new EventSource(this.address("", { format: "sse", data: "json" }));
     this.source = source;
     const heard = (/** @type {MessageEvent} */ { type, data, lastEventId }) => {
-      if (this.closed || source !== this.source) return;
+      // The browser's own event that the connection is open has the name of ours, and no data.
+      if (this.closed || source !== this.source || data === undefined) return;
       this.later(() => this.suspect(), this.silence);
       const fields = JSON.parse(data);
       if (type === "gap") this.tell("stream.gap", fields);

@@ -83,11 +83,14 @@ export async function read(name, parameters) {
   return events.filter(({ kind }) => kind !== "progress" && kind !== "open");
 }
 
-/** Saves all that is kept of a stream as a file. @param {string} name @param {Parameters} parameters */
-export function download(name, parameters) {
+/** Saves all that is kept of some streams as a file. @param {string[]} names @param {Parameters} parameters */
+export function download(names, parameters) {
   const link = document.createElement("a");
-  link.download = `${name}.log`;
-  link.href = new URL(address(name, [...parameters, ["tail", "all"], ["follow", "false"], ["format", "text"]]), BASE).href;
+  link.download = `${names.join("+")}.log`;
+  /** @type {Parameters} */
+  const all = [...parameters, ["tail", "all"], ["follow", "false"], ["format", "text"]];
+  const several = new URLSearchParams([...names.map((name) => ["stream", name]), ...all.filter(([, value]) => value !== "")]);
+  link.href = new URL(names.length > 1 ? `streams?${several}` : address(names[0], all), BASE).href;
   link.click();
 }
 

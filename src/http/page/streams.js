@@ -57,7 +57,8 @@ class Item {
     first.append(make("span", "dot"), this.name, this.state);
     second.append(this.about, this.rate);
     this.link.append(first, second, this.bar.track);
-    this.element.append(this.link);
+    this.together = /** @type {HTMLAnchorElement} */ (make("a", "together"));
+    this.element.append(this.link, this.together);
   }
 
   /** @param {Stream} stream */
@@ -86,7 +87,8 @@ export class Streams {
     this.search = part("input", "search");
     /** @type {Map<string, Item>} */
     this.items = new Map();
-    this.chosen = "";
+    /** @type {string[]} */
+    this.chosen = [];
     this.search.addEventListener("input", () => this.sift());
   }
 
@@ -110,12 +112,20 @@ export class Streams {
     this.choose(this.chosen);
   }
 
-  /** @param {string} chosen */
+  /** @param {string[]} chosen */
   choose(chosen) {
     this.chosen = chosen;
-    for (const [name, { link }] of this.items) {
-      if (name === chosen) link.setAttribute("aria-current", "page");
+    for (const [name, { link, together }] of this.items) {
+      const is = chosen.includes(name);
+      if (is) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
+      // Shows this stream together with those on view, or without it.
+      const names = is ? chosen.filter((one) => one !== name) : [...chosen, name];
+      together.hidden = !chosen.length || !names.length;
+      together.href = `?${new URLSearchParams(names.map((one) => ["stream", one]))}`;
+      set(together, is ? "\u2212" : "+");
+      together.title = is ? `Show ${names.join(" and ")} without ${name}` : `Show ${name} together with ${chosen.join(" and ")}, merged by time`;
+      together.setAttribute("aria-label", together.title);
     }
   }
 

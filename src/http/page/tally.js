@@ -35,8 +35,8 @@ export class Tally {
     this.more = { error: false, warning: false };
     /** What came live before the answer. @type {LogEvent[]} */
     this.early = [];
-    /** The id of the event with which the last run began; empty if there are no runs. */
-    this.start = "";
+    /** The id of the event with which the last run of each stream began; empty if there are no runs. @type {Map<string, string>} */
+    this.starts = new Map();
     const made = (/** @type {Kind} */ kind) => {
       const about = button(kind, "", () => this.go(kind, false));
       about.classList.add("named", "count");
@@ -57,27 +57,37 @@ export class Tally {
   async begin() {
     this.turn += 1;
     const { turn, viewer } = this;
-    [this.error, this.warning, this.early, this.start] = [null, null, [], ""];
+    [this.error, this.warning, this.early] = [null, null, []];
     this.more = { error: false, warning: false };
     this.show();
     try {
-      this.start = await viewer.lastStart();
-      /** @type {Parameters} */
-      const from = this.start ? [["after", this.start]] : [["tail", "all"]];
-      const most = /** @type {Parameters} */ ([["limit", String(MOST)]]);
-      const grep = /** @type {Parameters} */ ([["grep", viewer.filter]]);
-      const all = lines(await read(viewer.name, [...from, ...most, ...grep, ["level", "warning"]]));
-      // Where the warnings are too many, the errors may still be few.
-      const errors = all.length < MOST ? all : lines(await read(viewer.name, [...from, ...most, ...grep, ["level", "error"]]));
+      const counted = await Promise.all(viewer.names.map((name) => this.count(name)));
       if (turn !== this.turn) return;
-      this.more = { error: errors !== all && errors.length >= MOST, warning: all.length >= MOST };
-      const ids = (/** @type {LogEvent[]} */ events, /** @type {Kind} */ kind) => new Set(events.filter((event) => kindOf(event) === kind).map(({ id }) => id));
-      [this.error, this.warning] = [ids(errors, "error"), ids(all, "warning")];
+      [this.error, this.warning] = [new Set(), new Set()];
+      this.starts = new Map(counted.map(({ name, start }) => [name, start]));
+      for (const { events, more } of counted) {
+        for (const event of events) this[kindOf(event) ?? "error"]?.add(event.id);
+        this.more = { error: this.more.error || more.error, warning: this.more.warning || more.warning };
+      }
       this.add(this.early.splice(0));
     } catch {
       // The number stays unknown; the view itself says what is wrong.
     }
     if (turn === this.turn) this.show();
+  }
+
+  /** Counts one stream. @param {string} name */
+  async count(name) {
+    const { viewer } = this;
+    const start = await viewer.lastStart(name);
+    const asked = (/** @type {string} */ level) => /** @type {Parameters} */ ([start ? ["after", start] : ["tail", "all"], ["limit", String(MOST)], ["grep", viewer.filter], ["level", level]]);
+    const all = lines(await read(name, asked("warning")));
+    // Where the warnings are too many, the errors may still be few.
+    const errors = all.length < MOST ? all : lines(await read(name, asked("error")));
+    const more = { error: errors !== all && errors.length >= MOST, warning: all.length >= MOST };
+    const found = [...errors.filter((event) => kindOf(event) === "error"), ...all.filter((event) => kindOf(event) === "warning")];
+    const prefix = viewer.merged ? `${name}:` : "";
+    return { name, start: start && prefix + start, more, events: found.map((event) => ({ ...event, id: prefix + event.id })) };
   }
 
   /** Counts what came live. @param {LogEvent[]} events */
@@ -89,13 +99,17 @@ export class Tally {
       return;
     }
     for (const event of events) {
-      if (isStart(event) && event.id !== this.start && !isBefore(event.id, this.start)) {
-        [this.error, this.warning, this.start] = [new Set(), new Set(), event.id];
+      const name = String(event.stream ?? this.viewer.name);
+      const start = this.starts.get(name) ?? "";
+      if (isStart(event) && event.id !== start && !isBefore(event.id, start)) {
+        this.starts.set(name, event.id);
+        if (this.viewer.merged) return void this.begin();
+        [this.error, this.warning] = [new Set(), new Set()];
         this.more = { error: false, warning: false };
       }
       const kind = kindOf(event);
       const counted = kind && this[kind];
-      if (!kind || !counted || isBefore(event.id, this.start)) continue;
+      if (!kind || !counted || isBefore(event.id, start)) continue;
       if (counted.size < MOST) counted.add(event.id);
       else if (!counted.has(event.id)) this.more[kind] = true;
     }
@@ -112,7 +126,7 @@ export class Tally {
       const [number, word] = counted ? text.split(" ") : ["", text];
       if (label && label.textContent !== text) label.replaceChildren(number, make("span", "word", number ? ` ${word}` : word));
       group.dataset.some = String(!counted || counted.size > 0 || more);
-      const where = `${this.start ? "in the last run" : "in all lines that are kept"}${this.viewer.filter ? ", of those that match the filter" : ""}`;
+      const where = `${[...this.starts.values()].some(Boolean) ? "in the last run" : "in all lines that are kept"}${this.viewer.filter ? ", of those that match the filter" : ""}`;
       about.title = `${text} ${where}`;
       about.setAttribute("aria-label", `${text} ${where}; go to the next one`);
       // What the level hides is neither shown nor counted live.
@@ -126,28 +140,32 @@ export class Tally {
     const { view } = viewer;
     const here = viewer.chosen || (view.follow ? "" : view.anchor?.line.event.id ?? "");
     await viewer.reach(async () => {
-      const found = await this.find(kind, older, here);
+      const found = await viewer.nearest(older, here, (name, from) => this.find(name, kind, older, here, from));
       return () => {
         if (found) viewer.goTo(found.id).then(() => viewer.onplace());
-        else viewer.say(here ? `There is no ${older ? "earlier" : "later"} ${kind}.` : `No line ${this.start ? "of the last run " : ""}is marked as ${kind === "error" ? "an error" : "a warning"}.`);
+        else viewer.say(here ? `There is no ${older ? "earlier" : "later"} ${kind}.` : `No line ${[...this.starts.values()].some(Boolean) ? "of the last run " : ""}is marked as ${kind === "error" ? "an error" : "a warning"}.`);
       };
     });
   }
 
-  /** @param {Kind} kind @param {boolean} older @param {string} here @returns {Promise<LogEvent | undefined>} */
-  async find(kind, older, here) {
-    const { viewer } = this;
+  /**
+   * The next line of a kind in one stream; without a place, only in its last run.
+   * @param {string} name
+   * @param {Kind} kind
+   * @param {boolean} older
+   * @param {string} here
+   * @param {Parameters} from
+   * @returns {Promise<LogEvent | undefined>}
+   */
+  async find(name, kind, older, here, from) {
     const size = kind === "error" ? 1 : PIECE;
-    const start = here ? "" : await viewer.lastStart();
+    const start = here ? "" : await this.viewer.lastStart(name);
+    if (start && !older) from = [["after", start]];
     for (let piece = 0; piece < PIECES; piece += 1) {
-      /** @type {Parameters} */
-      const from = older
-        ? [...(here ? [/** @type {[string, string]} */ (["before", here])] : []), ["tail", String(size)], ["limit", String(size)]]
-        : [here || start ? ["after", here || start] : ["tail", "all"], ["limit", String(size)]];
-      const events = lines(await read(viewer.name, [...from, ["grep", viewer.filter], ["level", kind]]));
+      const events = lines(await read(name, [...from, ...(older ? [/** @type {[string, string]} */ (["tail", String(size)])] : []), ["limit", String(size)], ["grep", this.viewer.filter], ["level", kind]]));
       const match = older ? events.findLast((event) => kindOf(event) === kind) : events.find((event) => kindOf(event) === kind);
-      if (match || events.length < size) return match && (here || !isBefore(match.id, start)) ? match : undefined;
-      here = (older ? events[0] : events[events.length - 1]).id;
+      if (match || events.length < size) return match && isBefore(match.id, start) ? undefined : match;
+      from = [older ? ["before", events[0].id] : ["after", events[events.length - 1].id]];
     }
     return undefined;
   }

@@ -1,10 +1,11 @@
-// One stream, live or anywhere in its history: what is in sight, where it comes from, and what its header says.
+// One stream or several as one, live or anywhere in the history: what is in sight, where it comes from, and what the header says.
 
 import { pattern } from "./ansi.js";
 import { LogView } from "./logview.js";
 import { bar, words } from "./progress.js";
 import { jumpText, make, numberOf } from "./rows.js";
 import { messageOf } from "./channel.js";
+import { Merged, before, nameOf } from "./merged.js";
 import { channel, read, Refused } from "./server.js";
 import { how, speed } from "./streams.js";
 import { part } from "./icons.js";
@@ -22,12 +23,6 @@ const PAGE = 1000;
 /** Lines before one that is gone to. */
 const CONTEXT = 200;
 
-/** The id just before `id`, in its epoch. @param {string} id */
-function before(id) {
-  const at = id.lastIndexOf("-") + 1;
-  return id.slice(0, at) + (Number(id.slice(at)) - 1);
-}
-
 export class Viewer {
   constructor() {
     this.view = new LogView("Log");
@@ -36,7 +31,10 @@ export class Viewer {
     this.bar = bar("Progress");
     this.figures = make("div", "figures");
     part("div", "progress").append(this.bar.track, this.figures);
-    this.name = "";
+    /** The streams that are shown; none, one or several. @type {string[]} */
+    this.names = [];
+    /** Reads several as one. @type {Merged | null} */
+    this.merged = null;
     this.filter = "";
     this.level = "";
     /** What the search looks for; it is marked instead of the filter's matches. @type {RegExp | null} */
@@ -60,18 +58,31 @@ export class Viewer {
     setInterval(() => this.showProgress(), 1000);
   }
 
+  /** The name of what is shown; empty if nothing is. */
+  get name() {
+    return this.names.join(" + ");
+  }
+
+  /** The events in the view. */
+  get events() {
+    return this.view.lines.list.map(({ event }) => event);
+  }
+
   /** What is asked for of the stream. @returns {Parameters} */
   get filters() {
     return [["grep", this.filter], ["level", this.level]];
   }
 
-  /** @param {string} name @param {string} filter @param {string} level @param {string} id a line to go to */
-  open(name, filter, level, id) {
-    if (name !== this.name) {
+  /** @param {string[]} names @param {string} filter @param {string} level @param {string} id a line to go to */
+  open(names, filter, level, id) {
+    if (names.join() !== this.names.join()) {
       this.progress = null;
       this.view.lines.forget();
     }
-    Object.assign(this, { name, filter, level });
+    Object.assign(this, { names, filter, level });
+    const { name } = this;
+    this.merged = names.length > 1 ? new Merged(names, () => this.filters) : null;
+    this.view.setStreams(this.merged ? names : []);
     this.view.selected = null;
     this.view.element.setAttribute("aria-label", `Log of ${name}`);
     part("h1", "name").textContent = name;
@@ -84,7 +95,7 @@ export class Viewer {
   close() {
     this.turn += 1;
     this.subscription?.close();
-    this.name = "";
+    this.names = [];
     document.title = "rtlogd";
   }
 
@@ -99,23 +110,37 @@ export class Viewer {
     this.turn += 1;
     this.oldest = false;
     this.view.restart([], true);
-    this.attach(undefined);
+    if (this.merged) this.liveMerged(this.merged);
+    else this.attach(undefined);
     this.explain();
+  }
+
+  /** Shows the newest lines of several streams. @param {Merged} merged */
+  async liveMerged(merged) {
+    this.subscription?.close();
+    await this.reach(async () => {
+      const events = await merged.newest(TAIL);
+      return () => {
+        this.view.restart(events, true);
+        this.attach(undefined);
+      };
+    });
   }
 
   /** Says so where there is no line to show. */
   async explain() {
     const { turn } = this;
     const wanted = this.filter || this.level;
-    const found = await read(this.name, [["tail", "1"], ["limit", "1"], ...this.filters]).catch(() => null);
-    if (turn !== this.turn || !found || found.some(({ kind }) => !kind)) return;
+    const newest = (/** @type {string} */ name) => read(name, [["tail", "1"], ["limit", "1"], ...this.filters]).catch(() => null);
+    const found = await Promise.all(this.names.map(newest));
+    if (turn !== this.turn || found.some((events) => !events || events.some(({ kind }) => !kind))) return;
     this.view.showEmpty(wanted ? "No line matches. New lines that match will appear here." : "There are no lines yet.");
   }
 
   /** What is wrong with a filter, in the server's words; empty if nothing is. @param {string} filter */
   async mistake(filter) {
     try {
-      if (filter) await read(this.name, [["tail", "0"], ["grep", filter]]);
+      if (filter) await read(this.names[0], [["tail", "0"], ["grep", filter]]);
       return "";
     } catch (error) {
       return error instanceof Refused && error.status === 400 ? error.message : "";
@@ -131,12 +156,14 @@ export class Viewer {
     this.subscription?.close();
     this.say("");
     /** @type {import("./channel.js").Wanted} */
-    const wanted = { stream: this.name, grep: this.filter ? [this.filter] : [], level: this.level || undefined };
+    const wanted = { stream: this.names[0], grep: this.filter ? [this.filter] : [], level: this.level || undefined };
     if (after) wanted.after = after;
     else wanted.tail = tail;
-    this.subscription = channel.subscribe(wanted, {
+    /** @type {import("./channel.js").Sink} */
+    const sink = {
       events: (events) => {
         this.view.append(events);
+        this.merged?.note(this.events, false);
         this.tally.add(events);
       },
       gap: (gap) => {
@@ -150,7 +177,8 @@ export class Viewer {
       },
       ended: (reason) => this.say(reason ?? "The stream has ended."),
       failed: (error) => this.say(error.message),
-    });
+    };
+    this.subscription = this.merged ? this.merged.subscribe(wanted, sink, tail > 0) : channel.subscribe(wanted, sink);
     this.tally.begin();
   }
 
@@ -172,11 +200,12 @@ export class Viewer {
     const first = this.view.lines.list[0]?.event;
     if (this.reading || this.oldest || !first) return;
     await this.reach(async () => {
-      const events = await read(this.name, [["before", first.id], ["tail", String(PAGE)], ...this.filters]);
+      const events = this.merged ? await this.merged.older(PAGE) : await read(this.name, [["before", first.id], ["tail", String(PAGE)], ...this.filters]);
       return () => {
         const older = events.filter(({ kind }) => kind !== "gap");
         this.oldest = older.length === 0;
         if (older.length) this.view.prepend(older);
+        this.merged?.note(this.events, true);
       };
     });
   }
@@ -186,11 +215,13 @@ export class Viewer {
     const last = this.view.lines.list.at(-1)?.event;
     if (this.reading || !last) return;
     await this.reach(async () => {
-      const events = await read(this.name, [["after", last.id], ["limit", String(PAGE)], ...this.filters]);
+      const more = await this.merged?.newer(PAGE);
+      const events = more?.events ?? (await read(this.name, [["after", last.id], ["limit", String(PAGE)], ...this.filters]));
       return () => {
         this.oldest = false;
         this.view.extend(events);
-        if (events.filter(({ kind }) => !kind).length < PAGE) {
+        this.merged?.note(this.events, false);
+        if (more?.all ?? events.filter(({ kind }) => !kind).length < PAGE) {
           this.view.detached = false;
           this.attach(this.view.lines.list.at(-1)?.event.id);
         }
@@ -226,6 +257,10 @@ export class Viewer {
     }
     this.turn += 1;
     await this.reach(async () => {
+      if (this.merged) {
+        const events = this.names.includes(nameOf(id)) ? await this.merged.around(id, CONTEXT, PAGE) : [];
+        return () => this.show(place, events);
+      }
       const [above, from] = await Promise.all([
         read(this.name, [["before", id], ["tail", String(CONTEXT)], ...this.filters]),
         read(this.name, [["after", before(id)], ["limit", String(PAGE)], ...this.filters]),
@@ -237,6 +272,7 @@ export class Viewer {
   /** The last line of those that are linked, as far as they are loaded. @param {LogEvent} first @param {string | undefined} last */
   lastOf(first, last) {
     if (!last) return first;
+    if (this.merged) return this.view.find(last)?.event ?? first;
     const within = (/** @type {import("./lines.js").Line} */ { event: { id, kind } }) => !kind && numberOf(id) <= Math.max(numberOf(last), numberOf(first.id));
     return this.view.lines.list.findLast(within)?.event ?? first;
   }
@@ -276,15 +312,26 @@ export class Viewer {
     if (line) this.view.goTo(line);
   }
 
-  /** The id of the event with which the last run began; empty if the stream has none. */
-  async lastStart() {
-    const events = await read(this.name, [["run", "current"], ["limit", "1"]]);
+  /** The id of the event with which the last run of a stream began; empty if it has none. @param {string} name */
+  async lastStart(name) {
+    const events = await read(name, [["run", "current"], ["limit", "1"]]);
     return events.findLast(isStart)?.id ?? "";
+  }
+
+  /**
+   * The nearest line before or after one that is found, in any of the streams.
+   * @param {boolean} older
+   * @param {string} here the line; empty for the newest or oldest one
+   * @param {(name: string, from: Parameters) => Promise<LogEvent | undefined>} find
+   */
+  async nearest(older, here, find) {
+    if (this.merged) return this.merged.nearest(older, this.events, here, find);
+    return find(this.name, here ? [[older ? "before" : "after", here]] : older ? [] : [["tail", "all"]]);
   }
 
   toOldest() {
     this.reach(async () => {
-      const events = await read(this.name, [["tail", "all"], ["limit", String(PAGE)], ...this.filters]);
+      const events = this.merged ? await this.merged.oldest(PAGE) : await read(this.name, [["tail", "all"], ["limit", String(PAGE)], ...this.filters]);
       return () => {
         this.turn += 1;
         this.oldest = true;
@@ -326,7 +373,8 @@ export class Viewer {
   /** What is chosen, as an address has it: one id, or the first and the last of several lines. */
   get place() {
     const ids = (this.view.selected ?? []).map(({ id }) => id);
-    return [...new Set(ids)].sort((a, b) => numberOf(a) - numberOf(b)).join("..");
+    const order = this.merged ? (/** @type {string} */ id) => this.view.lines.list.findIndex(({ event }) => event.id === id) : numberOf;
+    return [...new Set(ids)].sort((a, b) => order(a) - order(b)).join("..");
   }
 
   /** @param {string} text */
@@ -347,6 +395,16 @@ export class Viewer {
 
   /** Told whether it follows. @type {(follow: boolean) => void} */
   onfollow = () => {};
+
+  /** Says how several streams are. @param {(Stream | undefined)[]} streams */
+  showStreams(streams) {
+    if (streams.length < 2) return this.showStream(streams[0]);
+    const state = part("span", "state");
+    state.textContent = `${streams.length} streams`;
+    state.dataset.is = "";
+    const about = part("span", "about");
+    about.textContent = about.title = this.names.map((name, at) => `${name}: ${streams[at] ? how(/** @type {Stream} */ (streams[at])).word : "no such stream"}`).join(" \u00b7 ");
+  }
 
   /** @param {Stream | undefined} stream */
   showStream(stream) {
