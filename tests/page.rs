@@ -201,6 +201,7 @@ fn an_element_works_on_allowed_pages_only() {
     keys(&dir, "keys");
     let tokens: Vec<_> = (0..20).map(|_| token(&dir, "keys", &["--stream", "*", "--expires", "1h"])).collect();
     dir.write("tokens", tokens.join("\n"));
+    dir.write("foreign", token(&dir, "keys", &["--stream", "bad", "--expires", "1h"]));
     // The port of the page that is allowed: free now, and soon taken.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let daemon = daemon(

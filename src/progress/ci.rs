@@ -78,6 +78,12 @@ static DIFF_LINE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^(?:[-+ \\]|@@|index |(?:new|deleted) file|similarity|rename)"));
 static DIFF_START: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:@@ -[0-9]|diff -|index [0-9a-f]+\.\.|Index: )"));
 
+/// The length of the emoji by their names, such as `:hammer: `, before a title.
+fn emoji_length(title: &str) -> usize {
+    static EMOJI: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?::[\w+-]+: +)+"));
+    EMOJI.find(title).map_or(0, |found| found.end())
+}
+
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is valid")
 }
@@ -111,7 +117,8 @@ impl BuildkiteHeadings {
                 && !NO_TITLE.is_match(title)
                 && (mark != "+++ " || EXPANDED_TITLE.is_match(title.trim()) && !ASSIGNMENT.is_match(title.trim()))
         };
-        (mark != "^^^ " && (is_sure || self.is_known && is_plain_title())).then_some(title)
+        let is_title = mark != "^^^ " && (is_sure || self.is_known && is_plain_title());
+        is_title.then(|| title.trim_start().split_at(emoji_length(title.trim_start())).1)
     }
 }
 

@@ -211,7 +211,7 @@ class RtlogdStream extends HTMLElement {
   progress(progress) {
     this.bar.show(progress);
     const { far, how, left, doing, counted } = words(progress);
-    this.far.textContent = [far || counted, how || left].filter(Boolean).join(" · ");
+    this.far.textContent = [far || counted, (far && how) || left].filter(Boolean).join(" · ");
     const is = { done: "good", error: "bad" }[progress.state] ?? "live";
     this.say(is === "live" ? doing : this.doing.textContent ?? "", is);
   }

@@ -62,7 +62,8 @@ export class Markers {
     if (sure) this.buildkite = true;
     if (!this.buildkite) return null;
     if (text[0] === "^") return sure ? { kind: "expand" } : null;
-    const title = text.slice(4).trim();
+    // An emoji by its name says nothing here, unless it is all there is.
+    const title = text.slice(4).trim().replace(/^(?::[\w+-]+: +)+/, "");
     if (!sure && (!title || this.diff || NO_TITLE.test(text.slice(4)) || (text[0] === "+" && !EXPANDED.test(title)))) return null;
     return { kind: "begin", key: BUILDKITE, title, folded: text[0] !== "+", dim: text[0] === "~", ends: BUILDKITE, lasts: true };
   }

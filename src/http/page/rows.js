@@ -115,7 +115,8 @@ export function lineRow(line, cells, utc, mark, style, grown) {
   for (let at = group; at; at = at.outer) depth += 1;
   const day = event.time ? stamp(event.time, utc).slice(0, 10) : "";
   if (day && (!before || stamp(before, utc).slice(0, 10) !== day)) row.dataset.day = day;
-  if (event.kind === "state" && event.run) row.classList.add("start");
+  // A rule separates days and runs from those before them.
+  if (before && (row.dataset.day || (event.kind === "state" && event.run && event.state === "running" && !event.note))) row.classList.add("rule");
   if (depth) row.style.setProperty("--depth", String(depth));
   row.append(...cells);
   if (event.kind) note(row, event);

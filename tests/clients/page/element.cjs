@@ -25,7 +25,8 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
     '/property': html(`${element(`src="${base}streams/app"`)}<script src="/property.js"></script>`, "'self'"),
     '/property.js': [{ 'content-type': 'text/javascript' }, 'document.querySelector("rtlogd-stream").getToken = async () => (await (await fetch("/token")).text()).trim();'],
   };
-  const wrong = { 'token-url="/missing"': 'no token from /missing: 404', 'token-url="/empty"': 'no token from /empty: the answer is empty',
+  files['/foreign'] = [{ 'content-type': 'text/plain' }, readFileSync(join(process.argv[3], 'foreign'), 'utf8')];
+  const wrong = { 'token-url="/foreign"': 'app', 'token-url="/missing"': 'no token from /missing: 404', 'token-url="/empty"': 'no token from /empty: the answer is empty',
     [`token-url="${(await site({})).url}"`]: 'no answer that this page may read', 'token-url="/forged"': 'token' };
   Object.assign(files, {
     '/wrong': html(Object.keys(wrong).map((how) => element(`src="${base}streams/app" ${how}`)).join('')),
@@ -54,6 +55,19 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   assert.notEqual(await page.$eval('#all', (one) => getComputedStyle(one.shadowRoot.querySelector('.log')).fontFamily), await page.$eval('body', (body) => getComputedStyle(body).fontFamily));
   append('app.log', 'live 1\n');
   await inside(page, () => document.querySelector('#all').shadowRoot.querySelector('.log').textContent.includes('live 1'));
+  // An element holds no more lines than it says, and asks for no more.
+  await page.$eval('#some', (one) => {
+    one.removeAttribute('filter');
+    for (const [name, value] of Object.entries({ tail: 'all', limit: '7', numbers: '', timestamps: '', wrap: 'off' })) one.setAttribute(name, value);
+  });
+  const held = () => page.$eval('#some', (one) => [...one.shadowRoot.querySelectorAll('.log .row:not(.note):not(.open)')].map((row) => [row.querySelector('.number')?.textContent, row.querySelector('time')?.dateTime.length > 15, row.querySelector('.text').textContent]));
+  await inside(page, () => document.querySelector('#some').shadowRoot.querySelectorAll('.row .number').length > 0 && document.querySelector('#some').shadowRoot.querySelector('.log').textContent.includes('live 1'));
+  append('app.log', 'live 2\n');
+  await inside(page, () => document.querySelector('#some').shadowRoot.querySelector('.log').textContent.includes('live 2'));
+  const seven = await held();
+  assert.deepEqual(seven.map(([, , text]) => text), ['line 45', 'line 46', 'line 47', 'line 48', 'line 49', 'live 1', 'live 2']);
+  assert.ok(seven.every(([number, time]) => Number(number) > 0 && time), JSON.stringify(seven));
+  assert.equal(await page.$eval('#some', (one) => one.shadowRoot.querySelector('.log').classList.contains('wrap')), false);
   // The element starts again when an attribute changes.
   await page.$eval('#some', (one) => one.setAttribute('filter', 'live'));
   await inside(page, () => document.querySelector('#some').shadowRoot.querySelector('mark')?.textContent === 'live');
@@ -70,7 +84,8 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   await page.goto(`${theirs.url}wrong`);
   await inside(page, (expected) => {
     const said = [...document.querySelectorAll('rtlogd-stream')].map((one) => one.shadowRoot.querySelector('header').textContent);
-    return said.length === expected.length && expected.every((text, at) => said[at].includes(text));
+    const bad = [...document.querySelectorAll('rtlogd-stream')].every((one) => one.shadowRoot.querySelector('.card').dataset.is === 'bad');
+    return bad && said.length === expected.length && expected.every((text, at) => said[at].replace(/^app/, '').includes(text));
   }, Object.values(wrong));
   assert.ok(complaints.every((text) => /Content Security Policy|blocked by CORS/.test(text)), complaints.join());
   complaints.length = 0;

@@ -6,6 +6,11 @@ const VIEWS = [
   ['list', '', () => document.querySelector('.stream')],
   ['build', '?stream=build', () => document.querySelectorAll('.log .row').length > 25],
   ['tests', '?stream=tests', () => document.querySelector('.log')?.textContent.includes('4182')],
+  ['groups', '?stream=ci', () => document.querySelector('.log')?.textContent.includes('Upload')],
+  ['errors', '?stream=ci&level=warning', () => document.querySelectorAll('.log .row[data-level]').length > 2],
+  ['merged', '?stream=build&stream=web&stream=tests', () => document.querySelectorAll('.log .row').length > 25],
+  ['embed', 'embed/ci?numbers&timestamps', () => document.querySelector('rtlogd-stream')?.shadowRoot.querySelector('.log').textContent.includes('Upload')],
+  ['live', '?stream=live', () => document.querySelectorAll('.log .open .row').length > 2],
   ['shell', '?stream=shell', () => document.querySelector('#typing:not([hidden])')],
 ];
 
