@@ -10,13 +10,13 @@ import { readable } from "./colours.js";
  * @typedef {{ text: string, style: Style }} Piece
  */
 
-/** Most pieces of a line that keep their style; what follows is plain. */
+/** The most pieces of a line that keep their style; the rest is plain. */
 const PIECES = 1000;
 
 // CSI sequences, OSC sequences (with BEL, ST or unended), other escapes of two or three bytes.
 const ESCAPE = /\x1b(?:\[([0-?]*)([ -/]*)([@-~])|\]([^\x07\x1b]*)(?:\x07|\x1b\\|$)|[PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]/g;
 
-// Characters that show nothing, or turn the order of others: drawn as what they are.
+// Characters that are invisible or change the order of others: a sign or their number is drawn instead.
 const UNSEEN = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
 /** @param {string} c */
@@ -27,7 +27,7 @@ function seen(c) {
 }
 
 /**
- * The address, if a click on it can do no harm.
+ * The address, if a click on it is harmless.
  * @param {string} text
  */
 function harmless(text) {
@@ -109,7 +109,7 @@ export class Styles {
 
   /** The style in which a line begins. @param {import("./channel.js").LogEvent} event */
   next({ kind, origin, stream = "", text = "" }) {
-    // What a run left open ends with it, and what was missed may have closed it.
+    // The end of a run closes its styles, and missed lines may have closed them.
     if (kind) for (const key of this.open.keys()) if (key.startsWith(`${stream}\n`)) this.open.delete(key);
     const key = `${stream}\n${origin}`;
     const style = this.open.get(key);
@@ -157,7 +157,7 @@ export function plain(line) {
   return line.includes("\x1b") ? line.replace(ESCAPE, "") : line;
 }
 
-/** What looks like an address in a text; not the full stop behind it. */
+/** An address in a text, without the full stop after it. */
 const ADDRESS = /https?:\/\/[^\s"'<>\\^`{|}\u2039]*[^\s"'<>\\^`{|}.,:;!?)\]\u2039]/g;
 
 /**
@@ -233,7 +233,7 @@ function node(text, style, href, marked) {
 }
 
 /**
- * The server's pattern as one of ours, to mark its matches with; `null` where the two differ.
+ * The server's pattern as a JavaScript expression, to mark its matches; `null` if its syntax is not supported.
  * @param {string} text
  */
 export function pattern(text) {

@@ -12,7 +12,7 @@ import { jumpText, lineRow, make, numberOf, stamp, textCell, told } from "./rows
 /** @typedef {import("./channel.js").Progress} Progress */
 /** @typedef {import("./lines.js").Line} Line */
 
-/** The number of rows that an element holds, unless `limit` says otherwise; and the most that it may say. */
+/** The number of rows that an element holds by default, and the most that `limit` allows. */
 const ROWS = 1000;
 const MOST_ROWS = 10_000;
 
@@ -77,7 +77,7 @@ class RtlogdStream extends HTMLElement {
     this.jump.addEventListener("click", () => this.toEnd());
   }
 
-  /** Asked for a token before each connect; the last one set for a server counts. @returns {undefined | (() => string | Promise<string>)} */
+  /** Called for a token before each connection; of several elements for one server, the last one set is used. @returns {undefined | (() => string | Promise<string>)} */
   get getToken() {
     return this.asked;
   }
@@ -88,7 +88,7 @@ class RtlogdStream extends HTMLElement {
   }
 
   connectedCallback() {
-    // A property that was set before the element was known hides the one of its class.
+    // A property that was set before the element was defined hides that of the class.
     const own = /** @type {any} */ (this);
     if (Object.hasOwn(own, "getToken")) {
       const { getToken } = own;
@@ -106,7 +106,7 @@ class RtlogdStream extends HTMLElement {
     this.renew();
   }
 
-  /** Begins again, once, whatever changed together. */
+  /** Starts again, once for all attributes that change together. */
   renew() {
     if (this.renewing) return;
     this.renewing = true;
@@ -191,7 +191,7 @@ class RtlogdStream extends HTMLElement {
       } else if (event.kind === "state" && !event.last) this.say("", event.state === "denied" ? "bad" : "live");
       if (!event.kind && !this.follow) this.fresh += 1;
     }
-    // Lines that nobody has seen are dropped here, since no frame is drawn of a page that is not visible.
+    // The lines drop the oldest ones also while the page is hidden and nothing is drawn.
     this.lines.append(events);
     this.plan();
   }

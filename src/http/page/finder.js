@@ -1,4 +1,4 @@
-// Searches the whole history of a stream, from where one is.
+// The search in the whole history of a stream, from the current line on.
 
 import { pattern } from "./ansi.js";
 import { button, part } from "./icons.js";
@@ -43,7 +43,7 @@ export class Finder {
     this.viewer.view.element.focus({ preventScroll: true });
   }
 
-  /** What is sought, as the server has it: in any case, unless a capital is in it. */
+  /** The pattern for the server. It ignores case unless it contains a capital letter. */
   get pattern() {
     const text = this.input.value;
     return text === text.toLowerCase() ? `(?i)${text}` : text;
@@ -54,7 +54,7 @@ export class Finder {
     this.viewer.remark();
   }
 
-  /** The next match from the chosen line on, or from what is in sight. @param {boolean} older */
+  /** Goes to the next match from the selected line on, or from the lines in the view. @param {boolean} older */
   async go(older) {
     const { viewer } = this;
     if (this.bar.hidden || !this.input.value) return this.open();

@@ -1,4 +1,4 @@
-// The few signs on buttons, as strokes in a square of 24.
+// The icons of buttons, as strokes in a square of 24 by 24.
 
 const STROKES = {
   back: "M15 5l-7 7 7 7",
@@ -40,7 +40,7 @@ export function icon(name) {
 }
 
 /**
- * A button with a sign; its name is for screen readers and for who rests on it.
+ * A button with an icon; its label is for screen readers and appears as a tooltip.
  * @param {keyof typeof STROKES} name
  * @param {string} label
  * @param {() => void} pressed

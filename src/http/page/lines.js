@@ -6,7 +6,7 @@ import { Markers } from "./markers.js";
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 
 /**
- * A named part of a log that can be folded. `folds` if it is to be folded once it has ended, as nobody has asked for it.
+ * A named part of a log that can be folded. `folds` says that it is folded when it ends, unless the reader has decided.
  * @typedef {{ title: string, key: string, outer: Group | null, folded: boolean, folds: boolean, dim: boolean, lines: number,
  *   errors: number, began: string, ended: string, line: Line }} Group
  */
@@ -19,18 +19,18 @@ import { Markers } from "./markers.js";
  *   head: Group | null, message: import("./markers.js").Marker & { kind: "message" } | null, unseen: boolean, tall: number, height: number }} Line
  */
 
-/** Most lines in a view, and most characters in them; the others are on the server. Lines are dropped some at a time. */
+/** The most lines in a view, and the most characters in them; the server has the others. Lines are dropped in batches. */
 export const LINES = 20_000;
 const SLACK = 1000;
 const CHARACTERS = 16_000_000;
 
-/** Characters of a line that are drawn unasked. */
+/** The number of characters of a line that are drawn until the reader asks for more. */
 export const LONG = 10_000;
 
 /** The levels of lines that say that something failed. */
 export const ERRORS = new Set(["error", "critical", "alert", "emergency"]);
 
-/** Deepest nesting of groups, as the server has it. */
+/** The deepest nesting of groups, as on the server. */
 const DEPTH = 16;
 
 /** @param {Group | null} group */
@@ -39,7 +39,7 @@ function isFolded(group) {
   return false;
 }
 
-/** Whether a line shows at all. @param {Line} line */
+/** Whether a line is not shown at all. @param {Line} line */
 export function isHidden(line) {
   return line.unseen || isFolded(line.group);
 }
@@ -58,21 +58,21 @@ export class Lines {
     this.groups = new Map();
     /** The heads of groups that have changed since somebody looked. @type {Set<Line>} */
     this.changed = new Set();
-    /** Told when all lines were read again. */
+    /** Called when all lines were read again. */
     this.onreread = () => {};
     /** What is folded, by the id of its first line. @type {Map<string, boolean>} */
     this.folds = new Map();
   }
 
   /**
-   * Adds events at the end, and drops the oldest there is no room for.
+   * Adds events at the end, and drops the oldest ones if there are too many.
    * @param {LogEvent[]} events
    * @returns {number} how many lines were dropped
    */
   append(events) {
     const known = this.signs();
     for (const event of events) this.list.push(this.read(event));
-    // Headings that came before the sign that they are headings.
+    // Headings came before the line that shows that they are headings.
     if (this.signs() > known) this.reread();
     return this.trim(false);
   }
@@ -82,7 +82,7 @@ export class Lines {
     return [...this.markers.values()].filter(({ buildkite }) => buildkite).length;
   }
 
-  /** Reads all lines again, now that what they mean is known. */
+  /** Reads all lines again, since their meaning is known only now. */
   reread() {
     const old = this.list;
     this.empty();
@@ -97,7 +97,7 @@ export class Lines {
   }
 
   /**
-   * Adds events at the beginning, and drops the newest there is no room for.
+   * Adds events at the beginning, and drops the newest ones if there are too many.
    * @param {LogEvent[]} events
    * @returns {number} how many lines were dropped
    */
@@ -141,7 +141,7 @@ export class Lines {
   read(event) {
     const text = event.kind ? "" : event.text ?? "";
     this.characters += text.length;
-    // What a run left open ends with it.
+    // Groups that a run left open end with it.
     if (event.kind === "end" || (event.kind === "state" && !event.note)) for (let at = this.groups.get(event.stream); at; at = at.outer) this.close(at, event, false);
     /** @type {Line} */
     const line = { event, before: this.list.at(-1)?.event.time, style: this.styles.next(event), group: this.groups.get(event.stream) ?? null, head: null, message: null, unseen: false, tall: 1, height: 0 };
@@ -183,7 +183,7 @@ export class Lines {
     }
     const { id, time = "" } = line.event;
     const chosen = this.folds.get(id);
-    // What may still fail stays in sight until it has ended.
+    // A step that may still fail stays visible until it has ended.
     const folds = lasts && folded && chosen === undefined;
     line.head = { title, key, outer: line.group, folded: chosen ?? (folded && !lasts), folds, dim, lines: 0, errors: 0, began: time, ended: "", line };
     this.groups.set(line.event.stream, line.head);

@@ -1,5 +1,5 @@
-// Shows lines: however many there are, only those in sight are in the document. Knows no server; who owns it tells it what
-// came, and is asked for what lies beyond.
+// A view of lines. Only the visible ones are in the document, however many there are. The view knows no server: its owner passes
+// it the lines that arrive, and is asked for older and newer ones.
 
 import { gutter, shownText } from "./gutter.js";
 import { LINES, LONG, Lines, isHidden } from "./lines.js";
@@ -8,14 +8,14 @@ import { lineRow, make, numberOf, textCell } from "./rows.js";
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./lines.js").Line} Line */
 
-/** Height of a row, in pixels, as in the style. */
+/** The height of a row in pixels, as in the style sheet. */
 const ROW = 20;
 
-/** What is drawn above and below what is in sight, in pixels: for who scrolls; and while it follows, when nobody does. */
+/** How far rows are drawn above and below the visible part, in pixels: for a reader who scrolls, and while the view follows. */
 const BEYOND = 400;
 const EDGE = 40;
 
-/** What drawing may cost in each frame, in milliseconds: a third of one at 60 a second. What costs more is drawn less often. */
+/** The time that drawing may take in a frame, in milliseconds: a third of a frame at 60 Hz. If it takes longer, frames are skipped. */
 const DEAR = 5;
 const OFTEN = 25;
 
@@ -40,40 +40,40 @@ export class LogView {
     /** Rows in the document. @type {Map<Line, HTMLElement>} */
     this.rows = new Map();
     this.follow = true;
-    /** Whether what comes live is not shown, since what is shown lies further back. */
+    /** Whether live lines are not shown, since the view is at an earlier place. */
     this.detached = false;
-    /** The lines that came since it stopped following, and the number of the last of them, by what is before it in its id. */
+    /** The number of lines that have arrived since the view stopped following, and the last number counted in each numbering. */
     this.fresh = 0;
     /** @type {Map<string, number>} */
     this.counted = new Map();
     /** @type {RegExp | null} */
     this.mark = null;
-    /** Whether lines between are missing, so that what one leaves open says nothing of the next. */
+    /** Whether a filter removes lines, so that a style that one line leaves open does not apply to the next. */
     this.filtered = false;
     /** The ends of what is selected. @type {[LogEvent, LogEvent] | null} */
     this.selected = null;
     /** What is kept in its place: a line, and how far its top is above the view's. @type {{ line: Line, offset: number } | null} */
     this.anchor = null;
-    /** Whether what is in sight was changed, and not yet drawn: until then scrolling is none of the reader's. */
+    /** Whether rows have changed and are not drawn yet. A scroll event in the meantime is not the reader's. */
     this.moved = false;
     this.lastTop = 0;
     this.columns = 80;
-    /** Whether long lines are wrapped, and what stands before the text. */
+    /** Whether long lines are wrapped, and which cells stand before the text. */
     this.wraps = false;
     /** @type {import("./gutter.js").Shown} */
     this.shown = { numbers: true, times: false, origins: false, utc: false, streams: [] };
     this.planned = false;
-    /** How long it took to draw, the last time, in milliseconds. */
+    /** How long the last drawing took, in milliseconds. */
     this.cost = 0;
-    /** When that was. */
+    /** The time of the last drawing. */
     this.drawn = 0;
-    /** Whether it stopped only because text was selected, with the mouse or by other means of the browser. */
+    /** Whether the view stopped following only because text is selected in the browser. */
     this.held = false;
-    /** Asked to follow again. */
+    /** Called when the view is to follow again. */
     this.onresume = () => {};
-    /** Told when it follows or not, or lines came. */
+    /** Called when the view starts or stops following, and when lines arrive. */
     this.onchange = () => {};
-    /** Asked for what lies before, or behind. */
+    /** Called when older or newer lines are needed. */
     this.onolder = () => {};
     this.onnewer = () => {};
     /** Told which line was chosen. @type {(event: LogEvent, extend: boolean) => void} */
@@ -88,13 +88,13 @@ export class LogView {
   append(events) {
     if (!this.follow) {
       for (const { id, kind } of events) {
-        // What is read on from a place comes a second time after it was counted.
+        // Lines that are read again after a detour have been counted before.
         const epoch = id.slice(0, id.lastIndexOf("-"));
         if (kind || numberOf(id) <= (this.counted.get(epoch) ?? -1)) continue;
         this.fresh += 1;
         this.counted.set(epoch, numberOf(id));
       }
-      // What is looked at is not dropped for what nobody sees.
+      // Lines that the reader is looking at are not dropped in favour of lines out of sight.
       if (this.lines.list.length + events.length > LINES) this.detached = true;
     }
     if (!this.detached) this.lines.append(events);
@@ -112,7 +112,7 @@ export class LogView {
     this.plan();
   }
 
-  /** Has the heads of groups drawn again that have changed. */
+  /** Redraws the heads of the groups that have changed. */
   refresh() {
     if (this.lines.changed.size) this.noteFocus();
     for (const line of this.lines.changed) {
@@ -122,7 +122,7 @@ export class LogView {
     this.lines.changed.clear();
   }
 
-  /** Draws all lines anew, since they mean something else now. */
+  /** Draws all lines again after their meaning has changed. */
   reread() {
     const anchored = this.anchor?.line.event;
     const line = this.lines.list.find(({ event }) => event === anchored);
@@ -184,7 +184,7 @@ export class LogView {
     this.resized();
   }
 
-  /** Begins to follow, if all is here. */
+  /** Follows from now on. */
   toEnd() {
     this.follow = true;
     this.fresh = 0;
@@ -193,13 +193,13 @@ export class LogView {
     this.plan();
   }
 
-  /** Whether some of its text is selected. */
+  /** Whether text is selected in the view. */
   get hasSelection() {
     const selection = getSelection();
     return selection !== null && !selection.isCollapsed && this.element.contains(selection.anchorNode);
   }
 
-  /** Stops while text is selected: what is taken out of the document would take the selection with it. */
+  /** Stops following while text is selected: rows that leave the document would take the selection with them. */
   marked() {
     const selects = this.hasSelection;
     if (selects && this.follow) {
@@ -265,7 +265,7 @@ export class LogView {
     if (this.planned) return;
     this.planned = true;
     const act = (/** @type {number} */ now) => {
-      // Where drawing is dear and lines keep coming, some frames are for the reader's hands.
+      // Where drawing is slow and lines keep arriving, some frames are left for the reader's input.
       if (this.follow && this.cost > DEAR && now - this.drawn < OFTEN) {
         requestAnimationFrame(act);
         return;
@@ -301,7 +301,7 @@ export class LogView {
     return Math.max(line.tall, Math.ceil(length / this.columns)) * ROW;
   }
 
-  /** Notes what is in sight, so that it stays there. */
+  /** Notes the first visible line, so that it stays in its place. */
   keep() {
     let top = 0;
     const seen = this.element.scrollTop;
@@ -321,10 +321,10 @@ export class LogView {
     const { scrollTop, clientHeight, scrollHeight } = this.element;
     const atEnd = scrollTop + clientHeight >= scrollHeight - 4;
     const down = scrollTop > this.lastTop + 2;
-    // Who scrolls away stays there.
+    // A reader who scrolls away stays there.
     if (scrollTop < this.lastTop - 2) this.held = false;
     if (this.hasSelection) {
-      // It ends with the selection.
+      // The pause ends with the selection.
     } else if (this.follow ? scrollTop < this.lastTop - 2 && !atEnd : down && atEnd && !this.detached) {
       this.follow = !this.follow;
       if (this.follow) this.fresh = 0;
@@ -339,7 +339,7 @@ export class LogView {
     const { list } = this.lines;
     const view = this.element.clientHeight;
     this.empty.hidden = !this.empty.textContent || list.some(({ event }) => !event.kind);
-    // All numbers have one width, which seldom grows.
+    // All numbers have the same width, which rarely grows.
     const digits = String(Math.max(6, String(numberOf(list.at(-1)?.event.id ?? "")).length));
     if (this.element.style.getPropertyValue("--digits") !== digits) this.element.style.setProperty("--digits", digits);
     let total = 0;
@@ -412,7 +412,7 @@ export class LogView {
     return number >= Math.min(a, b) && number <= Math.max(a, b);
   }
 
-  /** How high rows really are; differences move nothing that is in sight. */
+  /** Measures the rows; a difference from the estimate moves nothing that is visible. */
   measure() {
     for (const [line, row] of this.rows) line.height = row.offsetHeight;
   }

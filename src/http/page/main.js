@@ -1,4 +1,4 @@
-// The page: the list at the side, one stream in the middle, and what keys and buttons do. What is shown stands in the address.
+// The page: the list at the side, the streams in the middle, keys and buttons. The address says what is shown.
 
 import { messageOf } from "./channel.js";
 import { channel, download, login, Refused, streams, tokenRefused } from "./server.js";
@@ -46,7 +46,7 @@ function showKnown() {
   typist.show(streams.length === 1 ? streams[0] : undefined);
 }
 
-/** Notes in the address what is shown. */
+/** Puts what is shown into the address. */
 function note() {
   const query = new URLSearchParams(viewer.names.map((name) => ["stream", name]));
   if (viewer.filter) query.set("grep", viewer.filter);
@@ -61,7 +61,7 @@ async function sift() {
   const mistake = await viewer.mistake(wanted);
   if (filter.value !== wanted || viewer.name !== name) return;
   filter.setAttribute("aria-invalid", String(mistake !== ""));
-  // What is not finished yet changes nothing.
+  // An expression that is not finished yet changes nothing.
   viewer.say(mistake);
   if (mistake || (wanted === viewer.filter && lowest === viewer.level)) return;
   viewer.open(viewer.names, filter.value, level.value, "");
@@ -94,7 +94,7 @@ addEventListener("hashchange", () => {
   if (id && id !== viewer.place) viewer.goTo(id);
 });
 
-// What a button switches on stays on.
+// Settings are kept in the browser.
 const view = viewer.view.element;
 /** @param {"wrap" | "times" | "origins" | "utc"} name @param {boolean} on @param {HTMLButtonElement} pressed */
 function set(name, on, pressed) {
@@ -215,7 +215,7 @@ document.addEventListener("keydown", (key) => {
   keys[key.key]();
 });
 
-// What is selected by line is copied without numbers and times, unless the browser has a selection of its own.
+// Selected lines are copied without numbers and times, unless the browser has a selection of its own.
 document.addEventListener("copy", (copied) => {
   const inside = copied.target instanceof HTMLInputElement;
   if (inside || !viewer.name || !viewer.view.selected || getSelection()?.isCollapsed === false) return;
@@ -223,7 +223,7 @@ document.addEventListener("copy", (copied) => {
   copied.clipboardData?.setData("text/plain", viewer.view.textOf());
 });
 
-// Light, dark, or as the system is.
+// The theme: light, dark, or that of the system.
 const THEMES = /** @type {const} */ (["auto", "light", "dark"]);
 const theme = part("button", "theme");
 /** @param {string | null} wanted */
@@ -246,7 +246,7 @@ const connection = part("span", "connection");
 function connected(trouble) {
   connection.textContent = trouble;
   connection.dataset.is = trouble ? "bad" : "live";
-  // This works, with a delay at most: whoever looks after the proxy may want to know.
+  // Reading works all the same, with some delay; whoever maintains the proxy may want to know.
   if (!trouble && channel.via) connection.textContent = `connected by ${channel.via}: a proxy lets no WebSocket through`;
 }
 channel.watchers.add((up) => {
@@ -296,7 +296,7 @@ async function refresh() {
     connected(refused ? "" : "no connection; retrying");
     if (refused) {
       if (declined) connected("You are not logged in.");
-      // What the server says to programs that send no token helps no person.
+      // The server's message for programs without a token does not help a person.
       else askForToken(tokenRefused || (error.status === 401 && error.message.startsWith("this needs a token") ? "" : error.message));
       return;
     }

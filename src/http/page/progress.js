@@ -1,4 +1,4 @@
-// How far a stream is: words for it, and the bar.
+// The progress of a stream: its words, and the bar.
 
 /** @typedef {import("./channel.js").Progress} Progress */
 

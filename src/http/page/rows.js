@@ -9,7 +9,7 @@ import { duration } from "./progress.js";
 /** @typedef {import("./lines.js").Line} Line */
 /** @typedef {import("./lines.js").Group} Group */
 
-/** Most that is drawn of a line at all; a copy has the rest. */
+/** The most characters of a line that are ever drawn; a copy contains the rest. */
 const DRAWN = 300_000;
 
 /**
@@ -25,7 +25,7 @@ export function make(tag, name, text) {
 }
 
 /**
- * What a numbered event that is no line says, and whether it is good (true), bad (false) or neither.
+ * The text of an event that is not a line, and whether it is good (true), bad (false) or neither.
  * @param {LogEvent} event
  * @returns {[string, boolean | null]}
  */
@@ -46,7 +46,7 @@ export function told(event) {
   return [[word, event.reason ?? event.error ?? note].filter(Boolean).join(": "), state === "denied" ? false : null];
 }
 
-/** What leads to the end says: only lines that came since the reader left it are new. @param {number} fresh */
+/** The text of the button that leads to the end: lines that have arrived since the reader left it are new. @param {number} fresh */
 export const jumpText = (fresh) => (fresh ? `${fresh.toLocaleString()} new ${fresh === 1 ? "line" : "lines"}` : "To the end");
 
 /** @param {LogEvent} event */
@@ -58,7 +58,7 @@ export function rowOf(event) {
   return row;
 }
 
-/** Makes a row tell of what is no line. @param {HTMLElement} row @param {LogEvent} event */
+/** Makes a row for an event that is not a line. @param {HTMLElement} row @param {LogEvent} event */
 export function note(row, event) {
   const [text, good] = told(event);
   row.classList.add("note", good === null ? "plain" : good ? "good" : "bad");

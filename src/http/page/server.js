@@ -1,4 +1,4 @@
-// What the page asks of its server by HTTP: the list, pieces of the history, commands. The rest comes by the channel.
+// Requests of the page by HTTP: the list, parts of the history, commands. Everything live comes through the channel.
 
 import { channelTo } from "./channel.js";
 
@@ -14,7 +14,7 @@ import { channelTo } from "./channel.js";
 /** The server's address: where the page is. */
 export const BASE = new URL("./", document.baseURI.replace(/[?#].*/, "")).href;
 
-/** Why the token in the address did not count. */
+/** The reason why the token in the address was refused. */
 export let tokenRefused = "";
 
 /** A refusal, with its status. */

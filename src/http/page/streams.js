@@ -1,4 +1,4 @@
-// The list of streams: each with how it is, how fast, how far.
+// The list of streams, each with its state, rate and progress.
 
 import { make } from "./rows.js";
 import { bar, words } from "./progress.js";
@@ -6,11 +6,11 @@ import { part } from "./icons.js";
 
 /** @typedef {import("./server.js").Stream} Stream */
 
-/** From how many streams on they can be searched. */
+/** The number of streams from which on the list has a search field. */
 const MANY = 8;
 
 /**
- * How a stream is, in a word, and in which colour.
+ * The state of a stream as a word, and its colour.
  * @param {Stream} stream
  * @returns {{ word: string, is: "live" | "good" | "bad" | "odd" | "" }}
  */

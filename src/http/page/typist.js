@@ -1,4 +1,4 @@
-// Commands to a process, for those who may: a line to type, with a lease so that two do not type at once; start and stop.
+// Commands to a process, for readers with the right: typing a line, with a lease so that two do not type at once; start and stop.
 
 import { button, part } from "./icons.js";
 import { channel, command } from "./server.js";
@@ -6,7 +6,7 @@ import { channel, command } from "./server.js";
 /** @typedef {import("./server.js").Stream} Stream */
 /** @typedef {import("./channel.js").Holder} Holder */
 
-/** For how long one is the only typist without a key pressed, in seconds; and how often that is asked for at most. */
+/** How long a lease lasts without a key press, in seconds, and the shortest interval at which it is renewed, in milliseconds. */
 const LEASE = 30;
 const RENEW = 10_000;
 
@@ -90,7 +90,7 @@ export class Typist {
   }
 
   take() {
-    // By HTTP nobody can be the only one to type.
+    // Leases exist only on the channel.
     if (channel.via || Date.now() - this.renewed < RENEW) return;
     this.renewed = Date.now();
     channel.call("process.lease", { stream: this.name, seconds: LEASE }).catch((error) => this.say(error.message));
@@ -110,7 +110,7 @@ export class Typist {
     if (holder) this.over = window.setTimeout(() => this.showHolder(null), holder.seconds * 1000);
   }
 
-  /** What was typed before, by the arrow keys. @param {KeyboardEvent} key */
+  /** Brings back earlier input with the arrow keys. @param {KeyboardEvent} key */
   pressed(key) {
     if (key.key !== "ArrowUp" && key.key !== "ArrowDown") return;
     const at = this.typed.lastIndexOf(this.input.value);

@@ -1,4 +1,4 @@
-// One stream or several as one, live or anywhere in the history: what is in sight, where it comes from, and what the header says.
+// One stream or several as one, live or anywhere in the history: reads the lines that the view shows, and fills the header.
 
 import { pattern } from "./ansi.js";
 import { LogView } from "./logview.js";
@@ -16,11 +16,11 @@ import { Tally, isStart } from "./tally.js";
 /** @typedef {import("./server.js").Stream} Stream */
 /** @typedef {import("./server.js").Parameters} Parameters */
 
-/** Lines that are shown at first, and that are got at once when more are wanted. */
+/** The number of lines that are shown at first, and that are read at once when more are needed. */
 const TAIL = 500;
 const PAGE = 1000;
 
-/** Lines before one that is gone to. */
+/** The number of lines that are read before the line that a link leads to. */
 const CONTEXT = 200;
 
 export class Viewer {
@@ -37,15 +37,15 @@ export class Viewer {
     this.merged = null;
     this.filter = "";
     this.level = "";
-    /** What the search looks for; it is marked instead of the filter's matches. @type {RegExp | null} */
+    /** The pattern of the search, whose matches are marked instead of those of the filter. @type {RegExp | null} */
     this.sought = null;
     /** @type {Progress | null} */
     this.progress = null;
-    /** Counts what was opened, so that late answers are known. */
+    /** Grows with each place that is opened, so that late answers can be recognised. */
     this.turn = 0;
     this.reading = false;
     this.oldest = false;
-    /** Told when the address changes. @type {() => void} */
+    /** Called when the address changes. @type {() => void} */
     this.onplace = () => {};
     this.jump = part("button", "jump");
     this.jump.addEventListener("click", () => this.followNow());
@@ -68,7 +68,7 @@ export class Viewer {
     return this.view.lines.list.map(({ event }) => event);
   }
 
-  /** What is asked for of the stream. @returns {Parameters} */
+  /** The parameters with which the streams are read. @returns {Parameters} */
   get filters() {
     return [["grep", this.filter], ["level", this.level]];
   }
@@ -105,7 +105,7 @@ export class Viewer {
     this.view.redraw();
   }
 
-  /** Shows the newest lines, and those that come. */
+  /** Shows the newest lines, and follows. */
   live() {
     this.turn += 1;
     this.oldest = false;
@@ -127,7 +127,7 @@ export class Viewer {
     });
   }
 
-  /** Says so where there is no line to show. */
+  /** Says so if there is no line to show. */
   async explain() {
     const { turn } = this;
     const wanted = this.filter || this.level;
@@ -148,7 +148,7 @@ export class Viewer {
   }
 
   /**
-   * Shows what comes live, after an event or from the newest lines on; or only counts it, where the lines in sight lie further back.
+   * Receives live lines, after an event or from the newest lines on. If the view is at an earlier place, they are only counted.
    * @param {string | undefined} after
    * @param {number} [tail]
    */
@@ -195,7 +195,7 @@ export class Viewer {
     else this.followNow();
   }
 
-  /** Gets lines before those there are. */
+  /** Reads lines before those in the view. */
   async older() {
     const first = this.view.lines.list[0]?.event;
     if (this.reading || this.oldest || !first) return;
@@ -210,7 +210,7 @@ export class Viewer {
     });
   }
 
-  /** Gets further lines, up to the first one that arrives live. */
+  /** Reads lines after those in the view, up to the first one that arrives live. */
   async newer() {
     const last = this.view.lines.list.at(-1)?.event;
     if (this.reading || !last) return;
@@ -230,7 +230,7 @@ export class Viewer {
   }
 
   /**
-   * Asks, and does what the answer says unless something else was opened meanwhile.
+   * Waits for an answer, and acts on it unless another place was opened in the meantime.
    * @param {() => Promise<() => void>} asked
    */
   async reach(asked) {
@@ -269,7 +269,7 @@ export class Viewer {
     });
   }
 
-  /** The last line of those that are linked, as far as they are loaded. @param {LogEvent} first @param {string | undefined} last */
+  /** The last line of a linked range, as far as it is loaded. @param {LogEvent} first @param {string | undefined} last */
   lastOf(first, last) {
     if (!last) return first;
     if (this.merged) return this.view.find(last)?.event ?? first;
@@ -365,12 +365,12 @@ export class Viewer {
     this.say(line.event.text ?? "");
   }
 
-  /** The id of what was chosen last. */
+  /** The id of the selected line. */
   get chosen() {
     return this.view.selected?.[0].id ?? "";
   }
 
-  /** What is chosen, as an address has it: one id, or the first and the last of several lines. */
+  /** The selected lines in the form of an address: one id, or the first and the last one. */
   get place() {
     const ids = (this.view.selected ?? []).map(({ id }) => id);
     const order = this.merged ? (/** @type {string} */ id) => this.view.lines.list.findIndex(({ event }) => event.id === id) : numberOf;
@@ -381,7 +381,7 @@ export class Viewer {
   say(text) {
     const said = part("p", "said");
     said.textContent = text;
-    // Only what somebody waits for is also seen.
+    // The text of a selected line is for screen readers only; it is visible anyway.
     said.classList.toggle("unseen", !text || text === this.view.selected?.[1].text);
   }
 
@@ -393,7 +393,7 @@ export class Viewer {
     this.onfollow(follow);
   }
 
-  /** Told whether it follows. @type {(follow: boolean) => void} */
+  /** Called with whether the view follows. @type {(follow: boolean) => void} */
   onfollow = () => {};
 
   /** Says how several streams are. @param {(Stream | undefined)[]} streams */
@@ -418,7 +418,7 @@ export class Viewer {
     about.textContent = text;
     about.title = text;
     if (stream && !channel.up) this.progress = stream.progress;
-    // A process has a clock from its start, and a bar only once it spoke of one.
+    // Every process has a start time, but only those that report progress have a bar.
     this.progress ??= stream?.progress ?? null;
     this.showProgress();
   }

@@ -32,7 +32,7 @@ test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permi
     };
     return Object.fromEntries(['opened', 'carried', 'curly', 'straight', 'lined', 'colon', 'thin', 'over', 'short', 'double', 'none', 'concealed', 'revealed', 'red', 'palette', 'true', 'bold', 'under', 'ground', 'inverse', 'hyper', 'https://example.com/a?b=1'].map((text) => [text, of(text)]));
   });
-  assert.deepEqual([styles.opened.color, styles.carried?.color], ['rgb(18, 117, 44)', 'rgb(18, 117, 44)'], 'a colour goes on in the next line');
+  assert.deepEqual([styles.opened.color, styles.carried?.color], ['rgb(18, 117, 44)', 'rgb(18, 117, 44)'], 'a colour continues in the next line');
   assert.deepEqual([styles.curly.under, styles.curly.weight], ['underline wavy', '700']);
   assert.deepEqual([styles.straight.under, styles.straight.weight], ['none solid', '700']);
   assert.deepEqual([styles.lined.under, styles.lined.color, styles.lined.drawn], ['underline solid', 'rgb(198, 32, 48)', 'rgb(230, 0, 0)']);
@@ -117,7 +117,7 @@ test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permi
   await page.keyboard.press('Space');
   await page.waitForSelector('[aria-label=Pause]');
 
-  // While text is selected, the log stands still and keeps the selection; then it goes on.
+  // While text is selected, the log stands still and keeps the selection; then it follows again.
   const selection = () => page.evaluate(() => getSelection().toString());
   await page.evaluate(() => {
     const text = [...document.querySelectorAll('.log .row:not(.note) .text')].at(-1);
