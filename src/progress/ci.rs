@@ -45,6 +45,17 @@ impl Recogniser for CiRecogniser {
     }
 }
 
+/// Returns whether a marker of a build service may follow a time that the service added: `TIME ##[group]`, or GitLab's
+/// `TIME 00O section_start:`.
+pub(super) fn is_stamped_marker(raw: &[u8]) -> bool {
+    if raw.get(10) != Some(&b'T') {
+        return false;
+    }
+    let end = memchr::memchr(b' ', &raw[..raw.len().min(40)]);
+    let after = end.and_then(|end| raw.get(end + 1..)).unwrap_or_default();
+    matches!(after, [b'#', b'#', ..] | [b'0'..=b'9', b'0'..=b'9', b'O' | b'E', b' ' | b'+', ..])
+}
+
 /// The line without the time, and GitLab's number and kind of stream, which build servers write before it.
 fn without_time(text: &str) -> &str {
     let is_time = |time: &str| {

@@ -192,8 +192,7 @@ fn may_show_progress(raw: &[u8]) -> bool {
     };
     (first.is_ascii_digit() && is_numbered())
         || (raw.get(12) == Some(&b':') && raw[..12].iter().all(u8::is_ascii_hexdigit))
-        // A marker of a build service, behind a time that another one added.
-        || (raw.get(10) == Some(&b'T') && memchr::memmem::find(&raw[..raw.len().min(64)], b"Z ").is_some())
+        || ci::is_stamped_marker(raw)
         || behind(memchr::memchr(b':', text), b": Pulling from ")
         || (IS_EXAMINED_FIRST_BYTE[usize::from(*first)]
             && EXAMINED_LINE_PREFIXES.iter().any(|words| words[0] == *first && text.starts_with(words)))
