@@ -4,11 +4,11 @@ const { door, path, site, test, until } = require('./browser.cjs');
 const [folder, port] = process.argv.slice(5);
 const VIEWS = [
   ['list', '', () => document.querySelector('.stream')],
-  ['build', '?stream=build', () => document.querySelectorAll('.log .row').length > 25],
+  ['build', '?stream=build', () => document.querySelectorAll('.log .row').length > 15],
   ['tests', '?stream=tests', () => document.querySelector('.log')?.textContent.includes('4182')],
   ['groups', '?stream=ci', () => document.querySelector('.log')?.textContent.includes('Upload')],
   ['errors', '?stream=ci&level=warning', () => document.querySelectorAll('.log .row[data-level]').length > 2],
-  ['merged', '?stream=build&stream=web&stream=tests', () => document.querySelectorAll('.log .row').length > 25],
+  ['merged', '?stream=build&stream=web&stream=tests', () => document.querySelectorAll('.log .row').length > 15],
   ['embed', 'embed/ci?numbers&timestamps', () => document.querySelector('rtlogd-stream')?.shadowRoot.querySelector('.log').textContent.includes('Upload')],
   ['live', '?stream=live', () => document.querySelectorAll('.log .open .row').length > 2],
   ['shell', '?stream=shell', () => document.querySelector('#typing:not([hidden])')],
