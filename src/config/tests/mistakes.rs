@@ -2,16 +2,16 @@
 
 use super::{config, mistakes};
 
-const TOP_LEVEL_KEYS: &str = "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
+const TOP_LEVEL_KEYS: &str = "listen, memory, state_directory, history, orphan_timeout, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
 const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `rotated`, `follow_symlinks`, `directory`, `environment`, `environment_file`, `user`, `group`, `umask`, \
-        `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `format`, `encoding`, `multiline`, `progress`, `redact`, `private`, `public`, `description`, `labels` or `history`";
+        `pty`, `input`, `start`, `restart`, `stop`, `orphan_timeout`, `max_line`, `carriage_return`, `format`, `encoding`, `multiline`, `progress`, `redact`, `private`, `public`, `description`, `labels` or `history`";
 
 #[test]
 fn mistakes_of_form_have_a_place() {
     let unknown = format!("1:1: unknown key `colour` (known here: {TOP_LEVEL_KEYS})");
     let broken = unknown.replace("colour", "a\\nb");
     let no_stream = "1:15: expected a map, found the text \"b\" (write `file: PATH`, `command: [PROGRAM, ...]`, `journal: {}` or `push: true` in it)";
-    let no_map = "1:1: expected a map with `listen`, `memory`, `state_directory`, `history`, `hosts`, `origins`, `trusted_proxies`, \
+    let no_map = "1:1: expected a map with `listen`, `memory`, `state_directory`, `history`, `orphan_timeout`, `hosts`, `origins`, `trusted_proxies`, \
             `base_path`, `tls`, `access`, `limits` or `streams`, found a list";
     let time = "(a whole number and ms, s, m, h or d, such as 15s; at most 36500d)";
     let (head, body) =
