@@ -129,11 +129,11 @@ impl OriginState {
         }
     }
 
-    /// The state for another process.
-    pub(super) fn pack(&self) -> PackedOrigin {
+    /// The state for another process, `with_recent` lines that the program may still move up to.
+    pub(super) fn pack(&self, with_recent: bool) -> PackedOrigin {
         PackedOrigin {
             decoder: self.decoder.pack(),
-            output: self.lines.pack_all(),
+            output: self.lines.pack_all(with_recent),
             joined: self.joined.as_ref().map(|(joined, _)| joined.pack()),
             redaction: self.output.redact.as_ref().map(Redactor::pack),
             at_file_start: self.at_file_start,

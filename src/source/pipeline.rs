@@ -344,9 +344,10 @@ impl LinePipeline {
         self.held(origin) > 0
     }
 
-    /// The unfinished state of an origin for another process; `None` if there is no such origin.
-    pub(super) fn pack(&self, origin: usize) -> Option<PackedOrigin> {
-        self.origins.get(&origin).map(OriginState::pack)
+    /// The unfinished state of an origin for another process, `with_recent` lines that the program may still move up to;
+    /// `None` if there is no such origin.
+    pub(super) fn pack(&self, origin: usize, with_recent: bool) -> Option<PackedOrigin> {
+        self.origins.get(&origin).map(|state| state.pack(with_recent))
     }
 
     /// Continues the unfinished state of an origin in another process.

@@ -274,9 +274,12 @@ impl Screen {
         Ok(screen)
     }
 
-    /// The state for another process, of whatever kind this screen is.
-    pub fn pack_all(&self) -> PackedOutput {
-        PackedOutput { screen: self.pack(), line: self.lines.pack() }
+    /// The state for another process, of whatever kind this screen is. Plain lines that were emitted are only part of it if
+    /// `with_recent`: they matter if the program moves up to them, and packing them takes longer than reading a line.
+    pub fn pack_all(&self, with_recent: bool) -> PackedOutput {
+        let is_drawn = self.terminal.as_ref().is_some_and(|terminal| terminal.uses_grid);
+        let screen = if is_drawn || with_recent { self.pack() } else { None };
+        PackedOutput { screen, line: self.lines.pack() }
     }
 
     /// Continues a packed state, with the size of the terminal that it has. A state of another kind, or of another version
@@ -287,8 +290,8 @@ impl Screen {
                 Ok(screen) => *self = screen,
                 Err(_) => return,
             },
-            (None, None) => {}
-            (Some(_), None) | (None, Some(_)) => return,
+            (_, None) => {}
+            (None, Some(_)) => return,
         }
         self.lines.unpack(packed.line);
     }

@@ -46,6 +46,7 @@ mod program;
 pub(crate) mod environment_file;
 mod leader;
 mod pipes;
+mod staging;
 mod pty;
 mod input;
 mod stop;
@@ -59,9 +60,8 @@ pub(crate) use child::become_child;
 pub(super) use helper::Helper;
 pub(crate) use leader::Children;
 pub(crate) use pipes::Tee;
-pub(super) use run_record::RunRecord;
+pub(super) use run_record::{RUN_RECORD_KEY, RunRecord};
 pub(crate) use shim::{SHIM_DIRECTORY, become_shim, end_unclaimed, sweep};
-pub(super) use supervisor::RUN_RECORD_KEY;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,8 @@ use tokio::select;
 use tokio::time::sleep_until;
 
 use super::pty;
+use super::shim::snapshot::{RestoredState, RunSnapshot};
+use super::staging::{OutputEnd, OutputStaging, StageResult, StagedOutput};
 use crate::config::{Stream, TerminalSize};
 use crate::control::{Attachment, TerminalOutput};
 use crate::event::Origin;
@@ -54,7 +56,11 @@ pub(super) enum HeldBack {
 #[derive(Debug)]
 pub(super) struct Pipes {
     /// Standard output and standard error while they are open, indexed by origin. A terminal is the first.
-    ends: [Option<Receiver>; 2],
+    ends: [Option<OutputEnd>; 2],
+    /// The snapshot for the next daemon, if there is a shim that holds it.
+    snapshot: Option<RunSnapshot>,
+    /// The present generation was begun, and its state is not written yet.
+    in_generation: bool,
     /// The viewers of the raw terminal output.
     terminal_viewers: Option<TerminalOutput>,
     pipeline: LinePipeline,
@@ -72,15 +78,37 @@ pub(super) struct PackedPipes {
     origins: [Option<PackedOrigin>; 2],
     bytes_read: [u64; 2],
     terminal: bool,
+    /// All outputs are read through staging pipes.
+    #[serde(default)]
+    staged: bool,
+}
+
+impl PackedPipes {
+    /// Returns whether a daemon that is killed loses nothing.
+    pub(super) fn is_staged(&self) -> bool {
+        self.staged
+    }
 }
 
 impl Pipes {
-    /// Creates the reader of these pipes. A terminal is a single end.
-    pub(super) fn new(spec: &Stream, ends: [Option<Receiver>; 2]) -> Self {
+    /// Creates the reader of these pipes, which are read through staging pipes if there are any. A terminal is a single end.
+    pub(super) fn new(spec: &Stream, ends: [Option<Receiver>; 2], staging: Option<OutputStaging>) -> Self {
+        let (snapshot, pipes) = staging.map_or((None, Vec::new()), |staging| (Some(staging.snapshot), staging.pipes));
+        let mut pipes = pipes.into_iter();
+        let ends = ends.map(|end| {
+            let end = end?;
+            Some(match pipes.next() {
+                // Without descriptors for it, the output could not be read at all.
+                Some(staging) => OutputEnd::Staged(StagedOutput::new(end, staging).ok()?),
+                None => OutputEnd::Plain(end),
+            })
+        });
         let pipeline = LinePipeline::new(spec, [Origin::stdout(), Origin::stderr()]);
         let terminal_viewers = ends[1].is_none().then(TerminalOutput::default);
         Self {
             ends,
+            snapshot,
+            in_generation: false,
             terminal_viewers,
             pipeline,
             bytes_read: [0; 2],
@@ -126,10 +154,82 @@ impl Pipes {
         }
     }
 
-    /// The unfinished state for another process.
-    pub(super) fn pack(&self) -> PackedPipes {
-        let origins = [0, 1].map(|output| self.pipeline.pack(output).filter(|_| self.ends[output].is_some()));
-        PackedPipes { origins, bytes_read: self.bytes_read, terminal: self.terminal_viewers.is_some() }
+    /// The unfinished state for another process, `with_recent` lines that the program may still move up to.
+    pub(super) fn pack(&self, with_recent: bool) -> PackedPipes {
+        let origins =
+            [0, 1].map(|output| self.ends[output].is_some().then(|| self.pipeline.pack(output, with_recent)).flatten());
+        let is_staged = |end: &OutputEnd| matches!(end, OutputEnd::Staged(_));
+        PackedPipes {
+            origins,
+            bytes_read: self.bytes_read,
+            terminal: self.terminal_viewers.is_some(),
+            staged: self.ends.iter().flatten().all(is_staged),
+        }
+    }
+
+    /// Returns whether the state is left for a next daemon.
+    pub(super) fn has_snapshot(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
+    /// Leaves the state after the present generation for the next daemon. Returns the generation, up to which the events are
+    /// recorded next if there are any; `None` if there is no shim.
+    pub(super) fn write_snapshot(&mut self, has_events: bool, content: &[u8]) -> Option<u64> {
+        self.begin_generation();
+        let snapshot = self.snapshot.as_mut()?;
+        self.in_generation = false;
+        // A state that is too large is forgotten, rather than the output after it.
+        if let Err(error) = snapshot.write(has_events, content).or_else(|_| snapshot.write(has_events, &[])) {
+            log::warn!(errno = error.raw_os_error(), error:% = error; "the state of the run cannot be left to the next rtlogd");
+        }
+        Some(snapshot.generation())
+    }
+
+    /// Forgets the bytes whose lines are recorded.
+    pub(super) fn settle(&mut self) {
+        for end in self.ends.iter_mut().flatten() {
+            if let OutputEnd::Staged(output) = end
+                && let Err(error) = output.settle(&mut self.buffer)
+            {
+                log::warn!(errno = error.raw_os_error(), error:% = error; "the staging pipe of a process cannot be emptied");
+            }
+        }
+    }
+
+    /// Begins a generation, unless the present one has only begun.
+    fn begin_generation(&mut self) {
+        if let Some(snapshot) = self.snapshot.as_mut().filter(|_| !self.in_generation) {
+            self.in_generation = true;
+            if let Err(error) = snapshot.begin() {
+                log::warn!(errno = error.raw_os_error(), error:% = error; "the state of the run cannot be left to the next rtlogd");
+            }
+        }
+    }
+
+    /// The state that an earlier daemon left, if the history has the events up to the generation `recorded`.
+    pub(super) fn restore(&mut self, recorded: u64) -> Option<RestoredState> {
+        let restored = self.snapshot.as_ref()?.restore(recorded);
+        self.in_generation = !restored.is_staged_done;
+        Some(restored)
+    }
+
+    /// Processes what an earlier daemon had taken from the program, or drops it if it was processed.
+    pub(super) fn resume_staged(&mut self, is_done: bool, batch: &mut Batch) {
+        for output in 0..self.ends.len() {
+            let Some(OutputEnd::Staged(staged)) = &mut self.ends[output] else { continue };
+            let count = match staged.content(&mut self.buffer) {
+                Ok(count) => count,
+                Err(error) => {
+                    log::warn!(errno = error.raw_os_error(), error:% = error; "the staging pipe of a process cannot be read");
+                    0
+                }
+            };
+            if is_done {
+                staged.settle(&mut self.buffer).unwrap_or_default();
+            } else if count > 0 {
+                self.process(output, count, &mut None, batch);
+            }
+        }
     }
 
     /// Continues the unfinished state of another process. An output that was at its end is not read again.
@@ -198,24 +298,35 @@ impl Pipes {
         self.close(1, batch);
     }
 
-    /// Reads available bytes, up to [`MAX_PIPE_TURN_BYTES`].
+    /// Reads available bytes, up to [`MAX_PIPE_TURN_BYTES`], or one staging pipe of them.
     fn read_available(&mut self, output: usize, tee: &mut Option<Tee>, batch: &mut Batch) {
+        self.begin_generation();
         let mut taken = 0;
-        while taken < MAX_PIPE_TURN_BYTES
-            && let Some(end) = &self.ends[output]
-        {
-            match end.try_read(&mut self.buffer) {
+        while taken < MAX_PIPE_TURN_BYTES {
+            let result = match &mut self.ends[output] {
+                None => return,
+                Some(OutputEnd::Staged(staged)) => match staged.stage() {
+                    StageResult::Bytes(_) => {
+                        // What is not settled yet must not be staged again.
+                        match staged.content(&mut self.buffer) {
+                            Ok(count) => self.process(output, count, tee, batch),
+                            Err(_) => self.close(output, batch),
+                        }
+                        return;
+                    }
+                    StageResult::Nothing => return,
+                    StageResult::End => Ok(0),
+                    StageResult::Unsupported => {
+                        self.read_without_staging(output);
+                        continue;
+                    }
+                },
+                Some(OutputEnd::Plain(end)) => end.try_read(&mut self.buffer),
+            };
+            match result {
                 Ok(0) => self.close(output, batch),
                 Ok(count) => {
-                    let chunk = &self.buffer[..count];
-                    self.pipeline.push(output, chunk, ClockReading::read(), batch);
-                    self.bytes_read[output] += count as u64;
-                    if let Some(viewers) = &self.terminal_viewers {
-                        viewers.publish(chunk);
-                    }
-                    if let Some(tee) = tee {
-                        tee.push(output, chunk);
-                    }
+                    self.process(output, count, tee, batch);
                     taken += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -226,6 +337,29 @@ impl Pipes {
         }
     }
 
+    /// Reads an output as it is, since the system cannot move its bytes: a daemon that is killed loses what it had read.
+    fn read_without_staging(&mut self, output: usize) {
+        if let Some(OutputEnd::Staged(staged)) = self.ends[output].take() {
+            log::info!(
+                "this kernel cannot move the output of a terminal: what was read last is lost if rtlogd is killed"
+            );
+            self.ends[output] = staged.into_plain().ok().map(OutputEnd::Plain);
+        }
+    }
+
+    /// Processes the first `count` bytes in the buffer.
+    fn process(&mut self, output: usize, count: usize, tee: &mut Option<Tee>, batch: &mut Batch) {
+        let chunk = &self.buffer[..count];
+        self.pipeline.push(output, chunk, ClockReading::read(), batch);
+        self.bytes_read[output] += count as u64;
+        if let Some(viewers) = &self.terminal_viewers {
+            viewers.publish(chunk);
+        }
+        if let Some(tee) = tee {
+            tee.push(output, chunk);
+        }
+    }
+
     fn close(&mut self, output: usize, batch: &mut Batch) {
         if self.ends[output].take().is_some() {
             self.pipeline.finish(output, ClockReading::read(), batch);
@@ -233,10 +367,9 @@ impl Pipes {
     }
 }
 
-async fn readable(end: Option<&Receiver>) {
+async fn readable(end: Option<&OutputEnd>) {
     match end {
-        // An error occurs again in the read.
-        Some(end) => end.readable().await.unwrap_or_default(),
+        Some(end) => end.readable().await,
         None => pending().await,
     }
 }

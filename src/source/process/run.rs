@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::io;
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -24,8 +23,9 @@ use super::input::{PackedInput, ProcessInput};
 use super::leader::LeaderExit;
 use super::pipes::{HeldBack, PackedPipes, PipeRead, Pipes, Tee};
 use super::program::Program;
-use super::run_record::RunRecord;
+use super::run_record::{RUN_RECORD_KEY, RunRecord};
 use super::shim::attach::TakenOver;
+use super::staging::OutputStaging;
 use super::stop::ProcessGroup;
 use super::{procfs, shim, spawn};
 use crate::source::{ClockReading, SourceError, SourceOptions, until};
@@ -70,7 +70,12 @@ pub(super) struct TakenOverRun {
 struct PackedRun {
     pipes: PackedPipes,
     input: PackedInput,
+    /// The daemon left the run on purpose, when nothing was on its way.
+    is_left: bool,
 }
+
+/// What a run consists of.
+type RunParts = (Program, [Option<pipe::Receiver>; 2], ProcessInput, Option<OutputStaging>);
 
 /// One run of a process.
 #[derive(Debug)]
@@ -136,8 +141,9 @@ impl ProcessRun {
         let spawn::StartedProgram { program, ends, input, shim } =
             spawn::spawn(&stream, source, options, number, &mark).await?;
         let record = RunRecord::of_program(number, program.pid(), &mark);
+        let (shim, staging) = shim.unzip();
         let record = RunRecord { shim, spec: hash_of(source), ..record };
-        Ok(Self::new(spec, source, options, (program, ends, input), record))
+        Ok(Self::new(spec, source, options, (program, ends, input, staging), record))
     }
 
     /// Takes over the run of an earlier daemon from its shim, and adds what it shows to `batch`. `None` if it has none, or if
@@ -151,7 +157,7 @@ impl ProcessRun {
     ) -> Option<TakenOverRun> {
         let (directory, address) = (options.shim_directory.clone()?, record.shim.clone()?);
         let attached = spawn_blocking(move || shim::attach::attach(&directory, &address)).await.ok()?;
-        let TakenOver { mut connection, running, shim, ends, input } = match attached {
+        let TakenOver { connection, running, shim, ends, input, staging } = match attached {
             Ok(taken) => taken,
             Err(error) => {
                 warn!(stream:% = spec.name, run = record.run, errno = error.raw_os_error(), error:% = error; "the run of the previous daemon cannot be taken over");
@@ -161,21 +167,15 @@ impl ProcessRun {
         if let Some(shim) = shim {
             options.children.spare(shim);
         }
-        let snapshot = connection.snapshot().take().unwrap_or_default();
         let input = match (input, &ends) {
             (Some(pipe), _) => ProcessInput::open(pipe, false),
             (None, [Some(terminal), None]) if source.input => ProcessInput::of_terminal(terminal).ok()?,
             (None, _) => ProcessInput::None,
         };
-        let mut run = Self::new(spec, source, options, (Program::OfShim(connection), ends, input), record.clone());
+        let parts = (Program::OfShim(connection), ends, input, Some(staging));
+        let mut run = Self::new(spec, source, options, parts, record.clone());
         run.started = Instant::now().checked_sub(Duration::from_millis(running.age)).unwrap_or(run.started);
-        let is_complete = match serde_json::from_slice::<PackedRun>(&snapshot) {
-            Ok(packed) => {
-                run.unpack(packed, batch);
-                true
-            }
-            Err(_) => false,
-        };
+        let is_complete = run.restore(record.generation, batch);
         let orphaned = Duration::from_millis(running.orphaned);
         Some(TakenOverRun { is_same_spec: record.spec == hash_of(source), run, is_complete, orphaned })
     }
@@ -184,7 +184,7 @@ impl ProcessRun {
         spec: &Stream,
         source: &ProcessSourceConfig,
         options: &SourceOptions,
-        (program, ends, input): (Program, [Option<pipe::Receiver>; 2], ProcessInput),
+        (program, ends, input, staging): RunParts,
         record: RunRecord,
     ) -> Self {
         let now = Instant::now();
@@ -195,7 +195,7 @@ impl ProcessRun {
             group: ProcessGroup::new(program.pid(), !options.same_group),
             program,
             is_redacted: spec.redact.is_some(),
-            pipes: Pipes::new(spec, ends),
+            pipes: Pipes::new(spec, ends, staging),
             input,
             stop: source.stop.clone(),
             stopping: None,
@@ -213,19 +213,54 @@ impl ProcessRun {
         is_kept && self.stopping.is_none() && matches!(self.phase, RunPhase::Running)
     }
 
-    /// Leaves the run to the next daemon, with everything that is unfinished. Returns whether that was possible.
-    pub(super) fn leave(&mut self) -> bool {
-        let packed = PackedRun { pipes: self.pipes.pack(), input: self.input.pack() };
-        let Program::OfShim(connection) = &mut self.program else { return false };
-        let written = serde_json::to_vec(&packed)
-            .map_err(io::Error::from)
-            .and_then(|content| connection.snapshot().write(&content));
-        if let Err(error) = written {
-            warn!(stream = self.stream.as_str(), run = self.record.run, error:% = error; "the state of the run cannot be left to the next process of rtlogd");
-            return false;
-        }
+    /// Leaves the run to the next daemon, with everything that is unfinished. All events must be recorded.
+    pub(super) fn leave(&mut self) {
+        self.write_snapshot(false, true);
         self.phase = RunPhase::Left;
-        true
+    }
+
+    /// Prepares the recording of `batch`, after which [`settle`](Self::settle) is called: if the daemon is killed before or
+    /// after it, the next one continues exactly there.
+    pub(super) fn prepare(&mut self, batch: &mut Batch) {
+        let has_events = batch.has_events();
+        if let Some(generation) = self.write_snapshot(has_events, false)
+            && has_events
+        {
+            self.record.generation = generation;
+            batch.checkpoint(RUN_RECORD_KEY, Some(self.record().to_text()));
+        }
+    }
+
+    /// Records that the events of the last batch are recorded.
+    pub(super) fn settle(&mut self) {
+        self.pipes.settle();
+    }
+
+    /// Writes the unfinished state for the next daemon; `is_left` says that this daemon ends now. Returns the generation.
+    fn write_snapshot(&mut self, has_events: bool, is_left: bool) -> Option<u64> {
+        if !self.pipes.has_snapshot() {
+            return None;
+        }
+        let packed = PackedRun { pipes: self.pipes.pack(is_left), input: self.input.pack(), is_left };
+        let content = serde_json::to_vec(&packed).unwrap_or_default();
+        self.pipes.write_snapshot(has_events, &content)
+    }
+
+    /// Continues in the state that an earlier daemon left, if the history has the events up to the generation `recorded`.
+    /// Returns whether nothing is lost.
+    fn restore(&mut self, recorded: u64, batch: &mut Batch) -> bool {
+        let Some(restored) = self.pipes.restore(recorded) else { return false };
+        // Without a state, nothing was read yet.
+        let is_complete = match serde_json::from_slice::<PackedRun>(&restored.content) {
+            Ok(packed) => {
+                let is_complete = packed.is_left || packed.pipes.is_staged();
+                self.unpack(packed, batch);
+                is_complete
+            }
+            Err(_) => restored.content.is_empty(),
+        };
+        self.pipes.resume_staged(restored.is_staged_done, batch);
+        is_complete
     }
 
     /// Forgets the run as a daemon does that is killed.

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::procfs;
 use super::shim::ShimAddress;
 
+/// The key of the run record among the checkpoints of a stream.
+pub(in crate::source) const RUN_RECORD_KEY: &str = "run";
+
 /// The environment variable by which the descendants of a run are found, wherever they went.
 pub(super) const RUN_MARK_VARIABLE: &str = "RTLOGD_RUN";
 
@@ -29,6 +32,10 @@ pub(in crate::source) struct RunRecord {
     /// A hash of what the program was started with: another daemon takes over only what it would start itself.
     #[serde(default)]
     pub(super) spec: u64,
+    /// The generation of the output up to which events are recorded; see
+    /// [`RunSnapshot`](super::shim::snapshot::RunSnapshot).
+    #[serde(default)]
+    pub(super) generation: u64,
 }
 
 impl RunRecord {
@@ -42,6 +49,7 @@ impl RunRecord {
             ended: false,
             shim: None,
             spec: 0,
+            generation: 0,
         }
     }
 

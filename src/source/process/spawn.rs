@@ -30,6 +30,7 @@ use super::run_record::RUN_MARK_VARIABLE;
 use super::shim::ShimAddress;
 use super::shim::attach::ShimConnection;
 use super::shim::start::ShimPlan;
+use super::staging::OutputStaging;
 use super::{environment_file, pty, shim};
 
 /// The longest time from the start of the child to the exec of the program. Only the lookup of a user's groups may take
@@ -50,8 +51,8 @@ pub(super) struct StartedProgram {
     /// The program's standard output and standard error; with a terminal, the first is both.
     pub(super) ends: [Option<pipe::Receiver>; 2],
     pub(super) input: ProcessInput,
-    /// The way to the shim, if the program was started by one.
-    pub(super) shim: Option<ShimAddress>,
+    /// The way to the shim, and the staging of the output, if the program was started by one.
+    pub(super) shim: Option<(ShimAddress, OutputStaging)>,
 }
 
 /// The daemon's ends of the program's standard streams, and the program's ends in the order of their numbers.
@@ -159,7 +160,8 @@ async fn start(
     }
     match options.shim_directory.clone().filter(|_| !spec.orphan_timeout.is_zero()) {
         Some(directory) => {
-            let plan = ShimPlan::new(directory, stream, number, mark)?;
+            let outputs = wires.ends.iter().flatten().count();
+            let plan = ShimPlan::new(directory, stream, number, mark, outputs)?;
             start_by_shim(stream, spec, options, plan, task, wires).await
         }
         None => start_as_child(options, task, wires).await,
@@ -222,9 +224,10 @@ async fn start_by_shim(
     };
     let (started, ours, plan, wires) = spawn_blocking(start).await.map_err(io::Error::other)?;
     let ProgramEnds { ends, input, .. } = wires;
-    match started.map(|started| started.map(|running| ShimConnection::new(ours, &running, plan.snapshot))) {
+    match started.map(|started| started.map(|running| ShimConnection::new(ours, &running))) {
         Ok(Ok(Ok(connection))) => {
-            Ok(StartedProgram { program: Program::OfShim(connection), ends, input, shim: Some(plan.address) })
+            let shim = Some((plan.address, plan.staging));
+            Ok(StartedProgram { program: Program::OfShim(connection), ends, input, shim })
         }
         Ok(Err(failure)) => Err(SpawnFailure::InChild(failure)),
         Ok(Ok(Err(error))) | Err(error) => {

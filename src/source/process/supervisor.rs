@@ -18,12 +18,10 @@ use crate::stream::Checkpoints;
 
 use crate::source::backoff::Backoff;
 use crate::source::process::run::{ProcessRun, TakenOverRun};
-use crate::source::process::{RunRecord, Tee, shim};
+use crate::source::process::run_record::{RUN_RECORD_KEY, RunRecord};
+use crate::source::process::{Tee, shim};
 use crate::source::writer::StreamWriter;
 use crate::source::{ClockReading, SourceError, SourceOptions};
-
-/// The key of the run record among the checkpoints of a stream.
-pub(in crate::source) const RUN_RECORD_KEY: &str = "run";
 
 /// The interval at which processes that outlived the previous daemon are checked until they have ended.
 const CRASH_POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -168,7 +166,11 @@ impl<'a> Supervisor<'a> {
             writer.batch.loss(ClockReading::read().time, &Loss { missed: None, bytes: None, reason });
         }
         let note = Some("taken over after a restart of rtlogd".to_owned());
-        writer.say(SourceState::Running { run: record.run, pid: Some(run.pid()), note }).await;
+        let state = SourceState::Running { run: record.run, pid: Some(run.pid()), note };
+        writer.batch.state(ClockReading::read().time, state);
+        run.prepare(&mut writer.batch);
+        writer.flush().await;
+        run.settle();
         if !is_same_spec {
             info!(stream = writer.stream.as_str(), run = record.run; "the configuration of the process has changed, so that it is restarted");
             run.stop(EndCause::DaemonStopped);
@@ -311,7 +313,9 @@ impl<'a> Supervisor<'a> {
                         run.release();
                         return Ok(RunOutcome::Ended(end));
                     }
+                    run.prepare(&mut writer.batch);
                     writer.flush().await;
+                    run.settle();
                     // A process that writes without end is always ready: without this, everything else would wait for
                     // dozens of its reads.
                     yield_now().await;
@@ -323,13 +327,16 @@ impl<'a> Supervisor<'a> {
                     }
                     ProcessRequest::Run(command, reply) => {
                         reply.send(run.command(command, &mut self.tee, &mut writer.batch));
+                        run.prepare(&mut writer.batch);
                         writer.flush().await;
+                        run.settle();
                     }
                     ProcessRequest::Attach(reply) => reply.send(run.attach()),
                 },
                 mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
                 () = self.stopping.cancelled(), if !run.is_stopping() || self.desired != DesiredState::AsConfigured => {
-                    if self.options.hands_over.load(Ordering::Acquire) && run.can_be_left() && run.leave() {
+                    if self.options.hands_over.load(Ordering::Acquire) && run.can_be_left() {
+                        run.leave();
                         info!(stream = writer.stream.as_str(), run = number, pid = run.pid(); "the process continues, and is left to the next rtlogd");
                         return Ok(RunOutcome::Left);
                     }

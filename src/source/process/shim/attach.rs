@@ -17,6 +17,7 @@ use super::protocol::{self, DaemonMessage, MAX_MESSAGE_SIZE, RunningProgram, Shi
 use super::snapshot::RunSnapshot;
 use super::{ShimAddress, socket_path};
 use crate::source::process::leader::LeaderExit;
+use crate::source::process::staging::{OutputStaging, StagingPipe};
 
 /// The longest time to wait for the answer of a shim, which does nothing else.
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -27,7 +28,6 @@ pub(in crate::source::process) struct ShimConnection {
     /// tokio waits for a socket of packets as it does for a pipe, which is the way to do so without `unsafe`.
     socket: pipe::Receiver,
     pid: Pid,
-    snapshot: RunSnapshot,
 }
 
 /// A run that was taken over: the shim with the descriptors that it kept.
@@ -40,6 +40,7 @@ pub(in crate::source::process) struct TakenOver {
     /// The pipes of the program, or its terminal.
     pub(in crate::source::process) ends: [Option<pipe::Receiver>; 2],
     pub(in crate::source::process) input: Option<pipe::Sender>,
+    pub(in crate::source::process) staging: OutputStaging,
 }
 
 impl ShimConnection {
@@ -47,14 +48,10 @@ impl ShimConnection {
     ///
     /// # Errors
     /// If the program has no valid id, or the runtime cannot wait for the connection.
-    pub(in crate::source::process) fn new(
-        socket: OwnedFd,
-        running: &RunningProgram,
-        snapshot: RunSnapshot,
-    ) -> io::Result<Self> {
+    pub(in crate::source::process) fn new(socket: OwnedFd, running: &RunningProgram) -> io::Result<Self> {
         let pid = Pid::from_raw(running.pid).ok_or_else(|| io::Error::other("the program has no process id"))?;
         rustix::io::ioctl_fionbio(&socket, true)?;
-        Ok(Self { socket: pipe::Receiver::from_owned_fd_unchecked(socket)?, pid, snapshot })
+        Ok(Self { socket: pipe::Receiver::from_owned_fd_unchecked(socket)?, pid })
     }
 
     pub(in crate::source::process) fn pid(&self) -> Pid {
@@ -96,11 +93,6 @@ impl ShimConnection {
         // A shim that has ended needs no farewell.
         protocol::send(&self.socket, &DaemonMessage::Bye, &[]).unwrap_or_default();
     }
-
-    /// The state that is left for the next daemon.
-    pub(in crate::source::process) fn snapshot(&mut self) -> &mut RunSnapshot {
-        &mut self.snapshot
-    }
 }
 
 /// Connects to a shim, without saying what for. Blocks for at most [`MAX_ANSWER_TIME`].
@@ -141,8 +133,10 @@ pub(in crate::source::process) fn attach(directory: &Path, address: &ShimAddress
         *end = Some(pipe::Receiver::from_owned_fd_unchecked(next()?)?);
     }
     let input = if running.input { Some(pipe::Sender::from_owned_fd_unchecked(next()?)?) } else { None };
-    let snapshot = RunSnapshot::from(next()?);
+    let staged = if running.staged { running.outputs } else { 0 };
+    let pipes = (0..staged).map(|_| Ok(StagingPipe::of_ends(next()?, next()?))).collect::<io::Result<_>>()?;
+    let staging = OutputStaging { snapshot: RunSnapshot::of_file(next()?)?, pipes };
     let shim = socket_peercred(&socket).ok().map(|peer| peer.pid);
-    let connection = ShimConnection::new(socket, &running, snapshot)?;
-    Ok(TakenOver { connection, running, shim, ends, input })
+    let connection = ShimConnection::new(socket, &running)?;
+    Ok(TakenOver { connection, running, shim, ends, input, staging })
 }

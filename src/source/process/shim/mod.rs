@@ -87,6 +87,8 @@ pub(super) struct ShimTask {
     /// The number of outputs, and whether the program has a pipe as its input.
     outputs: usize,
     input: bool,
+    /// There is a staging pipe for each output.
+    staged: bool,
     /// The time for which the program lives without a daemon, in milliseconds.
     orphan_timeout: u64,
     /// The stop signal, only to the first process, and the time until `KILL` in milliseconds.

@@ -19,8 +19,8 @@ use crate::source::process::child::ExecFailure;
 /// The version of the messages that this program writes.
 pub(in crate::source::process) const VERSION: u32 = 1;
 
-/// The most descriptors in one message: those of the program, those that the shim keeps, the task and the snapshot.
-pub(in crate::source::process) const MAX_DESCRIPTORS: usize = 8;
+/// The most descriptors in one message: the task, those of the program, and those that the shim keeps.
+pub(in crate::source::process) const MAX_DESCRIPTORS: usize = 16;
 
 /// The largest message in bytes. The longest text in one is the reason why a program did not start.
 pub(super) const MAX_MESSAGE_SIZE: usize = 8 << 10;
@@ -44,7 +44,7 @@ pub(in crate::source::process) enum DaemonMessage {
 #[serde(rename_all = "snake_case")]
 pub(in crate::source::process) enum ShimMessage {
     /// The program runs. With the answer to [`DaemonMessage::Attach`] come the descriptors of the run: the outputs, the
-    /// input if there is one, and the snapshot.
+    /// input if there is one, the staging pipes (the end to read from, and the one to write to), and the snapshot.
     Running(RunningProgram),
     /// The program could not be started.
     Failed(ExecFailure),
@@ -65,6 +65,9 @@ pub(in crate::source::process) struct RunningProgram {
     pub(in crate::source::process) outputs: usize,
     /// The program has a pipe as its standard input.
     pub(in crate::source::process) input: bool,
+    /// There is a staging pipe for each output.
+    #[serde(default)]
+    pub(in crate::source::process) staged: bool,
     /// The time for which no daemon was attached, in milliseconds, in total.
     #[serde(default)]
     pub(in crate::source::process) orphaned: u64,
@@ -144,12 +147,13 @@ mod tests {
             assert_eq!(serde_json::from_str::<DaemonMessage>(text).unwrap(), message);
             assert_eq!(serde_json::to_string(&message).unwrap(), text);
         }
-        let running = RunningProgram { version: 1, pid: 7, age: 12, outputs: 2, input: true, orphaned: 0 };
+        let running =
+            RunningProgram { version: 1, pid: 7, age: 12, outputs: 2, input: true, staged: true, orphaned: 0 };
         let failure = ExecFailure { step: ExecStep::User, errno: None, error: "there is no such user".into() };
         let end = ProgramExit { status: Some(256), memory: Some(4096), duration: 5, orphaned: false };
         for (text, message) in [
             (
-                r#"{"running":{"version":1,"pid":7,"age":12,"outputs":2,"input":true,"orphaned":0}}"#,
+                r#"{"running":{"version":1,"pid":7,"age":12,"outputs":2,"input":true,"staged":true,"orphaned":0}}"#,
                 ShimMessage::Running(running),
             ),
             (

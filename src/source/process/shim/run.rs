@@ -320,6 +320,7 @@ impl Shim {
             age: milliseconds(self.started.elapsed()),
             outputs: self.task.outputs,
             input: self.task.input,
+            staged: self.task.staged,
             orphaned: milliseconds(self.orphaned_before),
         };
         let kept: Vec<_> = if later { self.kept.iter().map(AsFd::as_fd).collect() } else { Vec::new() };

@@ -15,6 +15,7 @@ use super::snapshot::RunSnapshot;
 use super::{ShimAddress, ShimTask};
 use crate::config::{ProcessSourceConfig, StopTarget};
 use crate::source::process::child::{ExecFailure, ExecTask};
+use crate::source::process::staging::{OutputStaging, StagingPipe};
 
 /// What a shim is to do, before its descriptors are known.
 #[derive(Debug)]
@@ -25,17 +26,24 @@ pub(in crate::source::process) struct ShimPlan {
     /// The run.
     pub(in crate::source::process) run: u64,
     pub(in crate::source::process) mark: String,
-    pub(in crate::source::process) snapshot: RunSnapshot,
+    pub(in crate::source::process) staging: OutputStaging,
 }
 
 impl ShimPlan {
-    /// A shim with its socket in this directory, for a run of a stream.
+    /// A shim with its socket in this directory, for a run of a stream whose program has so many outputs.
     ///
     /// # Errors
-    /// If the system has no random numbers, or no memory for the snapshot.
-    pub(in crate::source::process) fn new(directory: PathBuf, stream: &str, run: u64, mark: &str) -> io::Result<Self> {
-        let (address, snapshot) = (ShimAddress::random(stream)?, RunSnapshot::new()?);
-        Ok(Self { directory, address, run, mark: mark.to_owned(), snapshot })
+    /// If the system has no random numbers, descriptors or memory left.
+    pub(in crate::source::process) fn new(
+        directory: PathBuf,
+        stream: &str,
+        run: u64,
+        mark: &str,
+        outputs: usize,
+    ) -> io::Result<Self> {
+        let pipes = (0..outputs).map(|_| StagingPipe::new()).collect::<io::Result<_>>()?;
+        let staging = OutputStaging { snapshot: RunSnapshot::new()?, pipes };
+        Ok(Self { directory, address: ShimAddress::random(stream)?, run, mark: mark.to_owned(), staging })
     }
 
     /// Sends the task to a new shim, and waits until the program runs. The shim keeps the daemon's ends of the pipes, which
@@ -59,6 +67,7 @@ impl ShimPlan {
             passed_on: passed_on.len(),
             outputs: outputs.len(),
             input: !input.is_empty(),
+            staged: true,
             orphan_timeout: milliseconds(spec.orphan_timeout),
             stop_signal: spec.stop.signal.number(),
             only_leader: spec.stop.only == StopTarget::Leader,
@@ -69,7 +78,9 @@ impl ShimPlan {
         serde_json::to_writer(&mut file, &task)?;
         file.flush()?;
         file.rewind()?;
-        let sent = [&[file.as_fd()], passed_on, outputs, input, &[self.snapshot.as_fd()]].concat();
+        let staging: Vec<_> = self.staging.pipes.iter().flat_map(StagingPipe::ends).collect();
+        let snapshot = self.staging.snapshot.as_fd();
+        let sent = [&[file.as_fd()], passed_on, outputs, input, &staging, &[snapshot]].concat();
         protocol::send(shim, &VERSION, &sent)?;
         set_socket_timeout(shim, Timeout::Recv, Some(timeout))?;
         match protocol::receive(shim)? {

@@ -45,8 +45,14 @@ impl Setup {
         ProcessRun::start(&self.spec, &self.source, &self.options, 7).await.unwrap()
     }
 
-    async fn take_over(&self, record: &RunRecord) -> Option<TakenOverRun> {
-        ProcessRun::take_over(&self.spec, &self.source, &self.options, record, &mut Batch::new()).await
+    /// Takes over a run; `lines` are extended by those that the earlier daemon had not recorded.
+    async fn take_over(&self, record: &RunRecord, lines: &mut Vec<String>) -> Option<TakenOverRun> {
+        let mut batch = Batch::new();
+        let mut taken = ProcessRun::take_over(&self.spec, &self.source, &self.options, record, &mut batch).await?;
+        taken.run.prepare(&mut batch);
+        taken.run.settle();
+        lines.extend(batch.lines().into_iter().map(|(_, _, line)| line));
+        Some(taken)
     }
 
     /// The number of shims that have a socket.
@@ -63,42 +69,50 @@ impl Setup {
     }
 }
 
+/// Reads and records as a supervisor does. Returns the new lines, and the end of the run once it has ended.
+async fn read_turn(run: &mut ProcessRun) -> (Vec<String>, Option<RunEnd>) {
+    let mut batch = Batch::new();
+    let end = run.next(&mut None, &mut batch).await;
+    run.prepare(&mut batch);
+    run.settle();
+    (batch.lines().into_iter().map(|(_, _, line)| line).collect(), end)
+}
+
 /// Reads until a line has this text. Returns the lines up to it.
 async fn read_until(run: &mut ProcessRun, text: &str) -> Vec<String> {
-    let mut batch = Batch::new();
+    let mut lines = Vec::new();
     let reading = async {
-        while !batch.lines().iter().any(|(_, _, line)| line == text) {
-            assert!(
-                run.next(&mut None, &mut batch).await.is_none(),
-                "the run ended before {text}: {:?}",
-                batch.lines()
-            );
+        while !lines.iter().any(|line| line == text) {
+            let (more, end) = read_turn(run).await;
+            lines.extend(more);
+            assert!(end.is_none(), "the run ended before {text}: {lines:?}");
         }
     };
     timeout(DEADLINE, reading).await.unwrap();
-    batch.lines().into_iter().map(|(_, _, line)| line).collect()
+    lines
 }
 
 /// Ends the input, so that the program continues, and returns the lines that were read meanwhile.
 async fn end_input(run: &mut ProcessRun) -> Vec<String> {
     run.command(RunCommand::EndOfInput, &mut None, &mut Batch::new()).unwrap();
-    let mut batch = Batch::new();
-    timeout(Duration::from_millis(20), run.next(&mut None, &mut batch)).await.unwrap_or_default();
-    batch.lines().into_iter().map(|(_, _, line)| line).collect()
+    // A turn is not cut off between its reading and its recording.
+    timeout(Duration::from_millis(20), read_turn(run)).await.map_or_else(|_| Vec::new(), |(lines, _)| lines)
 }
 
 async fn read_to_end(run: &mut ProcessRun) -> (Vec<String>, RunEnd) {
-    let mut batch = Batch::new();
+    let mut lines = Vec::new();
     let reading = async {
         loop {
-            if let Some(end) = run.next(&mut None, &mut batch).await {
+            let (more, end) = read_turn(run).await;
+            lines.extend(more);
+            if let Some(end) = end {
                 return end;
             }
         }
     };
     let end = timeout(DEADLINE, reading).await.unwrap();
     run.release();
-    (batch.lines().into_iter().map(|(_, _, line)| line).collect(), end)
+    (lines, end)
 }
 
 #[tokio::test]
@@ -114,11 +128,15 @@ async fn a_run_that_was_left_continues_where_it_was() {
         // The unfinished line was read when it is shown.
         while batch.last_open().is_none() {
             run.next(&mut None, &mut batch).await;
+            run.prepare(&mut batch);
+            run.settle();
         }
         let (pid, record) = (run.pid(), RunRecord::read(&run.record().to_text()).unwrap());
-        assert!(run.can_be_left() && run.leave(), "{name}");
+        assert!(run.can_be_left(), "{name}");
+        run.leave();
         drop(run);
-        let TakenOverRun { mut run, is_complete, is_same_spec, .. } = setup.take_over(&record).await.unwrap();
+        let TakenOverRun { mut run, is_complete, is_same_spec, .. } =
+            setup.take_over(&record, &mut Vec::new()).await.unwrap();
         assert!(is_complete && is_same_spec, "{name}");
         assert_eq!(run.pid(), pid, "{name}");
         run.command(RunCommand::Input(b"three\n"[..].into()), &mut None, &mut Batch::new()).unwrap();
@@ -131,18 +149,78 @@ async fn a_run_that_was_left_continues_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_forgotten_is_taken_over_and_says_that_it_is_not_complete() {
+async fn a_run_that_was_forgotten_is_taken_over() {
     let setup = Setup::new("echo one; read line; echo two; exit 0", |source| source.input = true);
     let mut run = setup.start().await;
     read_until(&mut run, "one").await;
     let record = run.record();
     // The connection ends with the daemon; its processes are not killed.
     run.abandon();
-    let TakenOverRun { mut run, is_complete, .. } = setup.take_over(&record).await.unwrap();
-    assert!(!is_complete);
+    let TakenOverRun { mut run, is_complete, .. } = setup.take_over(&record, &mut Vec::new()).await.unwrap();
+    assert!(is_complete, "nothing was on its way");
     run.command(RunCommand::EndOfInput, &mut None, &mut Batch::new()).unwrap();
     let (lines, end) = read_to_end(&mut run).await;
     assert_eq!((lines, end.code), (vec!["two".to_owned()], Some(0)));
+}
+
+/// The moments at which a daemon is killed, within the turn in which it reads `two`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kill {
+    /// The bytes are in the staging pipe, and nothing became of them.
+    Staged,
+    /// The state is written, and the events are not recorded.
+    Prepared,
+    /// The events are recorded, and the bytes are still in the staging pipe.
+    Recorded,
+    Settled,
+}
+
+#[tokio::test]
+async fn no_byte_is_lost_or_repeated_whenever_the_daemon_is_killed() {
+    for pty in [false, true] {
+        for kill in [Kill::Staged, Kill::Prepared, Kill::Recorded, Kill::Settled] {
+            let setup =
+                Setup::new("stty -echo; echo one; read line; echo two; printf half; read line; echo ed", |source| {
+                    source.input = true;
+                    source.pty = pty.then_some(TerminalSize { columns: 80, rows: 24 });
+                });
+            let mut run = setup.start().await;
+            read_until(&mut run, "one").await;
+            run.command(RunCommand::Input(b"go\n"[..].into()), &mut None, &mut Batch::new()).unwrap();
+            let mut record = run.record();
+            let mut lines = Vec::new();
+            while !lines.contains(&"two".to_owned()) {
+                let mut batch = Batch::new();
+                timeout(DEADLINE, run.next(&mut None, &mut batch)).await.unwrap();
+                let new: Vec<_> = batch.lines().into_iter().map(|(_, _, line)| line).collect();
+                let is_last = new.contains(&"two".to_owned());
+                if is_last && kill == Kill::Staged {
+                    break;
+                }
+                run.prepare(&mut batch);
+                if is_last && kill == Kill::Prepared {
+                    break;
+                }
+                (lines, record) = ([lines, new].concat(), run.record());
+                if is_last && kill == Kill::Recorded {
+                    break;
+                }
+                run.settle();
+            }
+            run.abandon();
+            let TakenOverRun { mut run, is_complete, .. } = setup.take_over(&record, &mut lines).await.unwrap();
+            assert!(is_complete, "{kill:?}, pty: {pty}");
+            run.command(RunCommand::Input(b"go\n"[..].into()), &mut None, &mut Batch::new()).unwrap();
+            let (rest, end) = read_to_end(&mut run).await;
+            lines.extend(rest);
+            lines.retain(|line| line != "one");
+            assert_eq!(
+                (lines, end.code),
+                (vec!["two".to_owned(), "halfed".to_owned()], Some(0)),
+                "{kill:?}, pty: {pty}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
@@ -160,7 +238,7 @@ async fn a_program_that_ends_without_a_daemon_has_its_status_and_its_output() {
             assert!(Instant::now() < deadline, "the program does not end, or is not waited for");
             sleep(Duration::from_millis(5)).await;
         }
-        let mut run = setup.take_over(&record).await.unwrap().run;
+        let mut run = setup.take_over(&record, &mut Vec::new()).await.unwrap().run;
         let (lines, end) = read_to_end(&mut run).await;
         assert_eq!([read, lines].concat(), ["last"]);
         assert_eq!((end.code, end.signal), (code, signal));
@@ -180,7 +258,7 @@ async fn without_a_daemon_a_program_ends_after_its_time_with_its_grace() {
     // Nobody comes: the program is asked to end, and its shim ends as well.
     setup.wait_until_swept().await;
     assert!(record.alive().is_empty());
-    assert!(setup.take_over(&record).await.is_none());
+    assert!(setup.take_over(&record, &mut Vec::new()).await.is_none());
 }
 
 #[tokio::test]
@@ -209,12 +287,12 @@ async fn a_shim_refuses_a_second_daemon_and_a_wrong_secret() {
     let mut run = setup.start().await;
     read_until(&mut run, "ready").await;
     let record = run.record();
-    assert!(setup.take_over(&record).await.is_none(), "a daemon is attached");
+    assert!(setup.take_over(&record, &mut Vec::new()).await.is_none(), "a daemon is attached");
     let text: Value = serde_json::from_str(&record.to_text()).unwrap();
     let wrong = record.to_text().replace(text["shim"]["secret"].as_str().unwrap(), "0000");
     run.abandon();
-    assert!(setup.take_over(&RunRecord::read(&wrong).unwrap()).await.is_none(), "the secret is wrong");
-    let mut run = setup.take_over(&record).await.expect("the daemon with the record").run;
+    assert!(setup.take_over(&RunRecord::read(&wrong).unwrap(), &mut Vec::new()).await.is_none(), "the secret is wrong");
+    let mut run = setup.take_over(&record, &mut Vec::new()).await.expect("the daemon with the record").run;
     run.command(RunCommand::EndOfInput, &mut None, &mut Batch::new()).unwrap();
     read_to_end(&mut run).await;
 }
