@@ -66,6 +66,8 @@ pub(super) struct Pipes {
     pipeline: LinePipeline,
     /// The number of bytes read from each.
     bytes_read: [u64; 2],
+    /// Bytes are dropped until the next line begins.
+    within_lost_line: [bool; 2],
     buffer: Box<[u8]>,
     /// Both pipes are closed, and everything was passed on.
     ended: bool,
@@ -112,6 +114,7 @@ impl Pipes {
             terminal_viewers,
             pipeline,
             bytes_read: [0; 2],
+            within_lost_line: [false; 2],
             buffer: vec![0; PIPE_READ_SIZE].into(),
             ended: false,
         }
@@ -246,6 +249,12 @@ impl Pipes {
         }
     }
 
+    /// Says whether to drop the rest of the lines whose beginning an earlier daemon had read and not recorded: without the name
+    /// before it, a secret would not be recognised as one.
+    pub(super) fn drop_lost_lines(&mut self, are_dropped: bool) {
+        self.within_lost_line = [are_dropped; 2];
+    }
+
     /// Waits for output, and adds its events to `batch`. May be dropped at any time.
     ///
     /// Bytes that `tee` received before are written first, so that everything it passes on was appended.
@@ -349,9 +358,14 @@ impl Pipes {
 
     /// Processes the first `count` bytes in the buffer.
     fn process(&mut self, output: usize, count: usize, tee: &mut Option<Tee>, batch: &mut Batch) {
-        let chunk = &self.buffer[..count];
-        self.pipeline.push(output, chunk, ClockReading::read(), batch);
+        let mut chunk = &self.buffer[..count];
         self.bytes_read[output] += count as u64;
+        if self.within_lost_line[output] {
+            let Some(at) = next_line_start(chunk) else { return };
+            self.within_lost_line[output] = false;
+            chunk = &chunk[at..];
+        }
+        self.pipeline.push(output, chunk, ClockReading::read(), batch);
         if let Some(viewers) = &self.terminal_viewers {
             viewers.publish(chunk);
         }
@@ -365,6 +379,16 @@ impl Pipes {
             self.pipeline.finish(output, ClockReading::read(), batch);
         }
     }
+}
+
+/// The position at which a line begins that is known from its first byte on: behind a newline, or at a carriage return that
+/// does not precede one, after which the text of a line is written again.
+fn next_line_start(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr2_iter(b'\n', b'\r', bytes).find_map(|at| match (bytes[at], bytes.get(at + 1)) {
+        (b'\n', _) => Some(at + 1),
+        (_, None | Some(b'\n')) => None,
+        (_, Some(_)) => Some(at),
+    })
 }
 
 async fn readable(end: Option<&OutputEnd>) {
@@ -461,5 +485,25 @@ impl TeeOutput {
 impl fmt::Debug for Tee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tee").field("waits", &self.waits()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_whose_beginning_was_lost_is_dropped_up_to_the_next_one() {
+        let table = [
+            ("word=hunter2\nnext\n", Some("next\n")),
+            ("ter2\r\nnext", Some("next")),
+            ("ter2\rnext", Some("\rnext")),
+            ("ter2\n", Some("")),
+            ("ter2", None),
+            ("ter2\r", None),
+        ];
+        for (bytes, rest) in table {
+            assert_eq!(next_line_start(bytes.as_bytes()).map(|at| bytes.split_at(at).1), rest, "{bytes:?}");
+        }
     }
 }

@@ -259,6 +259,7 @@ impl ProcessRun {
             }
             Err(_) => restored.content.is_empty(),
         };
+        self.pipes.drop_lost_lines(!is_complete && self.is_redacted);
         self.pipes.resume_staged(restored.is_staged_done, batch);
         is_complete
     }

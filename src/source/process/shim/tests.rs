@@ -229,6 +229,26 @@ async fn a_program_that_ends_without_a_daemon_has_its_status_and_its_output() {
         [("echo last; exit 7", Some(7), None), ("echo last; kill -SEGV $$", None, Some("SEGV".to_owned()))]
     {
         let setup = Setup::new(&format!("read line; {script}"), |source| source.input = true);
+#[tokio::test]
+async fn a_secret_that_a_killed_daemon_had_read_in_part_is_not_shown() {
+    for (first, rest) in [("pass", "word=hunter2"), ("password=hun", "ter2")] {
+        let mut setup = Setup::new("printf 'one\n%s' \"$FIRST\"; read line; echo \"$REST\"", |source| {
+            source.input = true;
+            source.environment = [("FIRST".to_owned(), first.to_owned()), ("REST".to_owned(), rest.to_owned())].into();
+        });
+        setup.spec.redact = Some(Vec::new());
+        let mut run = setup.start().await;
+        // One write of the program, which is read at once.
+        read_until(&mut run, "one").await;
+        let record = run.record();
+        run.abandon();
+        let mut run = setup.take_over(&record, &mut Vec::new()).await.unwrap().run;
+        run.command(RunCommand::EndOfInput, &mut None, &mut Batch::new()).unwrap();
+        assert_eq!(read_to_end(&mut run).await.0, ["password=[redacted]"], "{first:?}, {rest:?}");
+        setup.wait_until_swept().await;
+    }
+}
+
         let mut run = setup.start().await;
         let (pid, record) = (run.pid(), run.record());
         let read = end_input(&mut run).await;
