@@ -85,13 +85,13 @@ impl ShimConnection {
     /// Closes the shim's copy of the input of the program, whose input has ended.
     pub(in crate::source::process) fn end_input(&self) {
         // Without the shim, there is no copy.
-        protocol::send(&self.socket, &DaemonMessage::InputEnded, &[]).unwrap_or_default();
+        protocol::send(&self.socket, &DaemonMessage::InputEnded {}, &[]).unwrap_or_default();
     }
 
     /// Lets the shim end, since the end of the run is recorded.
     pub(in crate::source::process) fn release(&self) {
         // A shim that has ended needs no farewell.
-        protocol::send(&self.socket, &DaemonMessage::Bye, &[]).unwrap_or_default();
+        protocol::send(&self.socket, &DaemonMessage::Bye {}, &[]).unwrap_or_default();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The messages between a shim and the daemon. Each is one packet of JSON on a socket that keeps the bounds of packets.
 //!
 //! A run may outlive many upgrades of rtlogd, so that a later daemon must understand every version of these messages:
-//! fields may be added, with defaults, and nothing is removed or changed.
+//! fields may be added, with defaults, and nothing is removed or changed. For that, a message without fields has braces.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -32,11 +32,11 @@ pub(in crate::source::process) enum DaemonMessage {
     /// The daemon takes over the run. The secret proves that it is the daemon that has the record of this run.
     Attach { version: u32, secret: String },
     /// The input of the program has ended: the shim closes its copy of the pipe, so that the program learns of it.
-    InputEnded,
+    InputEnded {},
     /// The run is to end, as its stream says how. Needs no attachment.
     End {},
     /// The daemon has recorded the end of the run; the shim ends.
-    Bye,
+    Bye {},
 }
 
 /// A message of the shim.
@@ -141,8 +141,8 @@ mod tests {
         for (text, message) in [
             (r#"{"attach":{"version":1,"secret":"5ec"}}"#, attach),
             (r#"{"end":{}}"#, DaemonMessage::End {}),
-            (r#""input_ended""#, DaemonMessage::InputEnded),
-            (r#""bye""#, DaemonMessage::Bye),
+            (r#"{"input_ended":{}}"#, DaemonMessage::InputEnded {}),
+            (r#"{"bye":{}}"#, DaemonMessage::Bye {}),
         ] {
             assert_eq!(serde_json::from_str::<DaemonMessage>(text).unwrap(), message);
             assert_eq!(serde_json::to_string(&message).unwrap(), text);

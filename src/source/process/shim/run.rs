@@ -305,7 +305,7 @@ impl Shim {
                 protocol::send(guest, &ShimMessage::Refused { reason: reason.to_owned() }, &[]).unwrap_or_default();
             }
             Ok(Some((DaemonMessage::End {}, _))) => self.end_run(),
-            Ok(Some((DaemonMessage::Bye | DaemonMessage::InputEnded, _)) | None) | Err(_) => {}
+            Ok(Some((DaemonMessage::Bye {} | DaemonMessage::InputEnded {}, _)) | None) | Err(_) => {}
         }
     }
 
@@ -336,12 +336,12 @@ impl Shim {
     fn hear_daemon(&mut self) -> bool {
         let Some(daemon) = &self.daemon else { return false };
         match protocol::receive(daemon) {
-            Ok(Some((DaemonMessage::Bye, _))) => true,
+            Ok(Some((DaemonMessage::Bye {}, _))) => true,
             Ok(Some((DaemonMessage::End {}, _))) => {
                 self.end_run();
                 false
             }
-            Ok(Some((DaemonMessage::InputEnded, _))) => {
+            Ok(Some((DaemonMessage::InputEnded {}, _))) => {
                 if std::mem::take(&mut self.task.input) {
                     drop(self.kept.remove(self.task.outputs));
                 }
