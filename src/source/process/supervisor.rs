@@ -1,5 +1,6 @@
 //! The supervisor of one process: starts it, restarts it after a back-off, and carries out commands.
 
+use std::mem;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -149,13 +150,13 @@ impl<'a> Supervisor<'a> {
         let record = match checkpoints.get(RUN_RECORD_KEY).and_then(|written| RunRecord::read(written)) {
             Some(record) if !record.ended => record,
             ended => {
-                self.end_unrecorded(None).await;
+                self.end_unrecorded(None, writer).await;
                 return (ended.map_or(0, |record| record.run), None);
             }
         };
         let taken = ProcessRun::take_over(self.spec, self.process, &self.options, &record, &mut writer.batch).await;
         let kept = record.shim.as_ref().filter(|_| taken.is_some()).map(|shim| shim.name.clone());
-        self.end_unrecorded(kept).await;
+        self.end_unrecorded(kept, writer).await;
         let Some(taken) = taken else {
             return (self.after_crash(record, writer).await, None);
         };
@@ -180,12 +181,25 @@ impl<'a> Supervisor<'a> {
         (record.run, Some(run))
     }
 
-    /// Ends runs of this stream that a daemon had not recorded when it was killed, except the one with the socket `kept`.
-    async fn end_unrecorded(&self, kept: Option<String>) {
+    /// Ends runs of this stream that a daemon had not recorded when it was killed, except the one with the socket `kept`,
+    /// and waits until they are gone, since at most one run of a stream exists at a time.
+    async fn end_unrecorded(&self, kept: Option<String>, writer: &mut StreamWriter) {
         let Some(directory) = self.options.shim_directory.clone() else { return };
-        let stream = self.spec.name.to_string();
-        let end = move || shim::sweep::end_unrecorded(&directory, &stream, kept.as_deref());
-        spawn_blocking(end).await.unwrap_or_default();
+        let last = Instant::now() + self.process.stop.grace + MAX_KILL_WAIT;
+        let mut waits = false;
+        loop {
+            let (directory, stream, kept) = (directory.clone(), self.spec.name.to_string(), kept.clone());
+            let end = move || shim::sweep::end_unrecorded(&directory, &stream, kept.as_deref());
+            let left = spawn_blocking(end).await.unwrap_or_default();
+            if left == 0 || Instant::now() >= last || self.stopping.is_cancelled() {
+                return;
+            }
+            if !mem::replace(&mut waits, true) {
+                warn!(stream = writer.stream.as_str(), runs = left; "stopping processes that the previous daemon had started and not recorded");
+                writer.say(waiting_for_previous_run()).await;
+            }
+            sleep(CRASH_POLL_INTERVAL).await;
+        }
     }
 
     /// Ends the processes that outlived a killed daemon, and emits the missing end event. Returns the number of the
@@ -194,7 +208,7 @@ impl<'a> Supervisor<'a> {
         let left = record.alive();
         if !left.is_empty() {
             warn!(stream = writer.stream.as_str(), run = record.run, processes:? = left; "stopping processes that the previous daemon left running");
-            writer.say(SourceState::Waiting { reason: "for processes of the previous run to end".to_owned() }).await;
+            writer.say(waiting_for_previous_run()).await;
             let signal = Signal::from_named_raw(self.process.stop.signal.number()).unwrap_or(Signal::TERM);
             record.signal_all(signal);
             record.signal_all(Signal::CONT);
@@ -442,6 +456,10 @@ impl<'a> Supervisor<'a> {
         writer.say(SourceState::BackingOff { until, failures, error, last }).await;
         Idle::BackingOff(now.instant + wait)
     }
+}
+
+fn waiting_for_previous_run() -> SourceState {
+    SourceState::Waiting { reason: "for processes of the previous run to end".to_owned() }
 }
 
 /// Returns whether a run failed, and a description of its end.

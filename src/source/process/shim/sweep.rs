@@ -67,12 +67,13 @@ pub(crate) fn end_unclaimed<'a>(state_directory: &Path, wanted: impl IntoIterato
     Ok(())
 }
 
-/// Ends the runs of a stream except the one with this socket: a daemon that was killed at once had not recorded them.
-/// Blocks.
-pub(in crate::source::process) fn end_unrecorded(directory: &Path, stream: &str, kept: Option<&str>) {
-    if let Err(error) = end_shims(directory, |name| stream_of(name) == Some(stream) && Some(name) != kept) {
+/// Asks the runs of a stream to end, except the one with this socket: a daemon that was killed at once had not recorded
+/// them. Returns the number of runs that had not ended. Blocks.
+pub(in crate::source::process) fn end_unrecorded(directory: &Path, stream: &str, kept: Option<&str>) -> usize {
+    end_shims(directory, |name| stream_of(name) == Some(stream) && Some(name) != kept).unwrap_or_else(|error| {
         warn!(stream, errno = error.raw_os_error(), error:% = error; "cannot look for runs that were not recorded");
-    }
+        0
+    })
 }
 
 /// Ends all runs of the daemon with this state directory, and waits until they have ended: nothing may be left when the

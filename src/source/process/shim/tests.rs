@@ -293,7 +293,7 @@ async fn nothing_is_left_after_a_sweep() {
     // A socket without a process is removed.
     drop(std::os::unix::net::UnixListener::bind(shims.join("stale")));
     end_unclaimed(state, [kept.spec.name.as_str()]).unwrap();
-    end_unrecorded(&shims, kept.spec.name.as_str(), Some(&name));
+    assert_eq!(end_unrecorded(&shims, kept.spec.name.as_str(), Some(&name)), 0);
     assert_eq!(kept.shims(), 1);
     assert!(!record.alive().is_empty());
     sweep(state).unwrap();
