@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::harness::{Daemon, Deadline, TestDir, pause, runs};
@@ -20,6 +21,11 @@ fn run_of(daemon: &Daemon, stream: &str) -> (u64, u64) {
         let state = daemon.state(stream);
         Some((state["source"]["pid"].as_u64()?, state["source"]["run"].as_u64()?))
     })
+}
+
+fn parent_of(pid: u64) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 /// All recorded events of a stream.
@@ -61,7 +67,9 @@ fn a_command_outlives_daemons_that_are_killed() {
         };
         assert!(ended.status.success());
         assert!(!runs(run.0), "a daemon that is asked to end takes the command with it");
-        assert_eq!(fs::read_dir(dir.path("state/shim")).unwrap().count(), 0);
+        Deadline::new().until("the end of the shim", || {
+            (fs::read_dir(dir.path("state/shim")).unwrap().count() == 0).then_some(())
+        });
     }
 }
 
@@ -155,4 +163,88 @@ fn a_command_waits_for_its_reader_while_there_is_no_daemon() {
     let all = events(&daemon, "p");
     let numbers: Vec<u64> = texts(&all).iter().map(|text| text.parse().unwrap()).collect();
     assert_eq!(numbers, (1..=100_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_command_begins_in_the_directory_of_rtlogd_and_inherits_nothing_else() {
+    let dir = TestDir::new();
+    dir.configure("state_directory: state\nstreams: { p: { command: [sh, -c, 'pwd; echo ready; sleep 1000'] } }");
+    // The program that starts rtlogd has a lock.
+    let wrapper = ["sh", "-c", "exec 9>lock; exec \"$@\"", "sh"];
+    let daemon = dir.launch_by(&wrapper, &["serve", "--config", "rtlogd.yaml"]);
+    daemon.follow("p").until("the command", |message| message.data == "ready");
+    let directory = fs::read_link(format!("/proc/{}/cwd", daemon.pid())).unwrap();
+    assert_eq!(texts(&events(&daemon, "p"))[0], directory.to_str().unwrap());
+    let (pid, _) = run_of(&daemon, "p");
+    for process in [pid, parent_of(pid)] {
+        for descriptor in fs::read_dir(format!("/proc/{process}/fd")).unwrap() {
+            let file = fs::read_link(descriptor.unwrap().path()).unwrap();
+            assert_ne!(file, directory.join("lock"), "process {process}, and the command is {pid}");
+        }
+    }
+}
+
+#[test]
+fn a_reload_by_the_name_of_the_program_does_not_end_commands() {
+    let yaml = "state_directory: state\nstreams: { p: { command: [sh, -c, 'trap \"echo asked; exit 3\" TERM; echo ready; \
+        while :; do sleep 0.01; done'], restart: never } }";
+    let daemon = TestDir::new().start(yaml);
+    let (pid, _) = run_of(&daemon, "p");
+    daemon.follow("p").until("the trap", |message| message.data == "ready");
+    let shim = Pid::from_raw(i32::try_from(parent_of(pid)).unwrap()).unwrap();
+    kill_process(shim, Signal::HUP).unwrap();
+    // The signal that ends a run comes next. A shim that the first one had killed would not know the exit code.
+    kill_process(shim, Signal::TERM).unwrap();
+    let end =
+        Deadline::new().until("the end event", || of_kind(&events(&daemon, "p"), "end").first().copied().cloned());
+    assert_eq!((&end["code"], &end["cause"]), (&3.into(), &"exited".into()), "{end}");
+}
+
+#[test]
+fn a_command_starts_even_if_it_can_neither_be_kept_nor_have_temporary_files() {
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("state")).unwrap();
+    fs::write(dir.path("state/tmp"), "").unwrap();
+    let yaml = "state_directory: state\nstreams: { p: { command: [sh, -c, 'echo ready; sleep 1000'], \
+        restart: { when: always, backoff: 100ms..100ms } } }";
+    let daemon = dir.start(yaml);
+    let (pid, run) = run_of(&daemon, "p");
+    let logs = |text: &str| Deadline::new().until(text, || daemon.logged().contains(text).then_some(()));
+    logs("has the temporary directory of the system");
+    fs::remove_dir_all(format!("/proc/{}/cwd/state/shim", daemon.pid())).unwrap();
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+    let next = Deadline::new().until("the next run", || Some(run_of(&daemon, "p")).filter(|next| next.1 == run + 1));
+    logs("the command will end with rtlogd");
+    let dir = daemon.kill();
+    Deadline::new().until("the end of the command", || (!runs(next.0)).then_some(()));
+    drop(dir);
+}
+
+#[test]
+fn a_run_that_no_history_knows_ends_before_the_next_one_begins() {
+    let yaml = "state_directory: state\nstreams: { p: { command: [sh, -c, 'trap \"\" TERM; echo ready; \
+        while :; do sleep 0.01; done'], stop: { grace: 500ms } } }";
+    let daemon = TestDir::new().start(yaml);
+    let (pid, _) = run_of(&daemon, "p");
+    daemon.follow("p").until("the trap", |message| message.data == "ready");
+    let dir = daemon.kill();
+    fs::remove_dir_all(dir.path("state/streams")).unwrap();
+    let daemon = again(dir);
+    let next = run_of(&daemon, "p");
+    assert!(next.0 != pid && !runs(pid), "two runs at a time");
+}
+
+#[test]
+fn what_left_a_run_that_was_taken_over_ends_with_it() {
+    let yaml =
+        "state_directory: state\nstreams: { p: { command: [sh, -c, 'env -i setsid sleep 1000 & echo $!; wait'] } }";
+    let daemon = TestDir::new().start(yaml);
+    let left = daemon.follow("p").until("a process id", |message| message.data.parse::<u64>().is_ok());
+    let left: u64 = left.last().unwrap().data.parse().unwrap();
+    let daemon = again(daemon.kill());
+    run_of(&daemon, "p");
+    assert!(runs(left));
+    daemon.terminate();
+    daemon.ended_by(Deadline::new());
+    Deadline::new().until("the end of the process", || (!runs(left)).then_some(()));
 }

@@ -123,6 +123,8 @@ pub(super) fn replace_stdin_with_null() -> io::Result<()> {
 pub(super) enum ExecStep {
     /// Receive the descriptors, start a session, and acquire a terminal.
     Prepare,
+    /// Open the socket of the shim.
+    Socket,
     /// Switch to the user.
     User,
     /// Switch to the group.

@@ -1,6 +1,7 @@
 //! Child processes are started and waited for here, and nowhere else.
 //!
-//! The daemon adopts orphaned descendants (`PR_SET_CHILD_SUBREAPER`), so that none of them outlives it.
+//! The daemon adopts orphaned descendants (`PR_SET_CHILD_SUBREAPER`), so that none of them outlives it, except its shims,
+//! which adopt those of their programs.
 
 use std::collections::HashSet;
 use std::io;
@@ -21,11 +22,11 @@ use crate::event::lock;
 use super::procfs;
 
 /// The interval between two checks for adopted processes that ended.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
+pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The maximum number of rounds in which orphans are killed at the end. Each round exposes the children of those it
 /// killed.
-const MAX_SWEEP_ROUNDS: usize = 250;
+pub(super) const MAX_SWEEP_ROUNDS: usize = 250;
 
 /// The error of the system's memory count in bytes, since it is kept for each processor.
 const MEMORY_COUNT_ERROR: u64 = 4 << 20;
@@ -129,19 +130,26 @@ impl Children {
         }
     }
 
+    /// Kills the orphaned descendants, and reaps those that have ended. Returns the processes that it killed, whose own
+    /// children are orphans then.
+    pub(super) fn kill_orphans(&self) -> Vec<Pid> {
+        let killed = {
+            let set = self.set();
+            let us = getpid().as_raw_nonzero().get();
+            let ours = |pid: &Pid| procfs::stat(*pid).is_some_and(|stat| stat.parent == us && !stat.zombie);
+            let shims = lock(&self.shims);
+            let left = procfs::others().filter(|pid| !set.contains(pid) && !shims.contains(pid)).filter(ours);
+            // The process ids cannot be reused: only this program waits for them, and not while the lock is held.
+            left.filter(|pid| kill_process(*pid, Signal::KILL).is_ok()).collect()
+        };
+        self.reap();
+        killed
+    }
+
     /// Kills orphaned descendants, and those that their death exposes, until none is left. Called when the daemon ends.
     pub(crate) async fn sweep(&self) {
         for _ in 0..MAX_SWEEP_ROUNDS {
-            let left: Vec<Pid> = {
-                let set = self.set();
-                let us = getpid().as_raw_nonzero().get();
-                let ours = |pid: &Pid| procfs::stat(*pid).is_some_and(|stat| stat.parent == us && !stat.zombie);
-                let shims = lock(&self.shims);
-                let left = procfs::others().filter(|pid| !set.contains(pid) && !shims.contains(pid)).filter(ours);
-                // The process ids cannot be reused: only this program waits for them, and not while the lock is held.
-                left.filter(|pid| kill_process(*pid, Signal::KILL).is_ok()).collect()
-            };
-            self.reap();
+            let left = self.kill_orphans();
             if left.is_empty() {
                 return;
             }

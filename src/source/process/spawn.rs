@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use log::warn;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getpid, kill_process};
@@ -154,25 +155,33 @@ async fn start(
     if let Some(directory) = options.temporary_directory.as_ref().filter(|_| spec.user.is_none())
         && !task.environment.contains_key("TMPDIR")
     {
-        let (directory, path) = (directory.join(stream), directory.join(stream));
-        spawn_blocking(move || create_empty(&directory)).await.map_err(io::Error::other)??;
-        task.environment.insert("TMPDIR".to_owned(), path.to_string_lossy().into_owned());
-    }
-    match options.shim_directory.clone().filter(|_| !spec.orphan_timeout.is_zero()) {
-        Some(directory) => {
-            let outputs = wires.ends.iter().flatten().count();
-            let plan = ShimPlan::new(directory, stream, number, mark, outputs)?;
-            start_by_shim(stream, spec, options, plan, task, wires).await
+        let path = directory.join(stream);
+        let directory = path.clone();
+        match spawn_blocking(move || create_empty(&directory)).await.map_err(io::Error::other)? {
+            Ok(()) => drop(task.environment.insert("TMPDIR".to_owned(), path.to_string_lossy().into_owned())),
+            Err(error) => {
+                warn!(stream, errno = error.raw_os_error(), error:% = error; "cannot create {}: the command has the temporary directory of the system", path.display());
+            }
         }
-        None => start_as_child(options, task, wires).await,
+    }
+    let Some(directory) = options.shim_directory.clone().filter(|_| !spec.orphan_timeout.is_zero()) else {
+        return start_as_child(options, task, wires).await;
+    };
+    let outputs = wires.ends.iter().flatten().count();
+    let plan = ShimPlan::new(directory, stream, number, mark, outputs)?;
+    match start_by_shim(stream, spec, options, plan, task.clone(), wires).await? {
+        ShimStart::Started(program) => Ok(program),
+        ShimStart::NoSocket(wires) => start_as_child(options, task, wires).await,
     }
 }
 
-/// Creates a directory that only its owner may enter, or empties it.
+/// Creates a directory that only its owner may enter, or empties it. What cannot be deleted remains, such as the files in a
+/// directory that a command made read-only.
 fn create_empty(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    if let Err(error) = fs::remove_dir_all(directory)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        warn!(errno = error.raw_os_error(), error:% = error; "cannot empty the temporary directory {}", directory.display());
     }
     DirBuilder::new().mode(0o700).recursive(true).create(directory)
 }
@@ -201,6 +210,13 @@ async fn start_as_child(
     Err(failure)
 }
 
+/// The outcome of [`start_by_shim`], unless the program cannot be started at all.
+enum ShimStart {
+    Started(StartedProgram),
+    /// The next daemon could not reach the shim, which is therefore of no use. Nothing was started.
+    NoSocket(ProgramEnds),
+}
+
 /// Starts the program as a child of a shim, which keeps the daemon's ends for a next daemon.
 async fn start_by_shim(
     stream: &str,
@@ -209,7 +225,7 @@ async fn start_by_shim(
     plan: ShimPlan,
     task: ExecTask,
     wires: ProgramEnds,
-) -> Result<StartedProgram, SpawnFailure> {
+) -> Result<ShimStart, SpawnFailure> {
     let (ours, shims) = shim::start::connection()?;
     // The name of the stream is for people who look at the list of processes.
     let shim = options.children.start_shim(own_program(shims, "__shim").arg(stream))?;
@@ -223,11 +239,18 @@ async fn start_by_shim(
         (started, ours, plan, wires)
     };
     let (started, ours, plan, wires) = spawn_blocking(start).await.map_err(io::Error::other)?;
+    if let Ok(Err(failure)) = &started
+        && failure.step == ExecStep::Socket
+    {
+        let (errno, error, directory) = (failure.errno, failure.error.as_str(), plan.directory.display());
+        warn!(stream, errno, error; "cannot create a socket in {directory}: the command will end with rtlogd");
+        return Ok(ShimStart::NoSocket(wires));
+    }
     let ProgramEnds { ends, input, .. } = wires;
     match started.map(|started| started.map(|running| ShimConnection::new(ours, &running))) {
         Ok(Ok(Ok(connection))) => {
-            let shim = Some((plan.address, plan.staging));
-            Ok(StartedProgram { program: Program::OfShim(connection), ends, input, shim })
+            let (program, shim) = (Program::OfShim(connection), Some((plan.address, plan.staging)));
+            Ok(ShimStart::Started(StartedProgram { program, ends, input, shim }))
         }
         Ok(Err(failure)) => Err(SpawnFailure::InChild(failure)),
         Ok(Ok(Err(error))) | Err(error) => {

@@ -36,6 +36,7 @@ use std::fmt::Write;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +97,10 @@ pub(super) struct ShimTask {
     only_leader: bool,
     grace: u64,
     exec: ExecTask,
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The path of a socket in a directory that is open as `directory`, which is short enough for any directory.

@@ -2,10 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,10 +18,11 @@ use rustix::process::{Signal, geteuid, getpid, set_child_subreaper, setsid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::protocol::{self, DaemonMessage, ProgramExit, RunningProgram, ShimMessage, VERSION};
-use super::{ShimTask, socket_path};
+use super::{ShimTask, milliseconds, socket_path};
 use crate::source::process::child;
 use crate::source::process::child::{ExecFailure, ExecStep};
-use crate::source::process::leader::{Children, Leader, LeaderExit};
+use crate::source::process::descriptors::close_other_descriptors;
+use crate::source::process::leader::{Children, Leader, LeaderExit, MAX_SWEEP_ROUNDS, SWEEP_INTERVAL};
 use crate::source::process::run_record::RunRecord;
 use crate::source::process::spawn::{own_program, send_task};
 use crate::source::process::stop::ProcessGroup;
@@ -43,6 +45,8 @@ pub(crate) fn become_shim() -> ExitCode {
 fn run() -> io::Result<()> {
     let daemon: OwnedFd = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
     child::replace_stdin_with_null()?;
+    // A pipe or a lock of the program that started the daemon must not stay open as long as the shim lives.
+    close_other_descriptors(&[daemon.as_raw_fd()])?;
     // Its file has the name `exe`, by which nobody would know it.
     rustix::thread::set_name(c"rtlogd-shim")?;
     let Some((task, descriptors)) = receive_task(&daemon)? else { return Ok(()) };
@@ -112,7 +116,7 @@ struct Shim {
 impl Shim {
     /// Opens the socket and starts the program.
     fn start(task: ShimTask, mut descriptors: Vec<OwnedFd>, daemon: OwnedFd) -> Result<Self, StartFailure> {
-        match Self::start_program(&task, &mut descriptors) {
+        match Self::start_program(&task, &mut descriptors, &daemon) {
             Ok(Ok(ProgramStart { listener, directory, child_ended, terminated, children, leader })) => {
                 let pid = leader.pid();
                 let record = RunRecord::of_program(task.run, pid, &task.mark);
@@ -147,16 +151,26 @@ impl Shim {
     }
 
     /// Starts the program with its descriptors, which are taken from `descriptors`.
-    fn start_program(task: &ShimTask, descriptors: &mut Vec<OwnedFd>) -> io::Result<Result<ProgramStart, ExecFailure>> {
+    fn start_program(
+        task: &ShimTask,
+        descriptors: &mut Vec<OwnedFd>,
+        daemon: &OwnedFd,
+    ) -> io::Result<Result<ProgramStart, ExecFailure>> {
         // Neither a terminal of the daemon nor a signal to its group concerns the shim.
         setsid()?;
         set_child_subreaper(Some(getpid()))?;
-        let (child_ended, terminated) = (signal_pipe(&[SIGCHLD])?, signal_pipe(&[SIGTERM, SIGINT, SIGHUP])?);
-        let directory = File::open(&task.directory)?;
-        let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        bind(&listener, &SocketAddrUnix::new(socket_path(&directory, &task.address.name))?)?;
-        listen(&listener, 8)?;
-        std::env::set_current_dir("/")?;
+        let (child_ended, terminated) = (signal_pipe(&[SIGCHLD])?, signal_pipe(&[SIGTERM, SIGINT])?);
+        // Whoever reloads rtlogd by the name of the program must not end its commands.
+        signal_hook::flag::register(SIGHUP, Arc::default())?;
+        let (directory, listener) = match open_socket(task) {
+            Ok(opened) => opened,
+            Err(error) => return Ok(Err(ExecFailure::new(ExecStep::Socket, &error))),
+        };
+        if is_closed(daemon)? {
+            // The next daemon may have looked for sockets before there was this one, and starts the program itself.
+            remove_socket(&directory, task);
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let passed_on: Vec<_> = descriptors.drain(..task.passed_on.min(descriptors.len())).collect();
         let (ours, childs) = UnixStream::pair()?;
         let children = Children::default();
@@ -170,6 +184,9 @@ impl Shim {
             remove_socket(&directory, task);
             return Ok(Err(failure));
         }
+        // The program has begun in the directory of the daemon, in which the shim must not keep a file system from being
+        // unmounted.
+        std::env::set_current_dir("/")?;
         Ok(Ok(ProgramStart { listener, directory, child_ended, terminated, children, leader }))
     }
 
@@ -178,7 +195,7 @@ impl Shim {
         loop {
             self.reap();
             if self.end.is_some() && self.daemon.is_none() && self.is_over() {
-                remove_socket(&self.directory, &self.task);
+                self.close();
                 return Ok(());
             }
             let (ready, guest_ready, daemon_ready, terminated) = self.wait()?;
@@ -196,7 +213,7 @@ impl Shim {
                 self.signal(Signal::KILL);
             }
             if daemon_ready && self.hear_daemon() {
-                remove_socket(&self.directory, &self.task);
+                self.close();
                 return Ok(());
             }
             if guest_ready || self.guest.as_ref().is_some_and(|(_, until)| now >= *until) {
@@ -206,6 +223,18 @@ impl Shim {
                 self.guest = self.accept().map(|guest| (guest, now + MAX_GREETING_TIME));
             }
         }
+    }
+
+    /// Kills what the run left behind without its mark and outside its group, which only the parent can find. Then, nothing
+    /// is left of the run.
+    fn close(&self) {
+        for _ in 0..MAX_SWEEP_ROUNDS {
+            if self.children.kill_orphans().is_empty() {
+                break;
+            }
+            std::thread::park_timeout(SWEEP_INTERVAL);
+        }
+        remove_socket(&self.directory, &self.task);
     }
 
     /// Sleeps until something happens. Returns whether somebody connects, and whether the guest, the daemon, or a signal
@@ -378,10 +407,6 @@ impl Shim {
     }
 }
 
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// A socket that becomes readable when one of these signals arrives.
 fn signal_pipe(signals: &[i32]) -> io::Result<UnixStream> {
     let (read, write) = UnixStream::pair()?;
@@ -395,6 +420,22 @@ fn signal_pipe(signals: &[i32]) -> io::Result<UnixStream> {
 /// Reads all that is there.
 fn drain(mut pipe: &UnixStream) {
     while pipe.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
+}
+
+/// Opens the directory of the sockets, and the socket of the shim in it.
+fn open_socket(task: &ShimTask) -> io::Result<(File, OwnedFd)> {
+    let directory = File::open(&task.directory)?;
+    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    bind(&listener, &SocketAddrUnix::new(socket_path(&directory, &task.address.name))?)?;
+    listen(&listener, 8)?;
+    Ok((directory, listener))
+}
+
+/// Returns whether the other side of a connection is gone.
+fn is_closed(connection: &OwnedFd) -> io::Result<bool> {
+    let mut polled = [PollFd::new(connection, PollFlags::empty())];
+    poll(&mut polled, Some(&Timespec::default()))?;
+    Ok(polled[0].revents().contains(PollFlags::HUP))
 }
 
 fn remove_socket(directory: &File, task: &ShimTask) {

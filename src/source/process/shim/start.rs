@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::protocol::{self, RunningProgram, ShimMessage, VERSION};
 use super::snapshot::RunSnapshot;
-use super::{ShimAddress, ShimTask};
+use super::{ShimAddress, ShimTask, milliseconds};
 use crate::config::{ProcessSourceConfig, StopTarget};
 use crate::source::process::child::{ExecFailure, ExecTask};
 use crate::source::process::staging::{OutputStaging, StagingPipe};
@@ -99,8 +99,4 @@ impl ShimPlan {
 /// If the system refuses it.
 pub(in crate::source::process) fn connection() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

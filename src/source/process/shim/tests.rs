@@ -1,5 +1,8 @@
 //! Runs that outlive their daemon: a run is left or forgotten, and another one takes its place.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -7,14 +10,17 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::SHIM_DIRECTORY;
+use super::start::{ShimPlan, connection};
 use super::sweep::{end_unclaimed, end_unrecorded, sweep};
 use crate::config::{ProcessSourceConfig, SourceKind, Stream, TerminalSize};
 use crate::control::RunCommand;
 use crate::event::{EndCause, RunEnd};
 use crate::source::SourceOptions;
+use crate::source::process::child::ExecTask;
 use crate::source::process::procfs;
 use crate::source::process::run::{ProcessRun, TakenOverRun};
 use crate::source::process::run_record::RunRecord;
+use crate::source::process::spawn::own_program;
 use crate::source::testing::{TestDirectory, shell, spec};
 use crate::stream::Batch;
 
@@ -224,12 +230,6 @@ async fn no_byte_is_lost_or_repeated_whenever_the_daemon_is_killed() {
 }
 
 #[tokio::test]
-async fn a_program_that_ends_without_a_daemon_has_its_status_and_its_output() {
-    for (script, code, signal) in
-        [("echo last; exit 7", Some(7), None), ("echo last; kill -SEGV $$", None, Some("SEGV".to_owned()))]
-    {
-        let setup = Setup::new(&format!("read line; {script}"), |source| source.input = true);
-#[tokio::test]
 async fn a_secret_that_a_killed_daemon_had_read_in_part_is_not_shown() {
     for (first, rest) in [("pass", "word=hunter2"), ("password=hun", "ter2")] {
         let mut setup = Setup::new("printf 'one\n%s' \"$FIRST\"; read line; echo \"$REST\"", |source| {
@@ -249,6 +249,12 @@ async fn a_secret_that_a_killed_daemon_had_read_in_part_is_not_shown() {
     }
 }
 
+#[tokio::test]
+async fn a_program_that_ends_without_a_daemon_has_its_status_and_its_output() {
+    for (script, code, signal) in
+        [("echo last; exit 7", Some(7), None), ("echo last; kill -SEGV $$", None, Some("SEGV".to_owned()))]
+    {
+        let setup = Setup::new(&format!("read line; {script}"), |source| source.input = true);
         let mut run = setup.start().await;
         let (pid, record) = (run.pid(), run.record());
         let read = end_input(&mut run).await;
@@ -334,6 +340,36 @@ async fn a_program_that_cannot_be_started_leaves_no_shim() {
     let error = ProcessRun::start(&setup.spec, &setup.source, &setup.options, 1).await.unwrap_err();
     assert_eq!(error.with_cause(), "cannot start \"no-such-program\": No such file or directory (os error 2)");
     setup.wait_until_swept().await;
+}
+
+#[tokio::test]
+async fn a_program_is_not_started_for_a_daemon_that_is_gone() {
+    let setup = Setup::new("", |source| source.orphan_timeout = Duration::from_millis(50));
+    let plan = ShimPlan::new(setup.directory.path(SHIM_DIRECTORY), "p", 1, "mark", 2).unwrap();
+    let (ours, shims) = connection().unwrap();
+    let file = setup.directory.path("started");
+    let exec = ExecTask {
+        argv: vec!["touch".into(), file.clone().into()],
+        environment: BTreeMap::new(),
+        directory: None,
+        user: None,
+        group: None,
+        umask: None,
+        session: true,
+        terminal: false,
+        input: false,
+        open_files: None,
+        parent: 0,
+        parent_death_signal: Signal::TERM.as_raw(),
+    };
+    let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+    let ends = [null.as_fd(), null.as_fd()];
+    // The daemon sends the task, and is killed before its shim has begun.
+    plan.start(&ours, &setup.source, exec, [&ends, &ends, &[]], Duration::from_millis(1)).unwrap_err();
+    drop(ours);
+    own_program(shims, "__shim").status().unwrap();
+    assert!(!file.exists(), "the next daemon, which did not find the socket, starts the program a second time");
+    assert_eq!(setup.shims(), 0);
 }
 
 #[tokio::test]
