@@ -20,19 +20,20 @@
 //! it. What is left after that is killed, and the end event names it. The end event is the last event of a run.
 //!
 //! **Killed processes.** The process group, and processes that left it on purpose: these inherit the *mark* of the run
-//! in their environment, by which they are found. The daemon is the subreaper of its descendants, so that none is lost
-//! to init.
+//! in their environment, by which they are found. The parent of the program, which is the daemon or a shim, is the
+//! subreaper of its descendants, so that none is lost to init.
 //!
-//! **After a crash.** The [`RunRecord`] travels in the stream's batches. The next daemon finds there what outlived its
-//! predecessor, ends it, and emits the missing end event. A process id alone is not enough, since it is reused: the
-//! start time and the mark must match.
+//! **The next daemon.** The [`RunRecord`] travels in the stream's batches. If the program has a *shim*, which outlives the
+//! daemon, the next daemon takes over the run (see `shim`). Otherwise, or if the shim is gone, it ends what outlived its
+//! predecessor, and emits the missing end event. A process id alone is not enough, since it is reused: the start time and
+//! the mark must match.
 //!
 //! **Rejected alternatives.** `pre_exec`: it needs unsafe code between `fork` and `exec`. Starting the child on a
 //! thread for blocking work: with `PR_SET_PDEATHSIG` the child dies when that idle thread ends. Reading until the pipes
 //! are closed: a daemon that was started in the background keeps them open forever.
 //!
-//! Reading order: `supervisor`, `run`, `spawn`, `environment_file`, `child`, `descriptors`, `leader`, `pipes`, `pty`,
-//! `input`, `stop`, `run_record`, `procfs`; `helper` runs tools for other sources.
+//! Reading order: `supervisor`, `run`, `spawn`, `environment_file`, `child`, `descriptors`, `leader`, `shim`, `program`,
+//! `pipes`, `pty`, `input`, `stop`, `run_record`, `procfs`; `helper` runs tools for other sources.
 //!
 //! [`ProcessRun`]: run::ProcessRun
 //! [`DRAIN_QUIET_TIME`]: run::DRAIN_QUIET_TIME
