@@ -185,11 +185,13 @@ enum Kill {
 async fn no_byte_is_lost_or_repeated_whenever_the_daemon_is_killed() {
     for pty in [false, true] {
         for kill in [Kill::Staged, Kill::Prepared, Kill::Recorded, Kill::Settled] {
-            let setup =
-                Setup::new("stty -echo; echo one; read line; echo two; printf half; read line; echo ed", |source| {
+            let setup = Setup::new(
+                "stty -echo 2>/dev/null; echo one; read line; echo two; printf half; read line; echo ed",
+                |source| {
                     source.input = true;
                     source.pty = pty.then_some(TerminalSize { columns: 80, rows: 24 });
-                });
+                },
+            );
             let mut run = setup.start().await;
             read_until(&mut run, "one").await;
             run.command(RunCommand::Input(b"go\n"[..].into()), &mut None, &mut Batch::new()).unwrap();
