@@ -16,11 +16,11 @@ pub(super) enum Drawing {
     Nothing,
     /// The rows from `top` to the front were drawn over by carriage returns and the like, and then ended. They are
     /// committed when the program writes on below them, unless it moves up first, as it does to erase a bar or to begin a
-    /// block.
+    /// block. Always `top <= front`.
     Lines { top: usize },
     /// A block of rows, to which the program has moved up.
     Block {
-        /// The uppermost row that the program can still reach.
+        /// The uppermost row that the program can still reach; at most the front.
         top: usize,
         /// The first row below what was drawn when the current drawing began.
         end: usize,
@@ -67,6 +67,18 @@ impl DrawingState {
     /// Adapts to rows of a region that have moved down by one: what is redrawn has grown, or was pushed down.
     pub(super) fn shift_down(&mut self, region: &Range<usize>) {
         self.shift(region, |at| (at + 1).min(region.end));
+    }
+
+    /// Moves the front up to the last row of a screen of this height. Nothing is redrawn any more if all of that was pushed
+    /// off the screen: the next text is no part of it, and a row above `top` would never be committed.
+    pub(super) fn stay_on_screen(&mut self, height: usize) {
+        self.front = self.front.min(height - 1);
+        if let Drawing::Lines { top } | Drawing::Block { top, .. } = self.kind
+            && top > self.front
+        {
+            self.kind = Drawing::Nothing;
+            self.reaches.clear();
+        }
     }
 
     fn shift(&mut self, region: &Range<usize>, to: impl Fn(usize) -> usize) {
@@ -144,8 +156,10 @@ impl DrawingState {
     pub(super) fn top(&self) -> usize {
         match self.kind {
             Drawing::Nothing => self.front,
-            // Rows may have been inserted above, so that the text at the front is not that of the block any more.
-            Drawing::Lines { top } | Drawing::Block { top, .. } => top.min(self.front),
+            Drawing::Lines { top } | Drawing::Block { top, .. } => {
+                debug_assert!(top <= self.front, "{self:?}");
+                top
+            }
         }
     }
 
@@ -162,7 +176,6 @@ impl DrawingState {
 
     /// The same state with all numbers in the range of a screen of this height.
     pub(super) fn in_range(mut self, height: usize) -> Self {
-        self.front = self.front.min(height - 1);
         self.last_front = self.last_front.min(height);
         self.reaches.truncate(KEPT_REACHES);
         match &mut self.kind {
@@ -173,6 +186,7 @@ impl DrawingState {
         if let Some(moved) = &mut self.moved {
             (moved.front, moved.end) = (moved.front.min(height), moved.end.min(height));
         }
+        self.stay_on_screen(height);
         self
     }
 }

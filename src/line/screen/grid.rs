@@ -318,7 +318,7 @@ impl Grid {
             }
         }
         self.end_line_above(region.end);
-        self.drawing.front = self.drawing.front.min(self.height - 1);
+        self.drawing.stay_on_screen(self.height);
         // The cursor stays, and so may be above the front now.
         self.note_upward(self.cursor.row);
     }
@@ -416,7 +416,7 @@ impl Grid {
         }
         self.region = 0..self.height;
         self.cursor.row = self.cursor.row.min(self.height - 1);
-        self.drawing.front = self.drawing.front.min(self.height - 1);
+        self.drawing.stay_on_screen(self.height);
         // The text behind the right margin continues there, if any does.
         let column = self.cursor.column + usize::from(self.cursor.wraps);
         self.columns = columns;

@@ -297,6 +297,31 @@ fn rows_that_leave_the_screen_are_committed() {
 }
 
 #[test]
+fn text_after_what_was_pushed_off_the_screen_is_committed() {
+    let long = "a text that wraps";
+    for drawing in ["1\n2\n3\n4\n\x1b[1A\x1b[2Kbar\n", "1\n2\n3\n10%\r20%\n", "1\n2\na bar that wraps\r100%\n"] {
+        for push in [
+            "\x1b[2T",
+            "\x1b[T\x1b[T",
+            "\x1b[9T",
+            "\x1b[H\x1bM\x1bM",
+            "\x1b[H\x1b[2L",
+            "\x1b[4H\x1b[2L",
+            "\x1b[3H\x1b[L\x1b[4H\x1b[9L",
+            "\x1b[3;5r\x1b[2T",
+            "\x1b[3;5r\x1b[3H\x1bM\x1bM",
+            "\x1b[2;5r\x1b[2H\x1b[2L\x1b[r",
+        ] {
+            for text in ["text", long] {
+                let program = format!("{drawing}{push}\x1b[5H\x1b[2K{text}\nnext\n");
+                let lines = play(&[program.as_bytes()], (10, 5), finish).lines;
+                assert!(lines.ends_with(&owned(&[text, "next"])), "{program:?}: {lines:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_wrapped_line_is_one_line() {
     let long: String = ('a'..='z').collect();
     for end in [leave, finish] {
