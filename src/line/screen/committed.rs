@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::links::Links;
 use super::row::{Row, write_end};
+use super::rows::ScreenRows;
 use crate::event::Style;
 
 /// A line in its final form.
@@ -65,6 +66,11 @@ impl LineStart {
         self.finished = row.finished;
     }
 
+    /// Returns whether the line was committed as it is.
+    pub(super) fn is_known(&self) -> bool {
+        self.committed.as_deref().is_some_and(|committed| *committed == *self.visible)
+    }
+
     pub(super) fn take_text(&mut self) -> Vec<u8> {
         let mut line = std::mem::take(self);
         write_end(line.style, &mut line.text);
@@ -104,11 +110,55 @@ impl LineOutput {
         Some(std::mem::take(&mut start.text))
     }
 
+    /// Commits the line that begins at `first`. Returns the row after it.
+    pub(super) fn commit_line(&mut self, rows: &mut ScreenRows, first: usize, is_block: bool, links: &Links) -> usize {
+        let Some((line, last)) = self.line_at(rows, first, is_block, links) else { return first + 1 };
+        let before = self.committed_text(rows, first).replace(line.visible.as_str().into());
+        self.emit(LineStart { committed: before, ..line });
+        last + 1
+    }
+
+    /// Splits a line above `row` if it was committed as it is. Neither of its parts is committed again: all of the text was.
+    pub(super) fn split_committed_line(&mut self, rows: &mut ScreenRows, row: usize, is_block: bool, links: &Links) {
+        let above = row.checked_sub(1);
+        let is_one_line = above.map_or(self.start.is_some(), |above| rows.get(above).is_some_and(|row| row.wrapped));
+        let first = above.map_or(0, |above| rows.first_of_line(above));
+        if !is_one_line || !self.line_at(rows, first, is_block, links).is_some_and(|(line, _)| line.is_known()) {
+            return;
+        }
+        match above {
+            Some(above) => rows[above].wrapped = false,
+            None => self.start = None,
+        }
+        for part in [first, row] {
+            if let Some((line, _)) = self.line_at(rows, part, is_block, links) {
+                *self.committed_text(rows, part) = Some(line.visible.into());
+            }
+        }
+    }
+
+    /// The line that begins at `first`, with its part that has left the screen, and its last row.
+    fn line_at(&self, rows: &ScreenRows, first: usize, is_block: bool, links: &Links) -> Option<(LineStart, usize)> {
+        let last = rows.last_of_line(first)?;
+        let mut line = self.start.as_ref().filter(|_| first == 0).cloned().unwrap_or_default();
+        for row in rows.range(first..=last) {
+            line.add(row, is_block, links);
+        }
+        Some((line, last))
+    }
+
+    /// The visible text with which the line that begins at `first` was committed.
+    fn committed_text<'a>(&'a mut self, rows: &'a mut ScreenRows, first: usize) -> &'a mut Option<Box<str>> {
+        match self.start.as_mut().filter(|_| first == 0) {
+            Some(start) => &mut start.committed,
+            None => &mut rows[first].committed,
+        }
+    }
+
     /// Emits a line, unless it was emitted as it is, or all of it was erased.
     pub(super) fn emit(&mut self, mut line: LineStart) {
         let is_blank = line.visible.trim().is_empty();
-        let is_known = line.committed.as_deref().is_some_and(|committed| *committed == *line.visible);
-        if !self.restoring && !is_known && !(is_blank && (line.drawn || !line.finished)) {
+        if !self.restoring && !line.is_known() && !(is_blank && (line.drawn || !line.finished)) {
             write_end(line.style, &mut line.text);
             self.output.push(CommittedLine { text: line.text, partial: !line.finished });
         }

@@ -1,6 +1,7 @@
 //! The model against another emulator, with random programs.
 
 use proptest::prelude::*;
+use unicode_width::UnicodeWidthStr;
 
 use super::Screen;
 
@@ -162,14 +163,44 @@ fn compare(parts: &[&str], columns: usize, rows: usize) -> Result<(), TestCaseEr
         let was_shown = seen.contains(*line) || seen.iter().any(|shown| shown.contains(*line));
         prop_assert!(was_shown, "{:?} was never shown: {:?}", line, committed);
     }
+    // Lines that were committed as they are come first, so that none of them stands for a part of another line.
+    let mut parts = Vec::new();
     for line in &expected {
-        // Some rows of a line may have been erased or deleted after it was committed.
-        let at = rest.iter().position(|committed| committed == line);
-        let at = at.or_else(|| rest.iter().position(|committed| committed.contains(line.as_str())));
-        prop_assert!(at.is_some(), "{:?} is missing in {:?}", line, committed);
-        rest.remove(at.unwrap());
+        match rest.iter().position(|committed| committed == line) {
+            Some(at) => drop(rest.remove(at)),
+            None => parts.push(line.as_str()),
+        }
     }
+    // Scrolling in a region may have split a line that was committed, and moved the parts away from each other.
+    let rows_of = |line: &str| line.width().div_ceil(columns);
+    let lines: Vec<&str> = rest.iter().flat_map(|line| std::iter::repeat_n(*line, rows_of(line))).collect();
+    prop_assert!(has_a_line_for_each(&parts, &lines), "{:?} are missing in {:?}", parts, committed);
     Ok(())
+}
+
+/// Returns whether each of these parts was committed in a line of its own, of which other parts may have been erased or
+/// deleted later. A part may be in several lines, so that one that was given a line leaves it for another if that helps.
+fn has_a_line_for_each(parts: &[&str], lines: &[&str]) -> bool {
+    fn give_line(
+        part: usize,
+        parts: &[&str],
+        lines: &[&str],
+        owners: &mut [Option<usize>],
+        tried: &mut [bool],
+    ) -> bool {
+        (0..lines.len()).any(|line| {
+            if !lines[line].contains(parts[part]) || std::mem::replace(&mut tried[line], true) {
+                return false;
+            }
+            let is_free = owners[line].is_none_or(|owner| give_line(owner, parts, lines, owners, tried));
+            if is_free {
+                owners[line] = Some(part);
+            }
+            is_free
+        })
+    }
+    let mut owners = vec![None; lines.len()];
+    (0..parts.len()).all(|part| give_line(part, parts, lines, &mut owners, &mut vec![false; lines.len()]))
 }
 
 /// A line without colours and without blanks at its end.

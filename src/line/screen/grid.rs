@@ -293,9 +293,12 @@ impl Grid {
     pub(super) fn scroll_up(&mut self, region: Range<usize>, count: usize, cause: Scroll) {
         let keeps = cause != Scroll::Delete && region.start == 0 && self.main.is_none();
         if !keeps {
+            self.split_committed_line(region.start);
+            self.split_committed_line(region.start + count.min(region.len()));
             self.end_line_above(region.start);
         }
         if cause != Scroll::Wrap && region.end < self.height {
+            self.split_committed_line(region.end);
             self.end_line_above(region.end);
         }
         for _ in 0..count.min(region.len()) {
@@ -310,8 +313,12 @@ impl Grid {
 
     /// Moves rows down within a region; the lower ones are erased.
     pub(super) fn scroll_down(&mut self, region: Range<usize>, count: usize) {
+        let count = count.min(region.len());
+        for row in [region.start, region.end - count, region.end] {
+            self.split_committed_line(row);
+        }
         self.end_line_above(region.start);
-        for _ in 0..count.min(region.len()) {
+        for _ in 0..count {
             self.rows.move_down(&region);
             if self.main.is_none() {
                 self.drawing.shift_down(&region);
@@ -321,6 +328,13 @@ impl Grid {
         self.drawing.stay_on_screen(self.height);
         // The cursor stays, and so may be above the front now.
         self.note_upward(self.cursor.row);
+    }
+
+    /// Splits a line that was committed as it is above `row`, since other rows come between its parts.
+    fn split_committed_line(&mut self, row: usize) {
+        if self.main.is_none() {
+            self.lines.split_committed_line(&mut self.rows, row, self.drawing.is_block(), &self.links);
+        }
     }
 
     /// Commits the first part of a line that was cut behind `row` before it ended, since the rest is another line now.
@@ -541,19 +555,7 @@ impl Grid {
 
     /// Commits the line that begins at `first`. Returns the row after it.
     fn commit_line(&mut self, first: usize) -> usize {
-        let Some(last) = self.rows.last_of_line(first) else { return first + 1 };
-        let start = self.lines.start.as_ref().filter(|_| first == 0);
-        let mut line = start.cloned().unwrap_or_default();
-        for at in first..=last {
-            line.add(&self.rows[at], self.drawing.is_block(), &self.links);
-        }
-        let committed = match self.lines.start.as_mut().filter(|_| first == 0) {
-            Some(start) => &mut start.committed,
-            None => &mut self.rows[first].committed,
-        };
-        let before = committed.replace(line.visible.as_str().into());
-        self.lines.emit(LineStart { committed: before, ..line });
-        last + 1
+        self.lines.commit_line(&mut self.rows, first, self.drawing.is_block(), &self.links)
     }
 
     /// Returns whether plain text would be written as if it came first: nothing is redrawn, no colour is set, and the

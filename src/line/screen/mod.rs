@@ -29,6 +29,11 @@
 //! A row remembers the visible text with which it was committed, and is committed again only if that has changed. Rows
 //! that were erased are no lines. Neither are those of the alternate screen, which are live only.
 //!
+//! **When rows move apart.** Scrolling in a region, and insertion and deletion of lines, can separate the rows of a wrapped
+//! line. Each part is a line of its own then. If the whole was committed as it is, so was the text of the parts, and they
+//! are marked as committed; otherwise the part above what is live is committed at once. What is redrawn never begins below
+//! the front: if all of it is pushed off the screen, nothing is redrawn any more.
+//!
 //! **What was rejected.** Committing each row of a block at its newline gives a copy of the block for each drawing. Holding
 //! every row until the end hides a log behind one bar. Recognising the end of a drawing by the end of a read would make
 //! the result depend on how a pipe was read.
@@ -46,6 +51,8 @@ mod rows;
 mod sequence;
 #[cfg(test)]
 mod differential_tests;
+#[cfg(test)]
+mod scroll_tests;
 #[cfg(test)]
 mod tests;
 

@@ -5,9 +5,9 @@ use super::*;
 
 /// The lines of an output, and what is open after them.
 #[derive(Debug, Default, PartialEq)]
-struct Seen {
-    lines: Vec<String>,
-    live: Vec<String>,
+pub(super) struct Seen {
+    pub(super) lines: Vec<String>,
+    pub(super) live: Vec<String>,
     source: u64,
 }
 
@@ -23,9 +23,9 @@ pub(super) fn show(line: Line<'_>) -> String {
 }
 
 /// What happens at the end of an output.
-type EndOfOutput = fn(&mut Screen, &mut dyn FnMut(Line<'_>));
+pub(super) type EndOfOutput = fn(&mut Screen, &mut dyn FnMut(Line<'_>));
 
-fn play(chunks: &[&[u8]], (columns, rows): (u16, u16), end: EndOfOutput) -> Seen {
+pub(super) fn play(chunks: &[&[u8]], (columns, rows): (u16, u16), end: EndOfOutput) -> Seen {
     let mut screen = Screen::terminal(1000, columns, rows);
     let mut seen = Seen::default();
     let Seen { lines, source, .. } = &mut seen;
@@ -42,13 +42,13 @@ fn play(chunks: &[&[u8]], (columns, rows): (u16, u16), end: EndOfOutput) -> Seen
     seen
 }
 
-fn leave(_: &mut Screen, _: &mut dyn FnMut(Line<'_>)) {}
+pub(super) fn leave(_: &mut Screen, _: &mut dyn FnMut(Line<'_>)) {}
 
 fn settle(screen: &mut Screen, sink: &mut dyn FnMut(Line<'_>)) {
     screen.settle(sink);
 }
 
-fn finish(screen: &mut Screen, sink: &mut dyn FnMut(Line<'_>)) {
+pub(super) fn finish(screen: &mut Screen, sink: &mut dyn FnMut(Line<'_>)) {
     screen.finish(sink);
 }
 
@@ -162,7 +162,7 @@ fn a_lone_newline_commits_its_line_at_once() {
     }
 }
 
-fn owned(lines: &[&str]) -> Vec<String> {
+pub(super) fn owned(lines: &[&str]) -> Vec<String> {
     lines.iter().map(ToString::to_string).collect()
 }
 
@@ -275,50 +275,6 @@ fn lines_above_a_block_are_committed_when_it_has_moved_down() {
     let seen = play(&[text.as_bytes()], PIPE, leave);
     assert_eq!(seen.lines, owned(&["a 0%", "b 0%", "log 1", "log 2"]));
     assert_eq!(seen.live, owned(&["log 3", "a 3%", "b 3%"]));
-}
-
-#[test]
-fn status_rows_do_not_hold_lines_back() {
-    // As apt does it: the last row is kept out of the region that scrolls.
-    let line = |number| format!("line {number}\n\x1b7\x1b[10;1f\x1b[42mProgress: [{number:3}%]\x1b[49m\x1b[0K\x1b8");
-    let text = "\x1b7\x1b[1;9r\x1b8\x1b[1A".to_owned() + &(0..30).map(line).collect::<String>();
-    let seen = play(&[text.as_bytes()], (80, 10), leave);
-    assert_eq!(seen.lines, (0..30).map(|number| format!("line {number}")).collect::<Vec<_>>());
-    assert_eq!(seen.live.last().unwrap(), "\x1b[42mProgress: [ 29%]\x1b[0m");
-}
-
-#[test]
-fn rows_that_leave_the_screen_are_committed() {
-    let rows = (0..12).map(|number| format!("row {number}\x1b[K\n"));
-    let text = "a\nb\nc\n\x1b[3A".to_owned() + &rows.collect::<String>();
-    let seen = play(&[text.as_bytes()], (80, 10), leave);
-    assert_eq!(seen.lines, owned(&["a", "b", "c", "row 0", "row 1", "row 2"]));
-    assert_eq!(seen.live.len(), 9);
-}
-
-#[test]
-fn text_after_what_was_pushed_off_the_screen_is_committed() {
-    let long = "a text that wraps";
-    for drawing in ["1\n2\n3\n4\n\x1b[1A\x1b[2Kbar\n", "1\n2\n3\n10%\r20%\n", "1\n2\na bar that wraps\r100%\n"] {
-        for push in [
-            "\x1b[2T",
-            "\x1b[T\x1b[T",
-            "\x1b[9T",
-            "\x1b[H\x1bM\x1bM",
-            "\x1b[H\x1b[2L",
-            "\x1b[4H\x1b[2L",
-            "\x1b[3H\x1b[L\x1b[4H\x1b[9L",
-            "\x1b[3;5r\x1b[2T",
-            "\x1b[3;5r\x1b[3H\x1bM\x1bM",
-            "\x1b[2;5r\x1b[2H\x1b[2L\x1b[r",
-        ] {
-            for text in ["text", long] {
-                let program = format!("{drawing}{push}\x1b[5H\x1b[2K{text}\nnext\n");
-                let lines = play(&[program.as_bytes()], (10, 5), finish).lines;
-                assert!(lines.ends_with(&owned(&[text, "next"])), "{program:?}: {lines:?}");
-            }
-        }
-    }
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! Rows that scrolling, insertion and deletion of lines move.
+
+use super::tests::{finish, leave, owned, play};
+
+#[test]
+fn status_rows_do_not_hold_lines_back() {
+    // As apt does it: the last row is kept out of the region that scrolls.
+    let line = |number| format!("line {number}\n\x1b7\x1b[10;1f\x1b[42mProgress: [{number:3}%]\x1b[49m\x1b[0K\x1b8");
+    let text = "\x1b7\x1b[1;9r\x1b8\x1b[1A".to_owned() + &(0..30).map(line).collect::<String>();
+    let seen = play(&[text.as_bytes()], (80, 10), leave);
+    assert_eq!(seen.lines, (0..30).map(|number| format!("line {number}")).collect::<Vec<_>>());
+    assert_eq!(seen.live.last().unwrap(), "\x1b[42mProgress: [ 29%]\x1b[0m");
+}
+
+#[test]
+fn rows_that_leave_the_screen_are_committed() {
+    let rows = (0..12).map(|number| format!("row {number}\x1b[K\n"));
+    let text = "a\nb\nc\n\x1b[3A".to_owned() + &rows.collect::<String>();
+    let seen = play(&[text.as_bytes()], (80, 10), leave);
+    assert_eq!(seen.lines, owned(&["a", "b", "c", "row 0", "row 1", "row 2"]));
+    assert_eq!(seen.live.len(), 9);
+}
+
+#[test]
+fn text_after_what_was_pushed_off_the_screen_is_committed() {
+    let long = "a text that wraps";
+    for drawing in ["1\n2\n3\n4\n\x1b[1A\x1b[2Kbar\n", "1\n2\n3\n10%\r20%\n", "1\n2\na bar that wraps\r100%\n"] {
+        for push in [
+            "\x1b[2T",
+            "\x1b[T\x1b[T",
+            "\x1b[9T",
+            "\x1b[H\x1bM\x1bM",
+            "\x1b[H\x1b[2L",
+            "\x1b[4H\x1b[2L",
+            "\x1b[3H\x1b[L\x1b[4H\x1b[9L",
+            "\x1b[3;5r\x1b[2T",
+            "\x1b[3;5r\x1b[3H\x1bM\x1bM",
+            "\x1b[2;5r\x1b[2H\x1b[2L\x1b[r",
+        ] {
+            for text in ["text", long] {
+                let program = format!("{drawing}{push}\x1b[5H\x1b[2K{text}\nnext\n");
+                let lines = play(&[program.as_bytes()], (10, 5), finish).lines;
+                assert!(lines.ends_with(&owned(&[text, "next"])), "{program:?}: {lines:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_that_scrolling_splits_is_not_committed_again() {
+    // What splits the rows, and the parts that are committed if the line had not ended.
+    for (split, unfinished) in [
+        ("\x1b[3;6r\x1b[S", ["abcd", "ijkl..."]),
+        ("\x1b[3;6r\x1b[6H\x1bD", ["abcd", "ijkl..."]),
+        ("\x1b[3;6r\x1b[T", ["abcd", "efghijkl..."]),
+        ("\x1b[3;6r\x1b[3H\x1bM", ["abcd", "efghijkl..."]),
+        ("\x1b[3H\x1b[L", ["abcd", "efghijkl..."]),
+        ("\x1b[3H\x1b[3L", ["abcd", "efgh"]),
+        ("\x1b[4H\x1b[L", ["abcdefgh", "ijkl..."]),
+        ("\x1b[3H\x1b[M", ["abcd", "ijkl..."]),
+        ("\x1b[2;3r\x1b[S", ["abcdefgh", "ijkl..."]),
+        ("\x1b[2;3r\x1b[3H\x1bD", ["abcdefgh", "ijkl..."]),
+        ("\x1b[2;3r\x1b[T", ["abcd", "ijkl..."]),
+        ("\x1b[2;3r\x1b[2H\x1bM", ["abcd", "ijkl..."]),
+        ("\x1b[2;3r\x1b[2H\x1b[L", ["abcd", "ijkl..."]),
+        ("\x1b[1;3r\x1b[T", ["abcd", "ijkl..."]),
+        ("\x1b[1;3r\x1b[H\x1bM", ["abcd", "ijkl..."]),
+    ] {
+        let lines = |text: String| play(&[text.as_bytes()], (4, 6), finish).lines;
+        assert_eq!(lines(format!("0\nabcdefghijkl\n{split}\x1b[r\x1b[6H")), ["0", "abcdefghijkl"], "{split:?}");
+        // The parts are in a block that is redrawn then.
+        let redrawn = format!("0\nabcdefghijkl\n{split}\x1b[r\x1b[H1\n\x1b[6H");
+        assert_eq!(lines(redrawn), ["0", "abcdefghijkl", "1"], "{split:?}");
+        let found = lines(format!("0\nabcdefghijkl{split}\x1b[r\x1b[6H"));
+        assert_eq!(found[1..], unfinished, "{split:?}");
+    }
+    // The first part has left the screen.
+    for split in
+        ["\x1b[T", "\x1b[H\x1bM", "\x1b[H\x1b[L", "\x1b[H\x1b[M", "\x1b[2;3r\x1b[S", "\x1b[2;3r\x1b[T", "\x1b[2H\x1b[M"]
+    {
+        let text = format!("0\nabcdefghijkl\n{split}\x1b[r\x1b[3H");
+        assert_eq!(play(&[text.as_bytes()], (4, 3), finish).lines, ["0", "abcdefghijkl"], "{split:?}");
+    }
+}
