@@ -487,6 +487,7 @@ impl Grid {
     /// Notes a line end in `row`, and commits what is final with it.
     fn end_line(&mut self, row: usize) {
         let first = self.rows.first_of_line(row);
+        self.rows.end_erased_line(row);
         let this = self.rows.row(row);
         (this.finished, this.returned) = (true, false);
         let redrawn = self.rows.range(first..=row).any(|row| row.redrawn) && !self.lines.restoring;

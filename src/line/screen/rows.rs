@@ -52,6 +52,14 @@ impl ScreenRows {
         (first..self.len()).find(|at| !self[*at].wrapped || *at + 1 == self.len())
     }
 
+    /// Ends a line in `row` if the rest of it was erased, since a line end was written there.
+    pub(super) fn end_erased_line(&mut self, row: usize) {
+        let last = self.last_of_line(row).unwrap_or(row);
+        if self.iter().take(last + 1).skip(row + 1).all(Row::is_blank) {
+            self.row(row).wrapped = false;
+        }
+    }
+
     /// Moves rows up within a region, at whose end an empty one appears. Returns the row that leaves it at the top.
     pub(super) fn move_up(&mut self, region: &Range<usize>) -> Option<Row> {
         let row = self.remove(region.start)?;

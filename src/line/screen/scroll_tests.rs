@@ -82,3 +82,15 @@ fn a_line_that_scrolling_splits_is_not_committed_again() {
         assert_eq!(play(&[text.as_bytes()], (4, 3), finish).lines, ["0", "abcdefghijkl"], "{split:?}");
     }
 }
+
+#[test]
+fn a_line_end_behind_which_a_wrapped_line_is_erased_ends_it() {
+    for erasure in ["\x1b[2K", "\x1b[1K", "\r\x1b[K", "\r\x1b[J", "\r\x1b[4P", "\r\x1b[4X", "\r    "] {
+        for end in ["\x1b[A\n", "\x1b[A\x1bE", "\x1b[H\r\n"] {
+            let text = format!("abcdefgh{erasure}{end}x\n");
+            assert_eq!(play(&[text.as_bytes()], (4, 5), finish).lines, ["abcd", "x"], "{text:?}");
+        }
+    }
+    // What is left of it is still part of the line.
+    assert_eq!(play(&[b"abcdefgh\x1b[D\x1b[K\x1b[A\nx\n"], (4, 5), finish).lines, ["abcdxf"]);
+}
