@@ -107,10 +107,13 @@ impl Grid {
             && self.rows.get(self.cursor.row).is_some_and(Row::ends_with_padding)
     }
 
-    /// Continues in the next row, since the right margin was reached.
+    /// Continues in the next row, since the right margin was reached. At the end of the screen, below the region that
+    /// scrolls, there is none: the text is written over the same row.
     fn wrap(&mut self) {
         let ScreenCursor { row, column, wraps } = self.cursor;
-        self.rows.row(row).wrap(column + usize::from(wraps));
+        if row + 1 == self.region.end || row + 1 < self.height {
+            self.rows.row(row).wrap(column + usize::from(wraps));
+        }
         let at_front = row == self.drawing.front && self.main.is_none();
         self.next_row(Scroll::Wrap);
         self.cursor.column = 0;

@@ -94,3 +94,13 @@ fn a_line_end_behind_which_a_wrapped_line_is_erased_ends_it() {
     // What is left of it is still part of the line.
     assert_eq!(play(&[b"abcdefgh\x1b[D\x1b[K\x1b[A\nx\n"], (4, 5), finish).lines, ["abcdxf"]);
 }
+
+#[test]
+fn a_line_that_is_written_below_the_region_does_not_continue_in_other_rows() {
+    for (end, expected) in
+        [("", &["efgh..."][..]), ("\x1b[r\x1b[5H\nx\n", &["efgh", "x"]), ("\x1b[r\x1b[S\x1b[5Hx\n", &["efgh", "x"])]
+    {
+        let text = format!("\x1b[2;4r\x1b[5Habcdefgh{end}");
+        assert_eq!(play(&[text.as_bytes()], (4, 5), finish).lines, expected, "{text:?}");
+    }
+}
