@@ -209,6 +209,11 @@ impl Pipes {
         }
     }
 
+    /// Returns whether nothing was read before the present generation.
+    pub(super) fn is_first_generation(&self) -> bool {
+        self.snapshot.as_ref().is_none_or(|snapshot| snapshot.generation() <= 1)
+    }
+
     /// The state that an earlier daemon left, if the history has the events up to the generation `recorded`.
     pub(super) fn restore(&mut self, recorded: u64) -> Option<RestoredState> {
         let restored = self.snapshot.as_ref()?.restore(recorded);

@@ -250,14 +250,14 @@ impl ProcessRun {
     /// Returns whether nothing is lost.
     fn restore(&mut self, recorded: u64, batch: &mut Batch) -> bool {
         let Some(restored) = self.pipes.restore(recorded) else { return false };
-        // Without a state, nothing was read yet.
         let is_complete = match serde_json::from_slice::<PackedRun>(&restored.content) {
             Ok(packed) => {
                 let is_complete = packed.is_left || packed.pipes.is_staged();
                 self.unpack(packed, batch);
                 is_complete
             }
-            Err(_) => restored.content.is_empty(),
+            // There is none before the end of the first generation. Later, it was too large, or is damaged.
+            Err(_) => self.pipes.is_first_generation(),
         };
         self.pipes.drop_lost_lines(!is_complete && self.is_redacted);
         self.pipes.resume_staged(restored.is_staged_done, batch);

@@ -60,9 +60,9 @@ impl ShimConnection {
 
     /// Waits for the end of the program. May be dropped at any time and called again, but not after it returned.
     pub(in crate::source::process) async fn ended(&self) -> LeaderExit {
-        let mut text = vec![0; MAX_MESSAGE_SIZE];
         loop {
             self.socket.readable().await.unwrap_or_default();
+            let mut text = vec![0; MAX_MESSAGE_SIZE];
             match self.socket.try_read(&mut text) {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 // The shim was killed, and the program received its stop signal.
