@@ -426,6 +426,8 @@ impl Daemon {
             finish: self.finish_connections.clone(),
         };
         self.socket_files = sockets.iter_mut().filter_map(ListeningSocket::take_file).collect();
+        // First, since requests may be waiting in the sockets already.
+        self.ready.send_replace(true);
         listen::serve(sockets, context, &self.stop_accepting);
         if let Some(key_reloader) = self.key_reloader.take() {
             let finish = self.finish_connections.clone();
@@ -435,7 +437,6 @@ impl Daemon {
             let finish = self.finish_connections.clone();
             self.connection_tasks.spawn(async move { finish.run_until_cancelled(cert_reloader.watch()).await });
         }
-        self.ready.send_replace(true);
         for address in &addresses {
             // Paths on the Unix socket need no base path.
             let base = if address.starts_with("unix:") { "" } else { base };
