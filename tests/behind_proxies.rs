@@ -290,7 +290,7 @@ fn a_proxy_that_cuts_quiet_streams_loses_and_repeats_nothing() {
         let said = diagnosis(&daemon, &proxy);
         let fix = if name == "nginx" { "fix: nginx: `proxy_read_timeout 5m;`" } else { "HAProxy: `timeout client 5m`" };
         assert!(said.contains("cuts a quiet stream after 1 s") && said.contains(fix), "{name}: {said}");
-        // rtlogd's own client goes on as well.
+        // rtlogd's own client continues as well.
         let mut command = daemon.command(&["follow", "app", "--tail", "all", "--url", &proxy.url()]);
         let follows = Program::start(command.stdin(Stdio::null()));
         daemon.until_readers("app", 1);

@@ -86,7 +86,7 @@ impl PathProblem {
             Self::NothingToRead => "add a file or a push stream, or start a process, and check again".to_owned(),
             _ => match proxy {
                 Some(kind) => settings(kind).unwrap_or_else(|| {
-                    format!("{} does this only if it is told to, or if there is another proxy", kind.name())
+                    format!("{} does this only if its configuration says so, or if there is another proxy", kind.name())
                 }),
                 None => ProxyKind::ALL.into_iter().filter_map(settings).collect::<Vec<_>>().join("; "),
             },

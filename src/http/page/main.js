@@ -264,7 +264,7 @@ part("form", "login-form").addEventListener("submit", async (submit) => {
   }
 });
 part("button", "login-cancel").addEventListener("click", () => dialog.close());
-/** The dialog was closed by somebody who has no token, so it does not open on its own again. */
+/** Somebody without a token closed the dialog, which then opens only on request. */
 let declined = false;
 dialog.addEventListener("close", () => {
   declined = true;

@@ -30,7 +30,8 @@ pub(in crate::source::process) struct ShimPlan {
 }
 
 impl ShimPlan {
-    /// A shim with its socket in this directory, for a run of a stream whose program has so many outputs.
+    /// Plans the shim for a run of a stream, with its socket in this directory. `outputs` is the number of outputs of the
+    /// program: two pipes or one terminal.
     ///
     /// # Errors
     /// If the system has no random numbers, descriptors or memory left.
