@@ -16,7 +16,7 @@ use super::old_files::OldFiles;
 use super::siblings::{Sibling, Siblings};
 use crate::source::ClockReading;
 use crate::source::file::checkpoint::Checkpoint;
-use crate::source::file::fingerprint::{Fingerprint, Identity, MIN_COPY_SIZE};
+use crate::source::file::fingerprint::{Fingerprint, GoneFingerprints, Identity, MIN_COPY_SIZE};
 use crate::source::file::pass::PassContext;
 use crate::source::file::reader::FileReader;
 use crate::source::file::target::Refusal;
@@ -273,8 +273,11 @@ impl GenerationList {
             }
             let open_limit = pass.open_limit;
             let is_copy_of = |file: Option<&File>| is_copy(&sibling.path, file, open_limit);
-            let is_read = self.files.front().is_some_and(|current| is_copy_of(current.reader.file().ok()))
-                || self.files.iter().any(|generation| generation.may_resume_in(&sibling.path, open_limit));
+            let is_read = self.files.iter().enumerate().any(|(at, generation)| {
+                let holds_lines_of_its_own = at == 0 || generation.replaced_at.is_none() || !generation.is_unread();
+                (holds_lines_of_its_own && is_copy_of(generation.reader.file().ok()))
+                    || generation.may_resume_in(&sibling.path, open_limit)
+            });
             let is_copy_of_older = |before: &Sibling| {
                 !siblings.follows(sibling, before)
                     || is_copy_of(open_limit.open(&before.path).ok().as_ref().map(|(file, _)| &**file))
@@ -349,6 +352,29 @@ impl GenerationList {
             copy.set_stream_positions(saved.stream_positions().to_vec());
             copy.identity()
         })
+    }
+
+    /// Moves to the farthest point in the current generation, of which nothing was read, up to which it is a copy of one of
+    /// the files in `gone`, or of a later generation. If that one was truncated after the copy was made, its new content is
+    /// read from the start. Returns whether the current generation is a copy.
+    pub(super) fn continue_as_copy(&mut self, gone: &mut GoneFingerprints) -> bool {
+        let read_later = self.files.iter().skip(1).filter(|later| later.saved.is_none()).map(Generation::fingerprint);
+        let copied = gone.iter().chain(read_later.filter(|read| read.at >= MIN_COPY_SIZE)).collect();
+        let Some(current) = self.files.front_mut() else { return false };
+        if !current.reader.resume_at_farthest(copied) {
+            return false;
+        }
+        let read = current.fingerprint();
+        let is_truncated = |later: &&mut Generation| {
+            later.saved.is_none()
+                && later.fingerprint() == read
+                && later.reader.file().is_ok_and(|file| read.read_point_in(file).is_ok_and(|found| found.is_none()))
+        };
+        if let Some(original) = self.files.iter_mut().skip(1).find(is_truncated) {
+            gone.remember(read);
+            original.reader.restart();
+        }
+        true
     }
 
     /// Adds the new content of the checkpoint's file, which was truncated and then rotated away: it comes after the old

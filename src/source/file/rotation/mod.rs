@@ -330,7 +330,8 @@ impl Rotation {
         Ok(false)
     }
 
-    /// If the current generation may be a copy of a deleted file, moves to the offset up to which that was read.
+    /// If the current generation may be a copy of a file that was deleted or truncated, moves to the offset up to which that
+    /// was read.
     fn skip_copied(&mut self) {
         let is_last = self.generations.len() == 1;
         let after_atomic =
@@ -338,7 +339,7 @@ impl Rotation {
         let current = self.generations.front_mut();
         let Some(current) = current.filter(|current| current.replaced_at.is_some() || after_atomic) else { return };
         if current.is_unread() {
-            self.checkpoint_changed |= current.reader.resume_at_farthest(self.gone.iter().collect());
+            self.checkpoint_changed |= self.generations.continue_as_copy(&mut self.gone);
         }
     }
 

@@ -210,3 +210,40 @@ fn what_was_read_in_several_files_is_not_read_again_from_one_copy_after_a_restar
         }
     }
 }
+
+#[test]
+fn a_copy_made_while_older_files_are_waited_for_is_read_from_where_the_original_was_read() {
+    for name in ["log", "lo[g]"] {
+        for unread in 0..3 {
+            for after in 0..8 {
+                let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+                harness.directory.write("log", "");
+                let mut all = harness.run_until_idle();
+                harness.rename("log", "log-20260101");
+                harness.create_later("log", "");
+                harness.note_closed("log");
+                all.extend(harness.run_until_idle());
+                // These copies of the empty file are found after the restart, and read before the file itself.
+                harness.create_later("log-20260102", "");
+                harness.create_later("log-20260103", "");
+                harness.directory.append("log", &(0..3).map(long).collect::<String>());
+                // Both files are read now. After the restart, the first one is waited for.
+                all.extend([harness.after(10), harness.after(10)].concat());
+                assert_eq!(numbers(&all), [0, 1, 2], "{name}");
+                harness.restart();
+                all.extend([harness.after(10), harness.after(6000)].concat());
+                (3..3 + unread).for_each(|n| harness.directory.append("log", &long(n)));
+                all.extend(harness.after(10));
+                std::thread::park_timeout(Duration::from_millis(12));
+                fs::copy(harness.directory.path("log"), harness.directory.path("log-20260104")).unwrap();
+                harness.directory.write("log", &(3 + unread..3 + unread + after).map(long).collect::<String>());
+                for _ in 0..5 {
+                    all.extend(harness.after(6000));
+                }
+                let expected: Vec<_> = (0..3 + unread + after).collect();
+                assert_eq!(numbers(&all), expected, "{name}, {unread} unread, {after} written after the copy");
+                assert!(harness.losses <= 1, "only the truncation: {:?}", harness.loss_texts);
+            }
+        }
+    }
+}
