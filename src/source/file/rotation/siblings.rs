@@ -153,13 +153,7 @@ impl Siblings {
     fn new(mut files: Vec<Sibling>, calm: Option<u64>) -> Self {
         files.sort_by(|one, other| (one.age, &one.path).cmp(&(other.age, &other.path)));
         files.dedup_by_key(|sibling| sibling.identity);
-        let apart = files.windows(2).filter(|pair| pair[0].age < pair[1].age);
-        let (mut up, mut down) = (0, 0);
-        for (older, newer) in apart.filter_map(|pair| pair[0].number.zip(pair[1].number)) {
-            up += u32::from(older < newer);
-            down += u32::from(older > newer);
-        }
-        let counts_up = (up != down).then_some(up > down);
+        let counts_up = counts_up(&files, |old, new| old < new).or_else(|| counts_up(&files, |old, new| old <= new));
         Self { files, settled_stamp: calm, counts_up }
     }
 
@@ -195,6 +189,20 @@ impl Siblings {
         };
         by_name || sibling.age >= old.written
     }
+}
+
+/// The direction of numbers, as most pairs of files tell of which one was created after the other. A copy is younger than
+/// its original, which is renamed later: the original of a copy was written to after the copy was created. Only pairs of
+/// which the last write to the older one and the creation of the newer one are in this `order` are counted.
+fn counts_up(by_age: &[Sibling], order: fn(u64, u64) -> bool) -> Option<bool> {
+    let is_successor = |pair: &&[Sibling]| pair[0].age < pair[1].age && order(pair[0].written, pair[1].age);
+    let (mut up, mut down) = (0, 0);
+    let successors = by_age.windows(2).filter(is_successor);
+    for (older, newer) in successors.filter_map(|pair| pair[0].number.zip(pair[1].number)) {
+        up += u32::from(older < newer);
+        down += u32::from(older > newer);
+    }
+    (up != down).then_some(up > down)
 }
 
 /// The result of a search for a file.
@@ -405,6 +413,30 @@ mod tests {
         numbered(&directory, [8, 9], true);
         numbered(&directory, [10, 11, 12], false);
         assert_eq!(names(&mut index, &directory), ["8", "9", "10", "11", "12"]);
+    }
+
+    #[test]
+    fn copies_do_not_tell_the_direction_of_numbers() {
+        // The number, the time of creation and that of the last write.
+        let table: [(&[(u64, u64, u64)], Option<bool>); 7] = [
+            (&[(1, 10, 15), (2, 20, 25), (3, 30, 35)], Some(true)),
+            (&[(3, 10, 15), (2, 20, 25), (1, 30, 35)], Some(false)),
+            // 1 is a copy of 2, which was truncated, written to and then renamed; 3 of 4, and 5 of 6.
+            (&[(2, 10, 25), (1, 20, 20), (4, 30, 45), (3, 40, 40), (6, 50, 65), (5, 60, 60)], Some(true)),
+            (&[(1, 10, 25), (2, 20, 20)], None),
+            // Within one tick of the clock, a copy and a successor look the same.
+            (&[(1, 10, 20), (2, 20, 30), (3, 30, 40)], Some(true)),
+            (&[(2, 10, 20), (1, 20, 20), (3, 30, 30), (4, 40, 40)], Some(true)),
+            (&[(1, 10, 10)], None),
+        ];
+        for (files, expected) in table {
+            let sibling = |&(number, age, written): &(u64, u64, u64)| {
+                let identity = Identity { device: 1, inode: number, born: age };
+                Sibling { number: Some(number), written, ..Sibling::test(age, identity, PathBuf::new()) }
+            };
+            let siblings = Siblings::new(files.iter().map(sibling).collect(), None);
+            assert_eq!(siblings.counts_up, expected, "{files:?}");
+        }
     }
 
     #[test]
