@@ -19,6 +19,7 @@ use crate::source::ClockReading;
 use crate::source::testing::TestDirectory;
 use crate::stream::{Batch, Checkpoints};
 
+use crate::source::file::fingerprint::MIN_COPY_SIZE;
 use crate::source::file::tailer::{NextPass, Tailer};
 use crate::source::file::watch::watcher::{Mailbox, PathChange, Watcher};
 
@@ -288,7 +289,10 @@ impl RotationModel {
         }
         if self.random.u8(0..3) == 0 {
             let (id, line) = self.line(at);
-            let (begin, end) = line.split_at(self.random.usize(line.find(' ').unwrap() + 1..line.len()));
+            let is_first = text.is_empty() && self.created[at].writer.metadata().unwrap().len() == 0;
+            // A copy of a file that is shorter cannot be recognised.
+            let shortest = if is_first { usize::try_from(MIN_COPY_SIZE).unwrap() } else { line.find(' ').unwrap() + 1 };
+            let (begin, end) = line.split_at(self.random.usize(shortest..line.len()));
             text += begin;
             self.unfinished_line = Some((id, end.to_owned()));
         }
