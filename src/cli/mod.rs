@@ -27,9 +27,9 @@ use crate::config::{self, Config, ListenAddress, Stream};
 use crate::daemon;
 use crate::daemon::detach;
 pub(crate) use crate::daemon::detach::{DetachOptions, ForkSide};
+use crate::daemon::local_socket;
+pub(crate) use crate::daemon::local_socket::RequestResult;
 use crate::daemon::logging;
-use crate::daemon::reload;
-pub(crate) use crate::daemon::reload::ReloadResult;
 use crate::daemon::serve;
 use crate::daemon::wrap;
 use crate::daemon::wrap::{WrapOptions, WrapOutput};
@@ -293,10 +293,10 @@ fn serve_detached(
 
 /// Makes the daemon that serves this configuration apply its changes.
 fn reload(config: &Path) -> Result<ExitCode, CliFailure> {
-    match reload::request_reload(config).map_err(|error| -> CliFailure { (error.into(), 1) })? {
-        ReloadResult::Applied(text) => print(&(text + "\n")),
-        ReloadResult::Refused(mistakes) => Err((MultilineError(mistakes).into(), EXIT_USAGE)),
-        ReloadResult::PartlyApplied(text) => Err((MultilineError(text).into(), 1)),
+    match local_socket::request_reload(config).map_err(|error| -> CliFailure { (error.into(), 1) })? {
+        RequestResult::Applied(text) => print(&(text + "\n")),
+        RequestResult::Refused(mistakes) => Err((MultilineError(mistakes).into(), EXIT_USAGE)),
+        RequestResult::PartlyApplied(text) => Err((MultilineError(text).into(), 1)),
     }
 }
 

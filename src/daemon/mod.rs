@@ -2,13 +2,13 @@
 //! which data flows.
 //!
 //! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they
-//! become those of another configuration. `reload` is the socket of `rtlogd reload`, `detach` and `pid_file` are for
+//! become those of another configuration. `local_socket` is the socket of `rtlogd reload`, `detach` and `pid_file` are for
 //! machines without systemd, `systemd` is for those with it, and `logging` sets up the log.
 
 pub(crate) mod detach;
 pub(crate) mod logging;
 mod pid_file;
-pub(crate) mod reload;
+pub(crate) mod local_socket;
 pub(crate) mod serve;
 mod running_sources;
 mod systemd;

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 
 use crate::config::{self, Config, ListenAddress, SourceKind, Stream};
-use crate::daemon::reload::{ReloadListener, ReloadRequest, ReloadResult};
+use crate::daemon::local_socket::{LocalListener, LocalRequest, RequestResult};
 use crate::daemon::running_sources::{ReconcilePlan, RunningSources};
 use crate::daemon::systemd;
 use crate::daemon::{Daemon, DaemonError, TerminationSignals, block_on, ignore_unused_signals, reap_orphans};
@@ -68,11 +68,11 @@ pub(crate) fn serve(options: ServeOptions) -> Result<(), DaemonError> {
             server.start_source(spec)?;
         }
         server.end_unclaimed_runs().await;
-        let reload_listener = file.map_or_else(ReloadListener::disabled, |file| ReloadListener::open(&file));
+        let local_listener = file.map_or_else(LocalListener::disabled, |file| LocalListener::open(&file));
         server.status = server.daemon.start_serving(sockets, &server.config)?;
         server.start_watchdog();
         on_ready();
-        server.run_until(&mut termination, &mut sighup, &reload_listener).await;
+        server.run_until(&mut termination, &mut sighup, &local_listener).await;
         if spawn_blocking(systemd::is_restarting).await.unwrap_or_default() {
             server.daemon.hand_over();
         }
@@ -211,14 +211,14 @@ impl Server {
         &mut self,
         termination: &mut TerminationSignals,
         sighup: &mut Signal,
-        reload_listener: &ReloadListener,
+        local_listener: &LocalListener,
     ) {
         loop {
             let request = tokio::select! {
                 () = termination.wait() => return,
                 // SIGHUP of an interactive daemon means that its terminal was closed.
-                _ = sighup.recv() => if self.is_interactive { return } else { ReloadRequest::by_signal() },
-                request = reload_listener.accept() => request,
+                _ = sighup.recv() => if self.is_interactive { return } else { LocalRequest::by_signal() },
+                request = local_listener.accept() => request,
             };
             let result = self.reload().await;
             request.answer(&result).await;
@@ -226,7 +226,7 @@ impl Server {
     }
 
     /// Loads the configuration again, and applies it.
-    async fn reload(&mut self) -> ReloadResult {
+    async fn reload(&mut self) -> RequestResult {
         systemd::notify_reloading();
         let load = self.load.clone();
         let outcome = match spawn_blocking(move || load()).await {
@@ -235,22 +235,22 @@ impl Server {
                 for mistake in mistakes.lines() {
                     error!("the configuration is invalid, and nothing was changed: {mistake}");
                 }
-                ReloadResult::Refused(mistakes)
+                RequestResult::Refused(mistakes)
             }
-            Err(error) => ReloadResult::PartlyApplied(format!("the configuration could not be read: {error}")),
+            Err(error) => RequestResult::PartlyApplied(format!("the configuration could not be read: {error}")),
         };
         systemd::notify_ready(&match &outcome {
-            ReloadResult::Applied(_) => self.status.clone(),
-            ReloadResult::Refused(why) => {
+            RequestResult::Applied(_) => self.status.clone(),
+            RequestResult::Refused(why) => {
                 format!("{}; the last reload changed nothing: {}", self.status, first_line_of(why))
             }
-            ReloadResult::PartlyApplied(why) => format!("{}; the last reload: {}", self.status, first_line_of(why)),
+            RequestResult::PartlyApplied(why) => format!("{}; the last reload: {}", self.status, first_line_of(why)),
         });
         outcome
     }
 
     /// Changes the running sources into those of `config`.
-    async fn apply(&mut self, config: Config) -> ReloadResult {
+    async fn apply(&mut self, config: Config) -> RequestResult {
         let rest = restart_needed_for(&self.config, &config);
         let streams = config.streams.len();
         self.protect_own_files(&config);
@@ -269,7 +269,11 @@ impl Server {
             warn!("{rest}");
             text = format!("{text}\n{rest}");
         }
-        if failures.is_empty() { ReloadResult::Applied(text) } else { ReloadResult::PartlyApplied(failures.join("\n")) }
+        if failures.is_empty() {
+            RequestResult::Applied(text)
+        } else {
+            RequestResult::PartlyApplied(failures.join("\n"))
+        }
     }
 
     /// Applies changed keys and issuers. Their files are read again in any case, since they may be the reason for the

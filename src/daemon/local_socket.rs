@@ -18,14 +18,14 @@ use tokio::net::{UnixListener, unix};
 use tokio::time::timeout;
 
 /// The longest reply, in bytes: a hundred mistakes with long paths.
-const MAX_RELOAD_REPLY_SIZE: u64 = 1 << 20;
+const MAX_REPLY_SIZE: u64 = 1 << 20;
 
 /// The longest time that the client may take to read the reply.
 const REPLY_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The result of a reload, with lines for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ReloadResult {
+pub(crate) enum RequestResult {
     /// The configuration is in force.
     Applied(String),
     /// The configuration is wrong, and nothing was changed.
@@ -34,7 +34,7 @@ pub(crate) enum ReloadResult {
     PartlyApplied(String),
 }
 
-impl ReloadResult {
+impl RequestResult {
     fn parts(&self) -> (&'static str, &str) {
         match self {
             Self::Applied(text) => ("done", text),
@@ -57,7 +57,7 @@ impl ReloadResult {
 
 /// The reason why there is no result.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReloadError {
+pub(crate) enum RequestError {
     #[error(
         "no rtlogd with the configuration {0:?} can be reached (name another configuration with --config; otherwise check that \
          rtlogd is running, and that you may reload it)"
@@ -68,19 +68,19 @@ pub(crate) enum ReloadError {
 }
 
 /// Asks the daemon that serves the configuration at `path` to reload it, and waits for the result. Blocks.
-pub(crate) fn request_reload(path: &Path) -> Result<ReloadResult, ReloadError> {
+pub(crate) fn request_reload(path: &Path) -> Result<RequestResult, RequestError> {
     request_by(socket_paths(path), path)
 }
 
 /// Sends the request by the first of these sockets that a daemon serves.
-fn request_by(mut sockets: impl Iterator<Item = PathBuf>, config: &Path) -> Result<ReloadResult, ReloadError> {
+fn request_by(mut sockets: impl Iterator<Item = PathBuf>, config: &Path) -> Result<RequestResult, RequestError> {
     let mut cause = None;
     let connected = sockets.find_map(|socket| UnixStream::connect(socket).map_err(|error| cause = Some(error)).ok());
-    let stream = connected.ok_or_else(|| ReloadError::NotRunning(config.to_owned(), cause))?;
+    let stream = connected.ok_or_else(|| RequestError::NotRunning(config.to_owned(), cause))?;
     let mut answer = String::new();
-    let read = stream.take(MAX_RELOAD_REPLY_SIZE).read_to_string(&mut answer);
-    read.map_err(|error| ReloadError::Disconnected(Some(error)))?;
-    ReloadResult::parse(&answer).ok_or(ReloadError::Disconnected(None))
+    let read = stream.take(MAX_REPLY_SIZE).read_to_string(&mut answer);
+    read.map_err(|error| RequestError::Disconnected(Some(error)))?;
+    RequestResult::parse(&answer).ok_or(RequestError::Disconnected(None))
 }
 
 /// The paths where the socket of a configuration may be, in order of preference.
@@ -105,9 +105,9 @@ pub(crate) const SYSTEM_RUNTIME_DIRECTORY: &str = "/run/rtlogd";
 
 /// The listener for reload requests.
 #[derive(Debug)]
-pub(crate) struct ReloadListener(Option<(UnixListener, PathBuf)>);
+pub(crate) struct LocalListener(Option<(UnixListener, PathBuf)>);
 
-impl ReloadListener {
+impl LocalListener {
     /// A listener that never receives a request.
     pub(crate) fn disabled() -> Self {
         Self(None)
@@ -133,11 +133,11 @@ impl ReloadListener {
     }
 
     /// The next request. May be dropped at any time.
-    pub(crate) async fn accept(&self) -> ReloadRequest {
+    pub(crate) async fn accept(&self) -> LocalRequest {
         let Some((listener, _)) = &self.0 else { return std::future::pending().await };
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return ReloadRequest(Some(stream.into_split().1)),
+                Ok((stream, _)) => return LocalRequest(Some(stream.into_split().1)),
                 Err(error) => {
                     warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a reload request");
                     tokio::time::sleep(REPLY_WRITE_TIMEOUT).await;
@@ -147,7 +147,7 @@ impl ReloadListener {
     }
 }
 
-impl Drop for ReloadListener {
+impl Drop for LocalListener {
     fn drop(&mut self) {
         if let Some((_, path)) = &self.0
             && let Err(error) = fs::remove_file(path)
@@ -180,16 +180,16 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 
 /// A request to reload, and the connection for its result; a signal expects none.
 #[derive(Debug)]
-pub(crate) struct ReloadRequest(Option<unix::OwnedWriteHalf>);
+pub(crate) struct LocalRequest(Option<unix::OwnedWriteHalf>);
 
-impl ReloadRequest {
+impl LocalRequest {
     /// A request by a signal, which expects no reply.
     pub(crate) fn by_signal() -> Self {
         Self(None)
     }
 
     /// Sends the result.
-    pub(crate) async fn answer(self, result: &ReloadResult) {
+    pub(crate) async fn answer(self, result: &RequestResult) {
         let Some(mut stream) = self.0 else { return };
         let (word, text) = result.parts();
         let answer = format!("{word}\n{text}");
@@ -207,19 +207,19 @@ mod tests {
     fn a_result_is_sent_and_parsed() {
         let text = "a.yaml:1:2: wrong\na.yaml:3:4: wrong too".to_owned();
         for result in [
-            ReloadResult::Applied(text.clone()),
-            ReloadResult::Refused(text.clone()),
-            ReloadResult::PartlyApplied(text),
+            RequestResult::Applied(text.clone()),
+            RequestResult::Refused(text.clone()),
+            RequestResult::PartlyApplied(text),
         ] {
             let (word, text) = result.parts();
-            assert_eq!(ReloadResult::parse(&format!("{word}\n{text}")), Some(result));
+            assert_eq!(RequestResult::parse(&format!("{word}\n{text}")), Some(result));
         }
-        assert_eq!(ReloadResult::parse(""), None);
-        assert_eq!(ReloadResult::parse("done"), None);
+        assert_eq!(RequestResult::parse(""), None);
+        assert_eq!(RequestResult::parse("done"), None);
     }
 
     /// Requests a reload by these sockets.
-    async fn request(sockets: &[PathBuf]) -> Result<ReloadResult, ReloadError> {
+    async fn request(sockets: &[PathBuf]) -> Result<RequestResult, RequestError> {
         let sockets = sockets.to_vec();
         tokio::task::spawn_blocking(move || request_by(sockets.into_iter(), Path::new("a.yaml"))).await.unwrap()
     }
@@ -229,12 +229,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         // The directory of the first socket cannot be created, and that of the second is.
         let sockets = [directory.path().join("a/b/reload.sock"), directory.path().join("c/reload.sock")];
-        let listener = ReloadListener::open_first(sockets.iter().cloned());
+        let listener = LocalListener::open_first(sockets.iter().cloned());
         assert_eq!(fs::metadata(&sockets[1]).unwrap().permissions().mode() & 0o777, 0o600);
         for result in [
-            ReloadResult::Applied("streams: 1 added".to_owned()),
-            ReloadResult::Refused(format!("a.yaml:1:2: wrong\n{}", "x".repeat(100_000))),
-            ReloadResult::PartlyApplied(String::new()),
+            RequestResult::Applied("streams: 1 added".to_owned()),
+            RequestResult::Refused(format!("a.yaml:1:2: wrong\n{}", "x".repeat(100_000))),
+            RequestResult::PartlyApplied(String::new()),
         ] {
             let (received, ()) =
                 tokio::join!(request(&sockets), async { listener.accept().await.answer(&result).await });
@@ -242,10 +242,10 @@ mod tests {
         }
         // A daemon that ends before the reload is done.
         let (received, ()) = tokio::join!(request(&sockets), async { drop(listener.accept().await) });
-        assert!(matches!(received, Err(ReloadError::Disconnected(None))), "{received:?}");
+        assert!(matches!(received, Err(RequestError::Disconnected(None))), "{received:?}");
         // A reply to a signal goes nowhere, and a listener that is disabled receives nothing.
-        ReloadRequest::by_signal().answer(&ReloadResult::Applied(String::new())).await;
-        let disabled = ReloadListener::disabled();
+        LocalRequest::by_signal().answer(&RequestResult::Applied(String::new())).await;
+        let disabled = LocalListener::disabled();
         tokio::select! {
             biased;
             request = disabled.accept() => panic!("{request:?}"),
@@ -255,7 +255,7 @@ mod tests {
         assert!(!sockets[1].exists(), "the listener removes its socket");
         let missing = request(&sockets).await.unwrap_err();
         assert!(
-            matches!(&missing, ReloadError::NotRunning(path, Some(_)) if path == Path::new("a.yaml")),
+            matches!(&missing, RequestError::NotRunning(path, Some(_)) if path == Path::new("a.yaml")),
             "{missing:?}"
         );
     }
@@ -264,13 +264,13 @@ mod tests {
     async fn a_socket_in_use_is_not_taken_over_and_a_stale_one_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("reload.sock");
-        let first = ReloadListener::open_first([socket.clone()].into_iter());
+        let first = LocalListener::open_first([socket.clone()].into_iter());
         assert_eq!(listen(&socket).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         // A second daemon with the same configuration has no socket, and leaves that of the first alone.
-        let second = ReloadListener::open_first([socket.clone()].into_iter());
+        let second = LocalListener::open_first([socket.clone()].into_iter());
         assert!(second.0.is_none());
         drop(second);
-        let result = ReloadResult::Applied("as before".to_owned());
+        let result = RequestResult::Applied("as before".to_owned());
         // The connection attempts of the second daemon are requests, too, and are gone.
         let serve = async {
             loop {
@@ -285,7 +285,7 @@ mod tests {
         let (listener, path) = leave_socket(first);
         drop(listener);
         assert!(path.exists() && UnixStream::connect(&path).is_err());
-        assert!(ReloadListener::open_first([socket.clone()].into_iter()).0.is_some());
+        assert!(LocalListener::open_first([socket.clone()].into_iter()).0.is_some());
         let file = directory.path().join("a file");
         fs::write(&file, "text").unwrap();
         assert_eq!(listen(&file).unwrap_err().to_string(), "exists and is not a socket");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     /// The parts of a listener, which then does not remove its socket.
-    fn leave_socket(mut listener: ReloadListener) -> (UnixListener, PathBuf) {
+    fn leave_socket(mut listener: LocalListener) -> (UnixListener, PathBuf) {
         listener.0.take().unwrap()
     }
 
