@@ -1,4 +1,5 @@
-//! Commands that outlive rtlogd: the next one takes them over. (Restarts by systemd are in the tests of the package.)
+//! Commands that outlive rtlogd: the next one takes them over. (Restarts by systemd are in the tests of the package, and
+//! `rtlogd upgrade` is in `upgrade`.)
 
 use std::fs;
 use std::process::Stdio;
@@ -247,4 +248,82 @@ fn what_left_a_run_that_was_taken_over_ends_with_it() {
     daemon.terminate();
     daemon.ended_by(Deadline::new());
     Deadline::new().until("the end of the process", || (!runs(left)).then_some(()));
+}
+
+/// Waits until no shim is left in the state directory.
+fn until_no_shim(dir: &TestDir) {
+    Deadline::new()
+        .until("the end of the shims", || (fs::read_dir(dir.path("state/shim")).unwrap().count() == 0).then_some(()));
+}
+
+#[test]
+fn a_stop_ends_commands_or_keeps_them_as_it_is_told() {
+    // `processes_at_stop`, the request (a signal without one), and whether the command continues.
+    let table: [(&str, Option<&[&str]>, bool); 6] = [
+        ("end", None, false),
+        ("keep", None, true),
+        ("end", Some(&[]), false),
+        ("keep", Some(&[]), false),
+        ("end", Some(&["--keep-processes"]), true),
+        ("keep", Some(&["--keep-processes"]), true),
+    ];
+    for (configured, request, continues) in table {
+        let yaml = format!(
+            "state_directory: state\nprocesses_at_stop: {configured}\nstreams: {{ p: {{ command: [sh, -c, '{COUNT}'] }} }}"
+        );
+        let daemon = TestDir::new().start(&yaml);
+        let run = run_of(&daemon, "p");
+        daemon.follow("p").until("a line", |message| message.data == "5");
+        match request {
+            None => daemon.terminate(),
+            Some(options) => {
+                let asked = daemon.execute(&[&["shutdown", "--config", "rtlogd.yaml"], options].concat());
+                let said = if continues { "rtlogd has ended; its commands continue\n" } else { "rtlogd has ended\n" };
+                assert_eq!((String::from_utf8_lossy(&asked.out).as_ref(), asked.err.as_str()), (said, ""));
+                assert!(!runs(u64::try_from(daemon.pid()).unwrap()), "the request returns once the daemon has ended");
+            }
+        }
+        let (ended, dir) = daemon.ended_by(Deadline::new());
+        assert!(ended.status.success(), "{ended:?}");
+        assert_eq!(runs(run.0), continues, "{configured} {request:?}");
+        if !continues {
+            until_no_shim(&dir);
+            continue;
+        }
+        let daemon = again(dir);
+        assert_eq!(run_of(&daemon, "p"), run);
+        daemon.follow("p").until("more lines", |message| message.data.parse::<u64>().is_ok_and(|n| n > 20));
+        let all = events(&daemon, "p");
+        let numbers: Vec<u64> = texts(&all).iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(numbers, (1..=*numbers.last().unwrap()).collect::<Vec<_>>(), "{configured} {request:?}");
+        let asked = daemon.execute(&["shutdown", "--config", "rtlogd.yaml"]);
+        assert!(asked.status.success(), "{asked:?}");
+        until_no_shim(&daemon.ended_by(Deadline::new()).1);
+    }
+}
+
+#[test]
+fn a_reload_changes_what_a_stop_does() {
+    let yaml = |how: &str| {
+        format!("state_directory: state\nprocesses_at_stop: {how}\nstreams: {{ p: {{ command: [sleep, 1000] }} }}")
+    };
+    let daemon = TestDir::new().start(&yaml("end"));
+    let run = run_of(&daemon, "p");
+    daemon.configure(&yaml("keep"));
+    let reloaded = daemon.execute(&["reload", "--config", "rtlogd.yaml"]);
+    assert_eq!(String::from_utf8_lossy(&reloaded.out), "streams: 1 unchanged\n", "{}", reloaded.err);
+    daemon.terminate();
+    let daemon = again(daemon.ended_by(Deadline::new()).1);
+    assert_eq!(run_of(&daemon, "p"), run);
+}
+
+#[test]
+fn a_request_to_a_daemon_that_does_not_run_fails() {
+    let dir = TestDir::new();
+    dir.configure("streams: {}");
+    for command in ["shutdown", "upgrade", "reload"] {
+        let asked = dir.execute(&[command, "--config", "rtlogd.yaml"]);
+        assert_eq!(asked.status.code(), Some(1), "{command}");
+        assert!(asked.err.contains("no rtlogd with the configuration"), "{command}: {}", asked.err);
+    }
 }

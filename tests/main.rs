@@ -38,6 +38,7 @@ mod rights;
 mod public;
 mod redact;
 mod tokens;
+mod upgrade;
 mod tls;
 mod config;
 mod lifecycle;

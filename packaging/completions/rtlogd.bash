@@ -55,6 +55,9 @@ _rtlogd() {
             rtlogd,serve)
                 cmd="rtlogd__subcmd__serve"
                 ;;
+            rtlogd,shutdown)
+                cmd="rtlogd__subcmd__shutdown"
+                ;;
             rtlogd,signal)
                 cmd="rtlogd__subcmd__signal"
                 ;;
@@ -66,6 +69,9 @@ _rtlogd() {
                 ;;
             rtlogd,token)
                 cmd="rtlogd__subcmd__token"
+                ;;
+            rtlogd,upgrade)
+                cmd="rtlogd__subcmd__upgrade"
                 ;;
             rtlogd__subcmd__help,check)
                 cmd="rtlogd__subcmd__help__subcmd__check"
@@ -106,6 +112,9 @@ _rtlogd() {
             rtlogd__subcmd__help,serve)
                 cmd="rtlogd__subcmd__help__subcmd__serve"
                 ;;
+            rtlogd__subcmd__help,shutdown)
+                cmd="rtlogd__subcmd__help__subcmd__shutdown"
+                ;;
             rtlogd__subcmd__help,signal)
                 cmd="rtlogd__subcmd__help__subcmd__signal"
                 ;;
@@ -118,6 +127,9 @@ _rtlogd() {
             rtlogd__subcmd__help,token)
                 cmd="rtlogd__subcmd__help__subcmd__token"
                 ;;
+            rtlogd__subcmd__help,upgrade)
+                cmd="rtlogd__subcmd__help__subcmd__upgrade"
+                ;;
             *)
                 ;;
         esac
@@ -125,7 +137,7 @@ _rtlogd() {
 
     case "${cmd}" in
         rtlogd)
-            opts="-h -V --help --version serve run check reload doctor schema history token ls follow push send start stop restart signal help"
+            opts="-h -V --help --version serve run check reload shutdown upgrade doctor schema history token ls follow push send start stop restart signal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -257,7 +269,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__help)
-            opts="serve run check reload doctor schema history token ls follow push send start stop restart signal help"
+            opts="serve run check reload shutdown upgrade doctor schema history token ls follow push send start stop restart signal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -452,6 +464,20 @@ _rtlogd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rtlogd__subcmd__help__subcmd__shutdown)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rtlogd__subcmd__help__subcmd__signal)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -495,6 +521,20 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__help__subcmd__token)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__help__subcmd__upgrade)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -754,6 +794,24 @@ _rtlogd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rtlogd__subcmd__shutdown)
+            opts="-h --config --keep-processes --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rtlogd__subcmd__signal)
             opts="-h --url --token-file --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -881,6 +939,24 @@ _rtlogd() {
                     ;;
                 --algorithm)
                     COMPREPLY=($(compgen -W "ed25519 hs256" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__upgrade)
+            opts="-h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

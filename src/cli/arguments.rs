@@ -80,6 +80,21 @@ pub(super) enum CliCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// End the daemon, together with its commands or without them
+    Shutdown {
+        /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Leave the commands running for their `orphan_timeout`; the next rtlogd takes them over
+        #[arg(long)]
+        keep_processes: bool,
+    },
+    /// Replace the running daemon by the program that is now installed, where systemd does not run it
+    Upgrade {
+        /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Find what keeps a configuration, or a proxy in front of rtlogd, from working, and how to fix it
     Doctor {
         /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]

@@ -23,14 +23,15 @@ use crate::cli::doctor::{Finding, Severity};
 use crate::client::terminal;
 use crate::client::terminal::SafeText;
 use crate::client::{self, ClientCommand, ClientError, FollowOptions, PathFinding, RemoteDaemon};
-use crate::config::{self, Config, ListenAddress, Stream};
+use crate::config::{self, Config, ListenAddress, ProcessesAtStop, Stream};
 use crate::daemon;
 use crate::daemon::detach;
 pub(crate) use crate::daemon::detach::{DetachOptions, ForkSide};
-use crate::daemon::local_socket;
 pub(crate) use crate::daemon::local_socket::RequestResult;
+use crate::daemon::local_socket::{self, LocalCommand};
 use crate::daemon::logging;
-use crate::daemon::serve;
+use crate::daemon::serve::{self, PidFileOption};
+use crate::daemon::upgrade::{self, InstalledProgram};
 use crate::daemon::wrap;
 use crate::daemon::wrap::{WrapOptions, WrapOutput};
 use crate::event::{lock, one_line, shell_word};
@@ -70,6 +71,7 @@ pub fn main() -> ExitCode {
     match arguments.next() {
         Some(first) if first == CHILD_COMMAND => return daemon::become_child(),
         Some(first) if first == SHIM_COMMAND => return daemon::become_shim(),
+        Some(first) if first == upgrade::PROTOCOL_COMMAND => return say_protocol(),
         Some(first) if first == SWEEP_COMMAND => return sweep(arguments.next(), arguments.next()),
         _ => {}
     }
@@ -84,17 +86,23 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Says what this version can take over from another one; for `rtlogd upgrade`.
+fn say_protocol() -> ExitCode {
+    print(&upgrade::Capabilities::own().to_text()).unwrap_or(ExitCode::FAILURE)
+}
+
 /// Ends the processes that a daemon with this configuration left; with `--if-stopping` only while systemd stops the
-/// service, since the next daemon takes them over otherwise.
+/// service, since the next daemon takes them over otherwise, and not with `processes_at_stop: keep`.
 fn sweep(config: Option<OsString>, condition: Option<OsString>) -> ExitCode {
     let path = config.map_or_else(|| DEFAULT_CONFIG_PATH.into(), PathBuf::from);
     logging::start(None);
-    if condition.is_some_and(|condition| condition == "--if-stopping") && !daemon::is_being_stopped() {
+    let is_conditional = condition.is_some_and(|condition| condition == "--if-stopping");
+    if is_conditional && !daemon::is_being_stopped() {
         return ExitCode::SUCCESS;
     }
-    let Some(directory) = config::load(&path).ok().and_then(|config| config.state_directory) else {
-        return ExitCode::SUCCESS;
-    };
+    let Ok(config) = config::load(&path) else { return ExitCode::SUCCESS };
+    let keeps = is_conditional && config.processes_at_stop == ProcessesAtStop::Keep;
+    let Some(directory) = config.state_directory.filter(|_| !keeps) else { return ExitCode::SUCCESS };
     match daemon::sweep(&directory) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -108,8 +116,11 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
     let failed = |error: daemon::DaemonError| -> CliFailure { (error.into(), 1) };
     match command {
         CliCommand::Serve { config, listen, log_level, detach, paths } => {
-            let options = serve_options(config, listen, paths, detach.daemon)?;
-            if detach.daemon {
+            let mut options = serve_options(config, listen, paths, detach.daemon)?;
+            if upgrade::is_replacement() {
+                // The program before this one has detached.
+                options.pid_file = detach.pid_file.map_or(PidFileOption::None, PidFileOption::Inherited);
+            } else if detach.daemon {
                 return serve_detached(options, detach, log_level.as_deref());
             }
             logging::start(log_level.as_deref());
@@ -142,7 +153,12 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             }
             print("ok\n")
         }
-        CliCommand::Reload { config } => reload(config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG_PATH))),
+        CliCommand::Reload { config } => request(LocalCommand::Reload, config),
+        CliCommand::Shutdown { config, keep_processes } => {
+            let processes = if keep_processes { ProcessesAtStop::Keep } else { ProcessesAtStop::End };
+            request(LocalCommand::ShutDown(processes), config)
+        }
+        CliCommand::Upgrade { config } => request(LocalCommand::Upgrade, config),
         CliCommand::Doctor { url: Some(server), credentials, .. } => {
             let server = with_credentials(server, credentials)?;
             let found = client::check_path(&server).map_err(|error| -> CliFailure { (error.into(), 1) })?;
@@ -237,7 +253,8 @@ fn serve_options(
     };
     let config = load()?;
     let load: serve::ConfigLoader = Arc::new(move || load().map_err(|(error, _)| error.to_string()));
-    Ok(serve::ServeOptions { config, file, load, on_ready: Box::new(|| ()) })
+    let installed = InstalledProgram::of_this_process(moves);
+    Ok(serve::ServeOptions { config, file, load, installed, pid_file: PidFileOption::None, on_ready: Box::new(|| ()) })
 }
 
 /// Refuses a standard input that cannot be served: a terminal, whose lines come from the person who looks at them, and
@@ -279,10 +296,9 @@ fn serve_detached(
             start.report_ready();
         }
     });
-    let served = serve::serve(options);
+    options.pid_file = pid_file.map_or(PidFileOption::None, PidFileOption::Created);
     // The pid file is removed before the parent process reports the failure.
-    drop(pid_file);
-    served.map(|()| ExitCode::SUCCESS).map_err(|error| {
+    serve::serve(options).map(|()| ExitCode::SUCCESS).map_err(|error| {
         let failure: CliFailure = (error.into(), 1);
         if let Some(start) = take(&start) {
             start.report_failure(failure.1, error_lines(&*failure.0).trim_end());
@@ -291,12 +307,16 @@ fn serve_detached(
     })
 }
 
-/// Makes the daemon that serves this configuration apply its changes.
-fn reload(config: &Path) -> Result<ExitCode, CliFailure> {
-    match local_socket::request_reload(config).map_err(|error| -> CliFailure { (error.into(), 1) })? {
+/// Asks the daemon that serves this configuration.
+fn request(command: LocalCommand, config: Option<PathBuf>) -> Result<ExitCode, CliFailure> {
+    let config = config.unwrap_or_else(|| DEFAULT_CONFIG_PATH.into());
+    match local_socket::request(command, &config).map_err(|error| -> CliFailure { (error.into(), 1) })? {
         RequestResult::Applied(text) => print(&(text + "\n")),
-        RequestResult::Refused(mistakes) => Err((MultilineError(mistakes).into(), EXIT_USAGE)),
-        RequestResult::PartlyApplied(text) => Err((MultilineError(text).into(), 1)),
+        // The mistakes of a configuration are those of the user.
+        RequestResult::Refused(mistakes) if command == LocalCommand::Reload => {
+            Err((MultilineError(mistakes).into(), EXIT_USAGE))
+        }
+        RequestResult::Refused(text) | RequestResult::PartlyApplied(text) => Err((MultilineError(text).into(), 1)),
     }
 }
 

@@ -17,7 +17,7 @@ const FOREIGN_COMMANDS: [(&[&str], &str); 14] = [
     (&["up", "server", "daemon"], "`rtlogd serve` serves the streams of a configuration"),
     (&["exec", "wrap", "launch", "spawn"], "`rtlogd run -- ...` runs a command and serves its output"),
     (&["kill"], "`rtlogd stop ...` stops a process, and `rtlogd signal ... KILL` kills it"),
-    (&["down", "shutdown", "quit"], "`rtlogd stop NAME` stops a process; `systemctl stop rtlogd` stops the daemon"),
+    (&["down", "quit"], "`rtlogd stop NAME` stops a process; `rtlogd shutdown` stops the daemon"),
     (&["validate", "verify", "test", "lint", "configtest"], "`rtlogd check ...` finds mistakes in a configuration"),
     (&["diagnose", "debug"], "`rtlogd doctor ...` finds what keeps a configuration from working"),
     (&["update", "reread", "apply"], "`rtlogd reload` applies a changed configuration"),

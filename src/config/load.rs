@@ -128,6 +128,7 @@ fn join(first: raw::Config, second: raw::Config) -> raw::Config {
         state_directory: second.state_directory.or(first.state_directory),
         history: second.history.or(first.history),
         orphan_timeout: second.orphan_timeout.or(first.orphan_timeout),
+        processes_at_stop: second.processes_at_stop.or(first.processes_at_stop),
         hosts: second.hosts.or(first.hosts),
         origins: second.origins.or(first.origins),
         trusted_proxies: second.trusted_proxies.or(first.trusted_proxies),

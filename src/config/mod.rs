@@ -95,6 +95,9 @@ pub struct Config {
     pub memory: usize,
     /// The directory for histories: absolute; `None` for memory only.
     pub state_directory: Option<PathBuf>,
+    /// What becomes of processes when the daemon is stopped for good. [`ProcessesAtStop::Keep`] only with a
+    /// `state_directory`.
+    pub processes_at_stop: ProcessesAtStop,
     /// The host names of the daemon, in addition to the addresses it listens on; lower case, without a port. An IPv6
     /// address is in brackets.
     pub hosts: Vec<String>,
@@ -134,6 +137,7 @@ impl Default for Config {
             listen: vec![ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)))],
             memory: DEFAULT_MEMORY,
             state_directory: None,
+            processes_at_stop: ProcessesAtStop::default(),
             hosts: Vec::new(),
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -316,6 +320,17 @@ impl ProcessSourceConfig {
             orphan_timeout: Self::DEFAULT_ORPHAN_TIMEOUT,
         }
     }
+}
+
+/// What becomes of processes when the daemon is stopped for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessesAtStop {
+    /// They are stopped, each as its stream says.
+    #[default]
+    End,
+    /// They continue to run for their `orphan_timeout`, and the next rtlogd takes them over.
+    Keep,
 }
 
 /// When a program is first started.

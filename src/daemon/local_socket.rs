@@ -1,21 +1,28 @@
-//! `rtlogd reload`: asks the daemon to read its configuration again, and receives the result.
+//! The socket by which `rtlogd reload`, `rtlogd shutdown` and `rtlogd upgrade` ask the daemon, and receive the result.
 //!
-//! Reloads have a separate socket. The addresses of `listen` are not suitable: they are in the configuration, which may
-//! be the part that is wrong. The socket is named after the path of the configuration, in a directory that both sides
-//! can find. Only the daemon's user and root may connect. The reply is one word and lines for people.
+//! These requests have a separate socket. The addresses of `listen` are not suitable: they are in the configuration, which
+//! may be the part that is wrong. The socket is named after the path of the configuration, in a directory that both sides
+//! can find. Only the daemon's user and root may connect. The request is one line; the reply is one word and lines for
+//! people.
 
 use std::env;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::{debug, warn};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{UnixListener, unix};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{PidfdFlags, pidfd_open};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
 use tokio::time::timeout;
+
+use crate::config::ProcessesAtStop;
 
 /// The longest reply, in bytes: a hundred mistakes with long paths.
 const MAX_REPLY_SIZE: u64 = 1 << 20;
@@ -23,14 +30,49 @@ const MAX_REPLY_SIZE: u64 = 1 << 20;
 /// The longest time that the client may take to read the reply.
 const REPLY_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The result of a reload, with lines for people.
+/// The longest request, in bytes.
+const MAX_REQUEST_SIZE: u64 = 64;
+
+/// The longest time that a client may take to send its request, which it does at once.
+const REQUEST_READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest time to wait for the end of a daemon that has said that it ends.
+const MAX_END_WAIT: Duration = Duration::from_secs(30);
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LocalCommand {
+    /// Read the configuration again.
+    Reload,
+    /// End, and stop the processes or leave them to the next daemon.
+    ShutDown(ProcessesAtStop),
+    /// Become the program that is now installed.
+    Upgrade,
+}
+
+impl LocalCommand {
+    const ALL: [Self; 4] =
+        [Self::Reload, Self::ShutDown(ProcessesAtStop::End), Self::ShutDown(ProcessesAtStop::Keep), Self::Upgrade];
+
+    /// The command as one line, without its end.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::ShutDown(ProcessesAtStop::End) => "shutdown",
+            Self::ShutDown(ProcessesAtStop::Keep) => "shutdown keep-processes",
+            Self::Upgrade => "upgrade",
+        }
+    }
+}
+
+/// The result of a request, with lines for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RequestResult {
-    /// The configuration is in force.
+    /// What was asked for is done.
     Applied(String),
-    /// The configuration is wrong, and nothing was changed.
+    /// Nothing was changed, for example since the configuration is wrong.
     Refused(String),
-    /// The configuration is valid, but some of it could not be applied.
+    /// Only a part of it could be done.
     PartlyApplied(String),
 }
 
@@ -60,33 +102,69 @@ impl RequestResult {
 pub(crate) enum RequestError {
     #[error(
         "no rtlogd with the configuration {0:?} can be reached (name another configuration with --config; otherwise check that \
-         rtlogd is running, and that you may reload it)"
+         rtlogd is running, and that you are root or its user)"
     )]
     NotRunning(PathBuf, #[source] Option<io::Error>),
-    #[error("the daemon ended before the reload was complete")]
+    #[error("the daemon ended before it replied; its log says why")]
     Disconnected(#[source] Option<io::Error>),
+    #[error("the daemon has not ended yet: it is still running as process {0}")]
+    StillRunning(i32),
 }
 
-/// Asks the daemon that serves the configuration at `path` to reload it, and waits for the result. Blocks.
-pub(crate) fn request_reload(path: &Path) -> Result<RequestResult, RequestError> {
-    request_by(socket_paths(path), path)
+/// Asks the daemon that serves the configuration at `path`, and waits for the result; in the case of
+/// [`LocalCommand::ShutDown`], also for the end of the daemon. Blocks.
+pub(crate) fn request(command: LocalCommand, path: &Path) -> Result<RequestResult, RequestError> {
+    request_by(command, socket_paths(path), path)
 }
 
 /// Sends the request by the first of these sockets that a daemon serves.
-fn request_by(mut sockets: impl Iterator<Item = PathBuf>, config: &Path) -> Result<RequestResult, RequestError> {
+fn request_by(
+    command: LocalCommand,
+    mut sockets: impl Iterator<Item = PathBuf>,
+    config: &Path,
+) -> Result<RequestResult, RequestError> {
     let mut cause = None;
     let connected = sockets.find_map(|socket| UnixStream::connect(socket).map_err(|error| cause = Some(error)).ok());
-    let stream = connected.ok_or_else(|| RequestError::NotRunning(config.to_owned(), cause))?;
+    let mut stream = connected.ok_or_else(|| RequestError::NotRunning(config.to_owned(), cause))?;
+    let daemon = DaemonProcess::of(&stream);
+    let disconnected = |error| RequestError::Disconnected(Some(error));
+    stream.write_all(format!("{}\n", command.as_str()).as_bytes()).map_err(disconnected)?;
     let mut answer = String::new();
-    let read = stream.take(MAX_REPLY_SIZE).read_to_string(&mut answer);
-    read.map_err(|error| RequestError::Disconnected(Some(error)))?;
-    RequestResult::parse(&answer).ok_or(RequestError::Disconnected(None))
+    stream.take(MAX_REPLY_SIZE).read_to_string(&mut answer).map_err(disconnected)?;
+    let result = RequestResult::parse(&answer).ok_or(RequestError::Disconnected(None))?;
+    if let (LocalCommand::ShutDown(_), RequestResult::Applied(_), Some(daemon)) = (command, &result, daemon) {
+        daemon.wait_for_end()?;
+    }
+    Ok(result)
+}
+
+/// The process at the other side of a connection.
+struct DaemonProcess {
+    pid: i32,
+    process: OwnedFd,
+}
+
+impl DaemonProcess {
+    /// `None` if the process cannot be seen from here, for example since it is in another container.
+    fn of(stream: &UnixStream) -> Option<Self> {
+        let pid = socket_peercred(stream).ok()?.pid;
+        let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        Some(Self { pid: pid.as_raw_nonzero().get(), process })
+    }
+
+    fn wait_for_end(&self) -> Result<(), RequestError> {
+        let timeout = Timespec::try_from(MAX_END_WAIT).unwrap_or_default();
+        match poll(&mut [PollFd::from_borrowed_fd(self.process.as_fd(), PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => Err(RequestError::StillRunning(self.pid)),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
 }
 
 /// The paths where the socket of a configuration may be, in order of preference.
 fn socket_paths(config: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let path = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
-    let name = format!("reload-{:08x}.sock", crc32fast::hash(path.as_os_str().as_encoded_bytes()));
+    let name = format!("control-{:08x}.sock", crc32fast::hash(path.as_os_str().as_encoded_bytes()));
     socket_directories().into_iter().map(move |directory| directory.join(&name))
 }
 
@@ -103,18 +181,23 @@ fn socket_directories() -> Vec<PathBuf> {
 /// The runtime directory of a daemon that root or systemd started.
 pub(crate) const SYSTEM_RUNTIME_DIRECTORY: &str = "/run/rtlogd";
 
-/// The listener for reload requests.
+/// The listener for requests.
 #[derive(Debug)]
-pub(crate) struct LocalListener(Option<(UnixListener, PathBuf)>);
+pub(crate) struct LocalListener {
+    /// The listener and the path of its socket; `None` if it never receives a request.
+    open: Option<(UnixListener, PathBuf)>,
+    /// A client that has not sent its request yet.
+    client: Option<tokio::net::UnixStream>,
+}
 
 impl LocalListener {
     /// A listener that never receives a request.
     pub(crate) fn disabled() -> Self {
-        Self(None)
+        Self { open: None, client: None }
     }
 
-    /// The listener for the configuration at `path`. Without a directory for its socket there is none, but SIGHUP still
-    /// works.
+    /// The listener for the configuration at `path`. Without a directory for its socket there is none, but SIGHUP and
+    /// SIGTERM still work.
     pub(crate) fn open(path: &Path) -> Self {
         Self::open_first(socket_paths(path))
     }
@@ -124,35 +207,56 @@ impl LocalListener {
         let mut causes = Vec::new();
         for socket in sockets {
             match listen(&socket) {
-                Ok(listener) => return Self(Some((listener, socket))),
+                Ok(listener) => return Self { open: Some((listener, socket)), client: None },
                 Err(error) => causes.push(format!("{}: {error}", socket.display())),
             }
         }
         debug!(error = causes.join("; ").as_str(); "`rtlogd reload` cannot reach this daemon; use SIGHUP");
-        Self(None)
+        Self::disabled()
     }
 
     /// The next request. May be dropped at any time.
-    pub(crate) async fn accept(&self) -> LocalRequest {
-        let Some((listener, _)) = &self.0 else { return std::future::pending().await };
+    pub(crate) async fn accept(&mut self) -> LocalRequest {
+        let Some((listener, _)) = &self.open else { return std::future::pending().await };
         loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return LocalRequest(Some(stream.into_split().1)),
-                Err(error) => {
-                    warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a reload request");
-                    tokio::time::sleep(REPLY_WRITE_TIMEOUT).await;
-                }
+            let client = match &mut self.client {
+                Some(client) => client,
+                none => match listener.accept().await {
+                    Ok((stream, _)) => none.insert(stream),
+                    Err(error) => {
+                        warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a local request");
+                        tokio::time::sleep(REPLY_WRITE_TIMEOUT).await;
+                        continue;
+                    }
+                },
+            };
+            let command = timeout(REQUEST_READ_TIMEOUT, read_command(client)).await.ok().flatten();
+            if let (Some(stream), Some(command)) = (self.client.take(), command) {
+                return LocalRequest { command, client: Some(stream) };
             }
         }
     }
 }
 
+/// The command of a client; `None` for one that this version does not know, and at the end of the connection. If it is
+/// dropped, what was read is lost.
+async fn read_command(client: &mut tokio::net::UnixStream) -> Option<LocalCommand> {
+    let mut line = Vec::new();
+    let mut limited = client.take(MAX_REQUEST_SIZE);
+    while !line.ends_with(b"\n") {
+        if limited.read_buf(&mut line).await.ok()? == 0 {
+            return None;
+        }
+    }
+    LocalCommand::ALL.into_iter().find(|command| line == format!("{}\n", command.as_str()).as_bytes())
+}
+
 impl Drop for LocalListener {
     fn drop(&mut self) {
-        if let Some((_, path)) = &self.0
+        if let Some((_, path)) = &self.open
             && let Err(error) = fs::remove_file(path)
         {
-            debug!(path:? = path, error:% = error; "cannot remove the socket for reload requests");
+            debug!(path:? = path, error:% = error; "cannot remove the socket for local requests");
         }
     }
 }
@@ -178,23 +282,42 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// A request to reload, and the connection for its result; a signal expects none.
+/// A request, and the connection for its result.
 #[derive(Debug)]
-pub(crate) struct LocalRequest(Option<unix::OwnedWriteHalf>);
+pub(crate) struct LocalRequest {
+    pub(crate) command: LocalCommand,
+    /// The client that waits for the result; `None` for a request by a signal, which expects none.
+    client: Option<tokio::net::UnixStream>,
+}
 
 impl LocalRequest {
     /// A request by a signal, which expects no reply.
-    pub(crate) fn by_signal() -> Self {
-        Self(None)
+    pub(crate) fn by_signal(command: LocalCommand) -> Self {
+        Self { command, client: None }
+    }
+
+    /// A request that an earlier program of this process received.
+    ///
+    /// # Errors
+    /// If the connection cannot be used.
+    pub(crate) fn of_client(command: LocalCommand, client: OwnedFd) -> io::Result<Self> {
+        let client = UnixStream::from(client);
+        client.set_nonblocking(true)?;
+        Ok(Self { command, client: Some(tokio::net::UnixStream::from_std(client)?) })
+    }
+
+    /// The connection of the client, for another program of this process.
+    pub(crate) fn client(&self) -> Option<OwnedFd> {
+        self.client.as_ref()?.as_fd().try_clone_to_owned().ok()
     }
 
     /// Sends the result.
     pub(crate) async fn answer(self, result: &RequestResult) {
-        let Some(mut stream) = self.0 else { return };
+        let Some(mut stream) = self.client else { return };
         let (word, text) = result.parts();
         let answer = format!("{word}\n{text}");
         if !matches!(timeout(REPLY_WRITE_TIMEOUT, stream.write_all(answer.as_bytes())).await, Ok(Ok(()))) {
-            debug!("the client that asked for the reload did not wait for the result");
+            debug!("the client that sent a local request did not wait for the result");
         }
     }
 }
@@ -218,10 +341,26 @@ mod tests {
         assert_eq!(RequestResult::parse("done"), None);
     }
 
+    #[tokio::test]
+    async fn each_command_is_received_as_it_was_sent() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let mut listener = LocalListener::open_first([path.clone()].into_iter());
+        // A client that says nothing, or something unknown, does not keep others waiting.
+        drop(UnixStream::connect(&path).unwrap());
+        UnixStream::connect(&path).unwrap().write_all(b"dance\nreload\n").unwrap();
+        UnixStream::connect(&path).unwrap().write_all(&[b'x'; 1000]).unwrap();
+        for command in LocalCommand::ALL {
+            UnixStream::connect(&path).unwrap().write_all(format!("{}\n", command.as_str()).as_bytes()).unwrap();
+            assert_eq!(listener.accept().await.command, command);
+        }
+    }
+
     /// Requests a reload by these sockets.
     async fn request(sockets: &[PathBuf]) -> Result<RequestResult, RequestError> {
         let sockets = sockets.to_vec();
-        tokio::task::spawn_blocking(move || request_by(sockets.into_iter(), Path::new("a.yaml"))).await.unwrap()
+        let ask = move || request_by(LocalCommand::Reload, sockets.into_iter(), Path::new("a.yaml"));
+        tokio::task::spawn_blocking(ask).await.unwrap()
     }
 
     #[tokio::test]
@@ -229,7 +368,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         // The directory of the first socket cannot be created, and that of the second is.
         let sockets = [directory.path().join("a/b/reload.sock"), directory.path().join("c/reload.sock")];
-        let listener = LocalListener::open_first(sockets.iter().cloned());
+        let mut listener = LocalListener::open_first(sockets.iter().cloned());
         assert_eq!(fs::metadata(&sockets[1]).unwrap().permissions().mode() & 0o777, 0o600);
         for result in [
             RequestResult::Applied("streams: 1 added".to_owned()),
@@ -244,8 +383,8 @@ mod tests {
         let (received, ()) = tokio::join!(request(&sockets), async { drop(listener.accept().await) });
         assert!(matches!(received, Err(RequestError::Disconnected(None))), "{received:?}");
         // A reply to a signal goes nowhere, and a listener that is disabled receives nothing.
-        LocalRequest::by_signal().answer(&RequestResult::Applied(String::new())).await;
-        let disabled = LocalListener::disabled();
+        LocalRequest::by_signal(LocalCommand::Reload).answer(&RequestResult::Applied(String::new())).await;
+        let mut disabled = LocalListener::disabled();
         tokio::select! {
             biased;
             request = disabled.accept() => panic!("{request:?}"),
@@ -264,11 +403,11 @@ mod tests {
     async fn a_socket_in_use_is_not_taken_over_and_a_stale_one_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("reload.sock");
-        let first = LocalListener::open_first([socket.clone()].into_iter());
+        let mut first = LocalListener::open_first([socket.clone()].into_iter());
         assert_eq!(listen(&socket).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         // A second daemon with the same configuration has no socket, and leaves that of the first alone.
         let second = LocalListener::open_first([socket.clone()].into_iter());
-        assert!(second.0.is_none());
+        assert!(second.open.is_none());
         drop(second);
         let result = RequestResult::Applied("as before".to_owned());
         // The connection attempts of the second daemon are requests, too, and are gone.
@@ -285,7 +424,7 @@ mod tests {
         let (listener, path) = leave_socket(first);
         drop(listener);
         assert!(path.exists() && UnixStream::connect(&path).is_err());
-        assert!(LocalListener::open_first([socket.clone()].into_iter()).0.is_some());
+        assert!(LocalListener::open_first([socket.clone()].into_iter()).open.is_some());
         let file = directory.path().join("a file");
         fs::write(&file, "text").unwrap();
         assert_eq!(listen(&file).unwrap_err().to_string(), "exists and is not a socket");
@@ -294,7 +433,7 @@ mod tests {
 
     /// The parts of a listener, which then does not remove its socket.
     fn leave_socket(mut listener: LocalListener) -> (UnixListener, PathBuf) {
-        listener.0.take().unwrap()
+        listener.open.take().unwrap()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they
 //! become those of another configuration. `local_socket` is the socket of `rtlogd reload`, `detach` and `pid_file` are for
-//! machines without systemd, `systemd` is for those with it, and `logging` sets up the log.
+//! machines without systemd, `upgrade` replaces the program there, `systemd` is for those with it, and `logging` sets up the log.
 
 pub(crate) mod detach;
 pub(crate) mod logging;
@@ -12,9 +12,12 @@ pub(crate) mod local_socket;
 pub(crate) mod serve;
 mod running_sources;
 mod systemd;
+pub(crate) mod upgrade;
 pub(crate) mod wrap;
 use std::fs::DirBuilder;
 use std::io::{self, IsTerminal};
+use std::mem;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use log::{info, warn};
+use nix::sys::signal::SigSet;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -40,6 +44,7 @@ use crate::config::{
     Config, FileSelector, FileSourceConfig, Limits, LineFormat, ListenAddress, OwnPaths, SourceKind, Stream,
 };
 use crate::control::{self, CommandRouter, SourceHandle};
+use crate::daemon::pid_file::PidFileError;
 use crate::event::{Epoch, Position, Time};
 use crate::http::guard::forwarded::UntrustedLog;
 use crate::http::guard::gateway::{Gateway, RouteService};
@@ -82,6 +87,10 @@ pub(crate) enum DaemonError {
         set `tls` and `access: {{keys: ...}}`, or `access: {{insecure: true}}`, in the configuration"
     )]
     InsecureSystemdSocket(ListenAddress),
+    #[error(transparent)]
+    PidFile(#[from] PidFileError),
+    #[error("the program cannot be replaced")]
+    Upgrade(#[source] io::Error),
 }
 
 /// The JSON Schema of the messages of the control channel.
@@ -178,6 +187,43 @@ pub(crate) fn ignore_unused_signals(passed_on: impl Fn(i32) -> bool) {
     }
 }
 
+/// Signals that arrive before the runtime handles them. The program before this one in the same process let all signals
+/// wait, which this program must not: its commands would inherit that.
+#[derive(Debug, Default)]
+pub(crate) struct EarlySignals {
+    terminates: Arc<AtomicBool>,
+    reloads: Arc<AtomicBool>,
+}
+
+impl EarlySignals {
+    /// Notes the signals that were waiting, and those that follow. Must be called before there are threads.
+    ///
+    /// # Errors
+    /// If the system refuses it.
+    pub(crate) fn catch() -> io::Result<Self> {
+        let early = Self::default();
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGQUIT] {
+            signal_hook::flag::register(signal, early.terminates.clone())?;
+        }
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, early.reloads.clone())?;
+        for number in IGNORED_SIGNALS.into_iter().map(rustix::process::Signal::as_raw).chain(REAL_TIME_SIGNALS) {
+            signal_hook::flag::register(number, Arc::default())?;
+        }
+        SigSet::all().thread_unblock()?;
+        Ok(early)
+    }
+
+    /// Returns whether the daemon is to end.
+    pub(crate) fn terminates(&self) -> bool {
+        self.terminates.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the configuration is to be read again, once.
+    pub(crate) fn reloads(&self) -> bool {
+        self.reloads.swap(false, Ordering::AcqRel)
+    }
+}
+
 /// Adopts and reaps orphaned processes until the end.
 pub(crate) async fn reap_orphans(children: Children, finish: CancellationToken) {
     tokio::select! {
@@ -229,6 +275,8 @@ pub(crate) struct Daemon {
     temporary_directory: Option<PathBuf>,
     /// Set before the sources are stopped if the next daemon takes over their processes.
     hands_over: Arc<AtomicBool>,
+    /// Copies of the listening sockets with their names, for the next program of this process.
+    listeners: Vec<(String, OwnedFd)>,
     /// The files of the Unix sockets that this daemon opened, which it removes when it ends.
     socket_files: Vec<SocketFile>,
     pub(crate) access: AccessControl,
@@ -281,6 +329,7 @@ impl Daemon {
             shim_directory: config.state_directory.as_deref().and_then(create_shim_directory),
             temporary_directory: config.state_directory.as_deref().map(|directory| directory.join("tmp")),
             hands_over: Arc::default(),
+            listeners: Vec::new(),
             socket_files: Vec::new(),
         })
     }
@@ -454,12 +503,33 @@ impl Daemon {
         Ok(status)
     }
 
-    /// Leaves the processes and the listening sockets to the next process of the daemon, once this one shuts down:
-    /// connections that are not accepted yet wait for it.
-    pub(crate) fn hand_over(&mut self) {
+    /// Leaves the processes to the next daemon, once this one shuts down.
+    pub(crate) fn hand_over_processes(&self) {
         self.hands_over.store(true, Ordering::Release);
+    }
+
+    /// Leaves the listening sockets to the next daemon, for which somebody else keeps them: connections that are not
+    /// accepted yet wait for it.
+    pub(crate) fn hand_over_sockets(&mut self) {
         self.stop_accepting.cancel();
         self.socket_files.drain(..).for_each(SocketFile::keep);
+    }
+
+    /// Remembers the listening sockets for [`take_listeners`](Self::take_listeners).
+    pub(crate) fn remember_listeners(&mut self, sockets: &[(String, ListeningSocket)]) {
+        let copy =
+            |(name, socket): &(String, ListeningSocket)| Ok((name.clone(), socket.as_fd().try_clone_to_owned()?));
+        match sockets.iter().map(copy).collect::<io::Result<_>>() {
+            Ok(listeners) => self.listeners = listeners,
+            Err(error) => {
+                warn!(errno = error.raw_os_error(), error:% = error; "rtlogd cannot be replaced while it runs (`rtlogd upgrade`)");
+            }
+        }
+    }
+
+    /// Copies of all listening sockets, with their names.
+    pub(crate) fn take_listeners(&mut self) -> Vec<(String, OwnedFd)> {
+        mem::take(&mut self.listeners)
     }
 
     /// Stops the sources, then ends the streams with their remaining lines, then the connections that are still open
@@ -475,6 +545,7 @@ impl Daemon {
             spawn_blocking(move || history.close()).await.unwrap_or_default();
         }
         self.stop_accepting.cancel();
+        self.listeners.clear();
         self.finish_connections.cancel();
         self.connection_tasks.close();
         self.socket_files.clear();

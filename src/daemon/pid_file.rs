@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use log::warn;
@@ -38,6 +39,8 @@ pub(crate) struct PidFile {
     name: String,
     file: File,
     id: FileId,
+    /// The file stays, since the next program of this process has its lock.
+    is_kept: bool,
 }
 
 impl PidFile {
@@ -61,11 +64,36 @@ impl PidFile {
                 continue;
             }
             check_pid_file(&file, &found).map_err(failed)?;
-            let mut pid_file = Self { directory, name, file, id };
+            let mut pid_file = Self { directory, name, file, id, is_kept: false };
             pid_file.write().map_err(failed)?;
             return Ok(pid_file);
         }
         Err(failed(io::Error::other("another process keeps removing it")))
+    }
+
+    /// The file whose lock an earlier program of this process passed on.
+    ///
+    /// # Errors
+    /// If the directory cannot be opened.
+    pub(crate) fn adopt(path: &Path, locked: OwnedFd) -> Result<Self, PidFileError> {
+        let failed = |source| PidFileError { path: path.to_owned(), source };
+        let (directory, name) = Directory::of_file(path).map_err(failed)?;
+        let file = File::from(locked);
+        let id = FileId::from(&fstat(&file).map_err(|error| failed(error.into()))?);
+        Ok(Self { directory, name, file, id, is_kept: false })
+    }
+
+    /// The file with its lock, for the next program of this process.
+    ///
+    /// # Errors
+    /// If there are no descriptors left.
+    pub(crate) fn locked(&self) -> io::Result<OwnedFd> {
+        self.file.as_fd().try_clone_to_owned()
+    }
+
+    /// Leaves the file to the next program of this process.
+    pub(crate) fn keep(mut self) {
+        self.is_kept = true;
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -110,7 +138,7 @@ fn check_pid_file(file: &File, found: &Stat) -> io::Result<()> {
 impl Drop for PidFile {
     fn drop(&mut self) {
         // A file that somebody else has put there is not removed.
-        if !self.directory.has(&self.name, self.id) {
+        if self.is_kept || !self.directory.has(&self.name, self.id) {
             return;
         }
         if let Err(error) = self.directory.remove(&self.name) {
@@ -150,6 +178,21 @@ mod tests {
             drop(file);
             assert!(!path.exists());
         }
+    }
+
+    #[test]
+    fn the_lock_passes_to_the_next_program_of_the_process() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("pid");
+        let first = PidFile::create(&path).unwrap();
+        let locked = first.locked().unwrap();
+        first.keep();
+        assert_eq!(fs::read_to_string(&path).unwrap(), own_pid());
+        PidFile::create(&path).unwrap_err();
+        let second = PidFile::adopt(&path, locked).unwrap();
+        PidFile::create(&path).unwrap_err();
+        drop(second);
+        assert!(!path.exists());
     }
 
     #[test]

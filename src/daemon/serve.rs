@@ -5,19 +5,24 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::process;
 use std::sync::Arc;
 
 use log::{error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 
-use crate::config::{self, Config, ListenAddress, SourceKind, Stream};
-use crate::daemon::local_socket::{LocalListener, LocalRequest, RequestResult};
+use crate::config::{self, Config, ListenAddress, ProcessesAtStop, SourceKind, Stream};
+use crate::daemon::local_socket::{LocalCommand, LocalListener, LocalRequest, RequestResult};
+use crate::daemon::pid_file::{PidFile, PidFileError};
 use crate::daemon::running_sources::{ReconcilePlan, RunningSources};
-use crate::daemon::systemd;
-use crate::daemon::{Daemon, DaemonError, TerminationSignals, block_on, ignore_unused_signals, reap_orphans};
+use crate::daemon::systemd::{self, InheritedSockets};
+use crate::daemon::upgrade::{Handover, InstalledProgram, ReceivedHandover};
+use crate::daemon::{
+    Daemon, DaemonError, EarlySignals, TerminationSignals, block_on, ignore_unused_signals, reap_orphans,
+};
 use crate::event::StreamName;
 use crate::listen::{InheritedSocket, ListeningSocket};
 use crate::source::{self, Watcher};
@@ -34,8 +39,33 @@ pub(crate) struct ServeOptions {
     pub(crate) file: Option<PathBuf>,
     /// Loads the configuration again.
     pub(crate) load: ConfigLoader,
+    /// The program that replaces this one on request.
+    pub(crate) installed: InstalledProgram,
+    /// The pid file, which is removed at the end.
+    pub(crate) pid_file: PidFileOption,
     /// Called once the daemon serves.
     pub(crate) on_ready: Box<dyn FnOnce()>,
+}
+
+/// The pid file of the daemon.
+#[derive(Debug)]
+pub(crate) enum PidFileOption {
+    None,
+    Created(PidFile),
+    /// An earlier program of this process created it, and passed its lock on.
+    Inherited(PathBuf),
+}
+
+impl PidFileOption {
+    /// The file, with the lock that was passed on.
+    fn open(self, locked: Option<OwnedFd>) -> Result<Option<PidFile>, PidFileError> {
+        match (self, locked) {
+            (Self::None, _) => Ok(None),
+            (Self::Created(file), _) => Ok(Some(file)),
+            (Self::Inherited(path), Some(locked)) => PidFile::adopt(&path, locked).map(Some),
+            (Self::Inherited(path), None) => PidFile::create(&path).map(Some),
+        }
+    }
 }
 
 impl fmt::Debug for ServeOptions {
@@ -44,50 +74,94 @@ impl fmt::Debug for ServeOptions {
     }
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// The reason why the daemon stops.
+#[derive(Debug)]
+enum StopReason {
+    /// A signal, or the end of the terminal.
+    Signal,
+    /// A request to end.
+    ShutDown(ProcessesAtStop, LocalRequest),
+    /// A request to become another program.
+    Upgrade(Handover),
+}
+
+/// Serves until SIGTERM or SIGINT, or until a request to end. In the case of an upgrade, it returns only if that fails.
 pub(crate) fn serve(options: ServeOptions) -> Result<(), DaemonError> {
     // Must come before the runtime has threads, since it changes the environment.
     let inherited = systemd::inherited_sockets().map_err(DaemonError::SystemdSocket)?;
-    block_on(async {
-        ignore_unused_signals(|_| false);
-        let ServeOptions { config, file, load, on_ready } = options;
-        let mut termination = TerminationSignals::new().map_err(DaemonError::Signals)?;
-        let mut sighup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
-        let sockets = if inherited.activated.is_empty() {
-            open_or_take_stored(&config.listen, inherited.stored).await?
-        } else {
-            remove_stored(inherited.stored);
-            adopt_systemd_sockets(inherited.activated, config.is_safe_to_expose())?
-        };
-        let daemon = if file.is_some() { Daemon::new(&config) } else { Daemon::with_token(&config) };
-        let is_interactive = file.is_none() && io::stderr().is_terminal();
-        let mut server = Server::new(daemon?, config, load, is_interactive);
-        let daemon = &server.daemon;
-        daemon.connection_tasks.spawn(reap_orphans(daemon.children.clone(), daemon.finish_connections.clone()));
-        for spec in server.config.streams.clone() {
-            server.start_source(spec)?;
-        }
-        server.end_unclaimed_runs().await;
-        let local_listener = file.map_or_else(LocalListener::disabled, |file| LocalListener::open(&file));
-        server.status = server.daemon.start_serving(sockets, &server.config)?;
-        server.start_watchdog();
-        on_ready();
-        server.run_until(&mut termination, &mut sighup, &local_listener).await;
-        if spawn_blocking(systemd::is_restarting).await.unwrap_or_default() {
-            server.daemon.hand_over();
-        }
-        server.daemon.shut_down(server.config.limits.shutdown).await;
-        server.daemon.children.sweep().await;
-        Ok(())
-    })
+    let installed = options.installed.clone();
+    let early_signals = match &inherited.handover {
+        Some(_) => EarlySignals::catch().map_err(DaemonError::Signals)?,
+        None => EarlySignals::default(),
+    };
+    match block_on(serve_until_stopped(options, inherited, early_signals))? {
+        None => Ok(()),
+        Some(handover) => Err(DaemonError::Upgrade(handover.execute(&installed))),
+    }
 }
 
-/// Takes the sockets of these addresses from those that systemd kept since an earlier process opened them, or opens them,
-/// and lets systemd keep them for the next process. Connections that were made meanwhile are waiting in them.
+/// Serves until the daemon is stopped. Returns the descriptors for the program that this process is to become, if there is
+/// one.
+async fn serve_until_stopped(
+    options: ServeOptions,
+    inherited: InheritedSockets,
+    early_signals: EarlySignals,
+) -> Result<Option<Handover>, DaemonError> {
+    ignore_unused_signals(|_| false);
+    let ServeOptions { config, file, load, installed, pid_file, on_ready } = options;
+    let mut termination = TerminationSignals::new().map_err(DaemonError::Signals)?;
+    let mut sighup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+    let ReceivedHandover { pid_file: locked, client } = inherited.handover.unwrap_or_default();
+    let pid_file = pid_file.open(locked)?;
+    let client = client.map(|client| LocalRequest::of_client(LocalCommand::Upgrade, client)).transpose();
+    let client = client.map_err(DaemonError::Upgrade)?;
+    let sockets = if inherited.activated.is_empty() {
+        open_or_take_stored(&config.listen, inherited.stored).await?
+    } else {
+        remove_stored(inherited.stored);
+        adopt_systemd_sockets(inherited.activated, config.is_safe_to_expose())?
+    };
+    let daemon = if file.is_some() { Daemon::new(&config) } else { Daemon::with_token(&config) };
+    let is_interactive = file.is_none() && io::stderr().is_terminal();
+    let mut server = Server::new(daemon?, config, load, is_interactive);
+    server.upgrade = file.clone().map(|file| (installed, file));
+    server.pid_file = pid_file;
+    let daemon = &mut server.daemon;
+    daemon.remember_listeners(&sockets);
+    daemon.connection_tasks.spawn(reap_orphans(daemon.children.clone(), daemon.finish_connections.clone()));
+    for spec in server.config.streams.clone() {
+        server.start_source(spec)?;
+    }
+    server.end_unclaimed_runs().await;
+    let mut local_listener = file.map_or_else(LocalListener::disabled, |file| LocalListener::open(&file));
+    let sockets = sockets.into_iter().map(|(_, socket)| socket).collect();
+    server.status = server.daemon.start_serving(sockets, &server.config)?;
+    server.start_watchdog();
+    on_ready();
+    if let Some(client) = client {
+        let text = format!("process {} is now rtlogd {}", process::id(), env!("CARGO_PKG_VERSION"));
+        client.answer(&RequestResult::Applied(text)).await;
+    }
+    if early_signals.reloads() {
+        server.reload().await;
+    }
+    let reason = if early_signals.terminates() {
+        StopReason::Signal
+    } else {
+        server.run_until(&mut termination, &mut sighup, &mut local_listener).await
+    };
+    // A next daemon creates the socket again.
+    drop(local_listener);
+    server.stop(reason).await
+}
+
+/// Takes the sockets of these addresses from those that were kept since an earlier process opened them, or opens them, and
+/// lets systemd keep them for the next process. Connections that were made meanwhile are waiting in them. Returns the
+/// sockets with the names under which they are kept.
 async fn open_or_take_stored(
     wanted: &[ListenAddress],
     mut stored: Vec<(String, InheritedSocket)>,
-) -> Result<Vec<ListeningSocket>, DaemonError> {
+) -> Result<Vec<(String, ListeningSocket)>, DaemonError> {
     let mut sockets = Vec::new();
     let mut unused = Vec::new();
     for address in wanted {
@@ -95,21 +169,21 @@ async fn open_or_take_stored(
         let found = stored.iter().position(|(stored, _)| *stored == name).map(|at| stored.swap_remove(at));
         let kept = found.map(|(_, socket)| ListeningSocket::kept(socket, address)).transpose();
         match kept.map_err(DaemonError::SystemdSocket)? {
-            Some(Some(socket)) => sockets.push(socket),
+            Some(Some(socket)) => sockets.push((name, socket)),
             Some(None) => {
                 // For example, the file of a Unix socket was removed.
                 systemd::remove_stored_socket(&name);
-                unused.push(address);
+                unused.push((name, address));
             }
-            None => unused.push(address),
+            None => unused.push((name, address)),
         }
     }
     // Before others are opened: another configuration may have written the same address in another way.
     remove_stored(stored);
-    for address in unused {
+    for (name, address) in unused {
         let socket = ListeningSocket::open(address).await?;
-        systemd::store_socket(&systemd::stored_socket_name(address), socket.as_fd());
-        sockets.push(socket);
+        systemd::store_socket(&name, socket.as_fd());
+        sockets.push((name, socket));
     }
     Ok(sockets)
 }
@@ -125,14 +199,17 @@ fn remove_stored(stored: Vec<(String, InheritedSocket)>) {
 
 /// Adopts the sockets that systemd opened, under the same rule as for `listen`: addresses that other machines can reach
 /// are accepted only if the configuration `is_safe` to expose.
-fn adopt_systemd_sockets(inherited: Vec<InheritedSocket>, is_safe: bool) -> Result<Vec<ListeningSocket>, DaemonError> {
+fn adopt_systemd_sockets(
+    inherited: Vec<InheritedSocket>,
+    is_safe: bool,
+) -> Result<Vec<(String, ListeningSocket)>, DaemonError> {
     let mut sockets = Vec::new();
     for inherited in inherited {
         let socket = ListeningSocket::inherited(inherited).map_err(DaemonError::SystemdSocket)?;
         if !is_safe && !socket.configured_address().is_local() {
             return Err(DaemonError::InsecureSystemdSocket(socket.configured_address().clone()));
         }
-        sockets.push(socket);
+        sockets.push((systemd::ACTIVATED_SOCKET_NAME.to_owned(), socket));
     }
     Ok(sockets)
 }
@@ -150,13 +227,16 @@ struct Server {
     is_interactive: bool,
     /// The addresses, for the service manager.
     status: String,
+    /// The program that replaces this one on request, and the configuration file; `None` without one.
+    upgrade: Option<(InstalledProgram, PathBuf)>,
+    pid_file: Option<PidFile>,
 }
 
 impl Server {
     fn new(daemon: Daemon, config: Config, load: ConfigLoader, is_interactive: bool) -> Self {
         let (sources, watcher, status) = (RunningSources::default(), Watcher::new(), String::new());
         watcher.protect(config.own_paths());
-        Self { daemon, sources, watcher, config, load, is_interactive, status }
+        Self { daemon, sources, watcher, config, load, is_interactive, status, upgrade: None, pid_file: None }
     }
 
     /// Starts a source.
@@ -206,22 +286,94 @@ impl Server {
         });
     }
 
-    /// Applies changes until a signal ends the daemon.
+    /// Carries out requests until the daemon is to stop.
     async fn run_until(
         &mut self,
         termination: &mut TerminationSignals,
         sighup: &mut Signal,
-        local_listener: &LocalListener,
-    ) {
+        local_listener: &mut LocalListener,
+    ) -> StopReason {
         loop {
             let request = tokio::select! {
-                () = termination.wait() => return,
+                () = termination.wait() => return StopReason::Signal,
                 // SIGHUP of an interactive daemon means that its terminal was closed.
-                _ = sighup.recv() => if self.is_interactive { return } else { LocalRequest::by_signal() },
+                _ = sighup.recv() => {
+                    if self.is_interactive {
+                        return StopReason::Signal;
+                    }
+                    LocalRequest::by_signal(LocalCommand::Reload)
+                }
                 request = local_listener.accept() => request,
             };
-            let result = self.reload().await;
-            request.answer(&result).await;
+            match request.command {
+                LocalCommand::Reload => {
+                    let result = self.reload().await;
+                    request.answer(&result).await;
+                }
+                LocalCommand::ShutDown(processes) => return StopReason::ShutDown(processes, request),
+                LocalCommand::Upgrade => match self.prepare_upgrade(&request).await {
+                    Ok(handover) => return StopReason::Upgrade(handover),
+                    Err(reason) => {
+                        warn!("rtlogd is not replaced: {reason}");
+                        let text =
+                            format!("{reason}\nnothing was changed: rtlogd {} continues", env!("CARGO_PKG_VERSION"));
+                        request.answer(&RequestResult::Refused(text)).await;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Checks the program that is now installed, and collects what it takes over.
+    async fn prepare_upgrade(&mut self, request: &LocalRequest) -> Result<Handover, String> {
+        let Some((installed, file)) = &self.upgrade else {
+            return Err("this rtlogd was started without a configuration".to_owned());
+        };
+        let version = installed.check(file, &self.daemon.children).await?;
+        let pid_file = self.pid_file.as_ref().map(PidFile::locked).transpose();
+        let pid_file = pid_file.map_err(|error| format!("the pid file cannot be passed on: {error}"))?;
+        let sockets = self.daemon.take_listeners();
+        if sockets.is_empty() {
+            return Err("the listening sockets cannot be passed on; the log says why".to_owned());
+        }
+        info!(version = version.as_str(); "rtlogd is replaced by version {version}");
+        Ok(Handover { sockets, pid_file, client: request.client() })
+    }
+
+    /// Stops the daemon. Returns the descriptors for the program that this process is to become, if there is one.
+    async fn stop(mut self, reason: StopReason) -> Result<Option<Handover>, DaemonError> {
+        let by_systemd = match &reason {
+            StopReason::Signal => spawn_blocking(systemd::is_restarting).await.unwrap_or_default(),
+            StopReason::ShutDown(..) | StopReason::Upgrade(_) => false,
+        };
+        let keeps = match &reason {
+            StopReason::Signal => by_systemd || self.config.processes_at_stop == ProcessesAtStop::Keep,
+            StopReason::ShutDown(processes, _) => *processes == ProcessesAtStop::Keep,
+            StopReason::Upgrade(_) => true,
+        };
+        if keeps {
+            self.daemon.hand_over_processes();
+        }
+        if by_systemd || matches!(reason, StopReason::Upgrade(_)) {
+            self.daemon.hand_over_sockets();
+        }
+        self.daemon.shut_down(self.config.limits.shutdown).await;
+        self.daemon.children.sweep().await;
+        match reason {
+            StopReason::Signal => Ok(None),
+            StopReason::ShutDown(_, request) => {
+                // First, since the client waits for the end of the process.
+                drop(self.pid_file.take());
+                let text = if keeps { "rtlogd has ended; its commands continue" } else { "rtlogd has ended" };
+                request.answer(&RequestResult::Applied(text.to_owned())).await;
+                Ok(None)
+            }
+            StopReason::Upgrade(handover) => {
+                if let Some(pid_file) = self.pid_file.take() {
+                    pid_file.keep();
+                }
+                Ok(Some(handover))
+            }
         }
     }
 
@@ -254,6 +406,8 @@ impl Server {
         let rest = restart_needed_for(&self.config, &config);
         let streams = config.streams.len();
         self.protect_own_files(&config);
+        // Looked at when the daemon stops.
+        self.config.processes_at_stop = config.processes_at_stop;
         let plan = self.sources.plan(config.streams);
         let mut summary = plan.summary();
         if self.config.limits != config.limits {
@@ -336,6 +490,7 @@ fn restart_needed_for(before: &Config, after: &Config) -> Option<String> {
         streams: before.streams.clone(),
         limits: before.limits.clone(),
         access: before.access.clone(),
+        processes_at_stop: before.processes_at_stop,
         files: before.files.clone(),
         ..after.clone()
     };
@@ -380,7 +535,8 @@ mod tests {
         assert_eq!(restart_needed_for(&before, &before), None);
         let streams = vec![Stream::for_command("a".parse().unwrap(), vec!["true".into()])];
         let limits = Limits { head: Duration::from_secs(1), ..Limits::default() };
-        assert_eq!(restart_needed_for(&before, &Config { limits, streams, ..before.clone() }), None);
+        let processes_at_stop = ProcessesAtStop::Keep;
+        assert_eq!(restart_needed_for(&before, &Config { processes_at_stop, limits, streams, ..before.clone() }), None);
         let after = Config { memory: before.memory + 1, hosts: vec!["a".into()], ..before.clone() };
         let named = restart_needed_for(&before, &after).unwrap();
         assert_eq!(named, "`memory`, `hosts` changed; this takes effect only after a restart of rtlogd");

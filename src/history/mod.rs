@@ -53,6 +53,7 @@ mod segment_codec;
 
 pub use inspect::{StreamInspection, inspect, read_events};
 pub(super) use reader::{HistoryRead, HistoryReader};
+pub(crate) use record::FORMAT_VERSION;
 pub(super) use recorder::{RecordOutcome, Recorder};
 pub(super) use transaction::NextEvent;
 

@@ -36,7 +36,7 @@ use super::summary::{RunSummary, SenderProgress, are_valid_senders};
 use crate::segment::{CheckpointChange, Numbering, Segment};
 
 /// The version of the format that is written. Older ones can be read.
-pub(super) const FORMAT_VERSION: u8 = 2;
+pub(crate) const FORMAT_VERSION: u8 = 2;
 
 /// The first bytes of each file; the last one is the version of the format.
 pub(super) const FILE_MAGIC: [u8; 8] = *b"rtlogd\n\x02";

@@ -26,7 +26,8 @@ use super::report::{ErrorReport, NodeLocation};
 use super::units::Size;
 use super::{
     CarriageReturn, Config, ConfigRegex, HistoryLimits, Limits, LineFormat, MIN_MAX_LINE, MIN_STREAM_AGE,
-    MIN_STREAM_DISK, MIN_STREAM_MEMORY, ProcessSourceConfig, ProgressDetection, SourceKind, Stream, TextEncoding,
+    MIN_STREAM_DISK, MIN_STREAM_MEMORY, ProcessSourceConfig, ProcessesAtStop, ProgressDetection, SourceKind, Stream,
+    TextEncoding,
 };
 
 use access::{check_access, check_tls};
@@ -60,8 +61,10 @@ fn check_config(context: &mut CheckContext<'_>, raw: raw::Config) -> Config {
     let orphan_timeout =
         context.duration_at_least(raw.orphan_timeout, ProcessSourceConfig::DEFAULT_ORPHAN_TIMEOUT, Duration::ZERO);
     let stream_defaults = StreamDefaults { history, orphan_timeout };
+    let has_state_directory = raw.state_directory.is_some();
     let state_directory =
         with_location(raw.state_directory).and_then(|(location, path)| context.resolve_path(location, &path));
+    let processes_at_stop = check_processes_at_stop(context, raw.processes_at_stop, has_state_directory);
     let hosts = value(raw.hosts).unwrap_or_default();
     let origins = value(raw.origins).unwrap_or_default();
     let proxies = value(raw.trusted_proxies).unwrap_or_default();
@@ -69,6 +72,7 @@ fn check_config(context: &mut CheckContext<'_>, raw: raw::Config) -> Config {
         listen: listen.unwrap_or(defaults.listen),
         memory,
         state_directory,
+        processes_at_stop,
         hosts: hosts.into_iter().filter_map(|host| check_host(context, host)).collect(),
         origins: origins.into_iter().filter_map(|at| at.value).collect(),
         trusted_proxies: proxies.into_iter().filter_map(|at| at.value).collect(),
@@ -81,6 +85,24 @@ fn check_config(context: &mut CheckContext<'_>, raw: raw::Config) -> Config {
         limits: value(raw.limits).map_or(defaults.limits, |limits| check_limits(context, limits)),
         streams: value(raw.streams).map_or_else(Vec::new, |streams| check_streams(context, streams, stream_defaults)),
         files: Vec::new(),
+    }
+}
+
+fn check_processes_at_stop(
+    context: &mut CheckContext<'_>,
+    field: Setting<ProcessesAtStop>,
+    has_state_directory: bool,
+) -> ProcessesAtStop {
+    match with_location(field) {
+        None => ProcessesAtStop::default(),
+        Some((location, ProcessesAtStop::Keep)) if !has_state_directory => {
+            context.wrong(
+                location,
+                "`processes_at_stop: keep` needs a `state_directory`, by which the next rtlogd finds the processes",
+            );
+            ProcessesAtStop::Keep
+        }
+        Some((_, chosen)) => chosen,
     }
 }
 

@@ -18,7 +18,10 @@ use super::net::{ListenAddress, TrustedProxy, WebOrigin};
 use super::progress::ProgressRegex;
 use super::signal::SignalName;
 use super::units::{DurationRange, DurationText, Rate, Size};
-use super::{CarriageReturn, LineFormat, ReadFrom, RestartWhen, StartWhen, StopTarget, TerminalSize, TextEncoding};
+use super::{
+    CarriageReturn, LineFormat, ProcessesAtStop, ReadFrom, RestartWhen, StartWhen, StopTarget, TerminalSize,
+    TextEncoding,
+};
 use crate::config::parse::located::{Entries, Located, OneOrMany, Setting, WordOrMap};
 
 /// The configuration of rtlogd: `rtlogd.yaml`, and the files in `conf.d` next to it.
@@ -42,6 +45,10 @@ pub(super) struct Config {
     /// The time for which commands continue to run without rtlogd, until the next rtlogd takes them over: see
     /// `orphan_timeout` of a stream, which has this as its default. Default: 10m.
     pub(super) orphan_timeout: Setting<DurationText>,
+    /// What becomes of commands when rtlogd is stopped: `end` stops them; with `keep`, they continue to run for their
+    /// `orphan_timeout`, and the next rtlogd takes them over. A restart by systemd and `rtlogd upgrade` keep them in any
+    /// case, and `rtlogd shutdown` ends them unless it is told otherwise. `keep` needs `state_directory`. Default: end.
+    pub(super) processes_at_stop: Setting<ProcessesAtStop>,
     /// Host names under which clients reach rtlogd, in addition to the addresses it listens on. Requests for other
     /// names are refused, so that a web page of another site cannot reach rtlogd under the name of that site (DNS
     /// rebinding).

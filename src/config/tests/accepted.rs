@@ -7,8 +7,8 @@ use super::{config, file};
 use crate::config::units::Rate;
 use crate::config::{
     AccessConfig, CarriageReturn, ClaimGrant, Config, FileSelector, FileSourceConfig, Grant, HistoryLimits,
-    IssuerConfig, JournalSourceConfig, Limits, MultilineConfig, ProcessSourceConfig, ReadFrom, Restart, RestartWhen,
-    Right, SourceKind, Stop, StopTarget, Stream, TlsConfig, from_paths,
+    IssuerConfig, JournalSourceConfig, Limits, MultilineConfig, ProcessSourceConfig, ProcessesAtStop, ReadFrom,
+    Restart, RestartWhen, Right, SourceKind, Stop, StopTarget, Stream, TlsConfig, from_paths,
 };
 use crate::event::Level;
 
@@ -30,6 +30,7 @@ listen: ["[::1]:0", localhost:80, 0.0.0.0:7070, "unix:run/r.sock"]
 memory: 1GiB
 state_directory: state
 history: { memory: 2MiB, disk: 5MiB }
+processes_at_stop: keep
 hosts: [CI.Example.com, "::1", "[::2]", 10.0.0.1]
 origins: ["https://Dash.example.com", "http://[::1]:8080"]
 trusted_proxies: [127.0.0.1, 10.0.0.0/8]
@@ -122,6 +123,7 @@ streams:
         listen: listen.map(|it| it.parse().unwrap()).into(),
         memory: 1 << 30,
         state_directory: Some("/etc/state".into()),
+        processes_at_stop: ProcessesAtStop::Keep,
         hosts: ["ci.example.com", "[::1]", "[::2]", "10.0.0.1"].map(Into::into).into(),
         origins: ["https://dash.example.com", "http://[::1]:8080"].map(|it| it.parse().unwrap()).into(),
         trusted_proxies: ["127.0.0.1", "10.0.0.0/8"].map(|it| it.parse().unwrap()).into(),

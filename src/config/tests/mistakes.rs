@@ -2,7 +2,7 @@
 
 use super::{config, mistakes};
 
-const TOP_LEVEL_KEYS: &str = "listen, memory, state_directory, history, orphan_timeout, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
+const TOP_LEVEL_KEYS: &str = "listen, memory, state_directory, history, orphan_timeout, processes_at_stop, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
 const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `rotated`, `follow_symlinks`, `directory`, `environment`, `environment_file`, `user`, `group`, `umask`, \
         `pty`, `input`, `start`, `restart`, `stop`, `orphan_timeout`, `max_line`, `carriage_return`, `format`, `encoding`, `multiline`, `progress`, `redact`, `private`, `public`, `description`, `labels` or `history`";
 
@@ -11,7 +11,7 @@ fn mistakes_of_form_have_a_place() {
     let unknown = format!("1:1: unknown key `colour` (known here: {TOP_LEVEL_KEYS})");
     let broken = unknown.replace("colour", "a\\nb");
     let no_stream = "1:15: expected a map, found the text \"b\" (write `file: PATH`, `command: [PROGRAM, ...]`, `journal: {}` or `push: true` in it)";
-    let no_map = "1:1: expected a map with `listen`, `memory`, `state_directory`, `history`, `orphan_timeout`, `hosts`, `origins`, `trusted_proxies`, \
+    let no_map = "1:1: expected a map with `listen`, `memory`, `state_directory`, `history`, `orphan_timeout`, `processes_at_stop`, `hosts`, `origins`, `trusted_proxies`, \
             `base_path`, `tls`, `access`, `limits` or `streams`, found a list";
     let time = "(a whole number and ms, s, m, h or d, such as 15s; at most 36500d)";
     let (head, body) =
@@ -80,7 +80,10 @@ fn mistakes_in_what_is_for_all_have_a_place() {
         let right = "(a slash, then names of A-Z, a-z, 0-9, - . _ ~, such as /logs)";
         format!("1:12: not a base path: {path:?} {right}")
     };
-    let table: [(&str, &[&str]); 12] = [
+    let keep =
+        "1:20: `processes_at_stop: keep` needs a `state_directory`, by which the next rtlogd finds the processes";
+    let table: [(&str, &[&str]); 13] = [
+        ("processes_at_stop: keep\n", &[keep]),
         ("listen: []\n", &["1:9: the list is empty (name an address, such as the default 127.0.0.1:7070)"]),
         ("listen: 0.0.0.0:80\n", &[&four]),
         ("listen: ['[::]:80']\naccess: { insecure: false }\n", &[&six]),

@@ -9,13 +9,16 @@ mod bus;
 use std::env;
 use std::fmt::Write;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::process;
 use std::time::Duration;
 
 use listenfd::ListenFd;
+use rustix::net::{AddressFamily, SocketType};
 use sd_notify::NotifyState;
 
 use crate::config::ListenAddress;
+use crate::daemon::upgrade::{ReceivedHandover, UPGRADE_SOCKET_NAME};
 use crate::listen::InheritedSocket;
 
 pub(crate) use bus::{current_job, is_restarting};
@@ -25,6 +28,9 @@ const MAX_STATUS_SIZE: usize = 1000;
 
 /// The beginning of the names of the listening sockets that systemd keeps.
 const STORED_SOCKET_PREFIX: &str = "listen-";
+
+/// The name of sockets that systemd, or another program, opened for the daemon.
+pub(crate) const ACTIVATED_SOCKET_NAME: &str = "activated";
 
 /// The longest name of a descriptor that systemd accepts, in bytes.
 const MAX_NAME_SIZE: usize = 255;
@@ -36,6 +42,13 @@ pub(crate) struct InheritedSockets {
     pub(crate) activated: Vec<InheritedSocket>,
     /// Those that an earlier process of the daemon asked systemd to keep, with their names.
     pub(crate) stored: Vec<(String, InheritedSocket)>,
+    /// What an earlier program of this process left; `None` if there was none.
+    pub(crate) handover: Option<ReceivedHandover>,
+}
+
+/// Returns whether systemd started this very process as the main process of a service.
+pub(crate) fn is_service() -> bool {
+    env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == process::id().to_string())
 }
 
 /// The sockets that systemd passes to the daemon. Must be called once, and before there are threads: the call removes
@@ -50,6 +63,12 @@ pub(crate) fn inherited_sockets() -> io::Result<InheritedSockets> {
     let mut sockets = InheritedSockets::default();
     for at in 0..passed.len() {
         let name = names.next().unwrap_or_default();
+        if name == UPGRADE_SOCKET_NAME {
+            let (family, kind) = (AddressFamily::UNIX.as_raw().into(), SocketType::SEQPACKET.as_raw().cast_signed());
+            let socket = passed.take_custom::<OwnedFd>(at, family, kind, "socket of an upgrade")?;
+            sockets.handover = socket.map(|socket| ReceivedHandover::receive(&socket)).transpose()?;
+            continue;
+        }
         // A socket of the other kind remains to be taken.
         let socket = match passed.take_tcp_listener(at) {
             Ok(listener) => listener.map(InheritedSocket::Tcp),

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::future::pending;
 use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
@@ -25,6 +26,12 @@ const HELPER_READ_SIZE: usize = 64 << 10;
 
 /// The maximum number of bytes of standard error that are kept: the first ones, in which programs name the problem.
 const MAX_HELPER_STDERR: usize = 4 << 10;
+
+/// The maximum size of the output that [`output_of`] returns, in bytes.
+const MAX_HELPER_OUTPUT: usize = 64 << 10;
+
+/// How a program ended that succeeded.
+const SUCCESS: &str = "exited with code 0";
 
 /// A running helper program.
 #[derive(Debug)]
@@ -85,6 +92,18 @@ impl Helper {
     /// Waits for the end of the program, and describes it in words. Also returns the text of standard error. Call it
     /// once nothing more can come.
     pub(in crate::source) async fn ended(mut self) -> (String, String) {
+        let status = self.wait().await;
+        let how = match (status.and_then(|status| status.code()), status.and_then(|status| status.signal())) {
+            (Some(0), _) => SUCCESS.to_owned(),
+            (Some(code), _) => format!("exited with code {code}"),
+            (None, Some(signal)) => format!("was killed by signal {}", signal_name(signal)),
+            (None, None) => "ended with an unknown status".to_owned(),
+        };
+        (how, self.stderr_text())
+    }
+
+    /// Waits for the end of the program.
+    async fn wait(&mut self) -> Option<ExitStatus> {
         while self.stderr.is_some() {
             if read_some(self.stderr.as_mut(), &mut self.stderr_text).await == 0 {
                 self.stderr = None;
@@ -93,12 +112,22 @@ impl Helper {
         }
         let status = self.program.ended().await.status;
         self.group.leader_ended();
-        let how = match (status.and_then(|status| status.code()), status.and_then(|status| status.signal())) {
-            (Some(code), _) => format!("exited with code {code}"),
-            (None, Some(signal)) => format!("was killed by signal {}", signal_name(signal)),
-            (None, None) => "ended with an unknown status".to_owned(),
-        };
-        (how, self.stderr_text())
+        status
+    }
+}
+
+/// Runs a program to its end, and returns its standard output. If the future is dropped, the program is killed.
+///
+/// # Errors
+/// The text says in words how it failed: it could not be started, or it did not exit with code 0.
+pub(crate) async fn output_of(argv: Vec<OsString>, children: &Children) -> Result<Vec<u8>, String> {
+    let mut helper = Helper::start("rtlogd", argv, children).await.map_err(|error| error.with_cause())?;
+    let mut output = Vec::new();
+    while helper.read(&mut output).await && output.len() < MAX_HELPER_OUTPUT {}
+    match helper.ended().await {
+        (how, _) if how == SUCCESS => Ok(output),
+        (how, stderr) if stderr.is_empty() => Err(format!("it {how}")),
+        (how, stderr) => Err(format!("it {how}: {stderr}")),
     }
 }
 

@@ -59,9 +59,11 @@ pub(crate) mod supervisor;
 
 pub(crate) use child::become_child;
 pub(super) use helper::Helper;
+pub(crate) use helper::output_of;
 pub(crate) use leader::Children;
 pub(crate) use pipes::Tee;
 pub(super) use run_record::{RUN_RECORD_KEY, RunRecord};
+pub(crate) use shim::protocol::{VERSION as SHIM_VERSION, receive as receive_message, send as send_message};
 pub(crate) use shim::{SHIM_DIRECTORY, become_shim, end_unclaimed, sweep};
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::source::process::child::ExecFailure;
 
 /// The version of the messages that this program writes.
-pub(in crate::source::process) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// The most descriptors in one message: the task, those of the program, and those that the shim keeps.
 pub(in crate::source::process) const MAX_DESCRIPTORS: usize = 16;
@@ -91,11 +91,7 @@ pub(in crate::source::process) struct ProgramExit {
 ///
 /// # Errors
 /// If the other side is gone, or if it does not read.
-pub(in crate::source::process) fn send(
-    socket: impl AsFd,
-    message: &impl Serialize,
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let text = serde_json::to_vec(message)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -110,9 +106,7 @@ pub(in crate::source::process) fn send(
 ///
 /// # Errors
 /// If nothing is there to be received (`WouldBlock`), or if the message is not one of this protocol.
-pub(in crate::source::process) fn receive<T: DeserializeOwned>(
-    socket: impl AsFd,
-) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut text = vec![0; MAX_MESSAGE_SIZE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -1,0 +1,266 @@
+//! `rtlogd upgrade`: the daemon becomes the program that is now installed, on machines without systemd.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rustix::fs::FlockOperation;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::harness::http::{Address, Response};
+use crate::harness::{Daemon, Deadline, Ended, TestDir, runs};
+
+/// A detached daemon by a copy of the program, which the test replaces.
+struct Installed(TestDir);
+
+impl Installed {
+    fn start(streams: &str) -> Self {
+        let dir = TestDir::new();
+        fs::copy(env!("CARGO_BIN_EXE_rtlogd"), dir.path("rtlogd")).unwrap();
+        let socket = dir.path("s").display().to_string();
+        dir.configure(&format!("listen: [\"unix:{socket}\"]\nstate_directory: state\nstreams: {{ {streams} }}"));
+        let installed = Self(dir);
+        let words = ["serve", "--config", "rtlogd.yaml", "--daemon", "--pid-file", "pid", "--log-file", "log"];
+        let output = installed.command().args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        installed
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("./rtlogd");
+        // The variables are those of a command of the harness.
+        command.current_dir(self.0.path("")).env("RUNTIME_DIRECTORY", self.0.path(""));
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "RTLOGD_LOG"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Puts another file in the place of the program.
+    fn replace(&self, content: &[u8], mode: u32) {
+        let new = self.0.path("new");
+        fs::write(&new, content).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).unwrap();
+        self.0.rename("new", "rtlogd");
+    }
+
+    /// A script in the place of the program that is the real one but for these commands.
+    fn replace_by_script(&self, cases: &str) {
+        let real = env!("CARGO_BIN_EXE_rtlogd");
+        let script = format!("#!/bin/sh\ncase $1 in\n{cases}\nesac\nexec {real} \"$@\"\n");
+        self.replace(script.as_bytes(), 0o755);
+    }
+
+    fn upgrade(&self) -> Ended {
+        self.0.execute(&["upgrade", "--config", "rtlogd.yaml"])
+    }
+
+    fn pid(&self) -> i32 {
+        fs::read_to_string(self.0.path("pid")).unwrap().trim().parse().unwrap()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.0.path("log")).unwrap()
+    }
+
+    fn json(&self, path: &str) -> Value {
+        let response = Response::get(&Address::Unix(self.0.path("s")), path, &[]);
+        assert_eq!(response.status, 200, "{path}");
+        serde_json::from_slice(&response.body.all()).unwrap()
+    }
+
+    /// The process id and the number of the run.
+    fn run_of(&self, stream: &str) -> (u64, u64) {
+        Deadline::new().until("a running command", || {
+            let state = self.json(&format!("/streams/{stream}/state"));
+            Some((state["source"]["pid"].as_u64()?, state["source"]["run"].as_u64()?))
+        })
+    }
+
+    /// The lines of a stream that are there.
+    fn lines(&self, stream: &str) -> Vec<String> {
+        let path = format!("/streams/{stream}?tail=all&follow=false&format=text");
+        let body = Response::get(&Address::Unix(self.0.path("s")), &path, &[]).body.all();
+        String::from_utf8(body).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn until_line(&self, stream: &str, line: &str) -> Vec<String> {
+        Deadline::new().until(line, || Some(self.lines(stream)).filter(|lines| lines.iter().any(|found| found == line)))
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        let _ended = self.0.execute(&["shutdown", "--config", "rtlogd.yaml"]);
+        if thread::panicking() {
+            eprintln!("--- the log\n{}---", self.log());
+        }
+    }
+}
+
+/// What is wrong with the new program, what makes it so, and the reason that the client is given.
+type Breakage<'a> = (&'a str, &'a dyn Fn(), &'a str);
+
+/// A command that prints 1, 2, 3 and so on, a hundred a second.
+const COUNT: &str = "p: { command: [sh, -c, \"i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done\"] }";
+
+#[test]
+fn the_process_becomes_the_new_program_and_nothing_is_lost() {
+    let daemon = Installed::start(COUNT);
+    let (pid, run) = (daemon.pid(), daemon.run_of("p"));
+    // Somebody connects all the time.
+    let over = Arc::new(AtomicBool::new(false));
+    let (stop, socket) = (over.clone(), daemon.0.path("s"));
+    let connects = thread::spawn(move || {
+        let mut answers = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let mut stream = UnixStream::connect(&socket).expect("no connection is refused");
+            stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+            stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+            let mut answer = Vec::new();
+            // A connection that the old program had accepted ends with it.
+            if stream.read_to_end(&mut answer).is_ok() && answer.starts_with(b"HTTP/1.1 200") {
+                answers += 1;
+            }
+        }
+        answers
+    });
+    for upgrades in 1..=3 {
+        daemon.replace(&fs::read(env!("CARGO_BIN_EXE_rtlogd")).unwrap(), 0o755);
+        let asked = daemon.upgrade();
+        let said = format!("process {pid} is now rtlogd {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!((String::from_utf8_lossy(&asked.out).as_ref(), asked.err.as_str()), (said.as_str(), ""));
+        assert_eq!((daemon.pid(), daemon.run_of("p")), (pid, run));
+        // The file of the program that runs is the one that was installed last.
+        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+        assert_eq!(program, fs::canonicalize(daemon.0.path("rtlogd")).unwrap());
+        let lock = fs::File::open(daemon.0.path("pid")).unwrap();
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap_err();
+        daemon.until_line("p", &(60 * upgrades).to_string());
+    }
+    over.store(true, Ordering::Relaxed);
+    assert!(connects.join().unwrap() > 0);
+    let numbers: Vec<usize> = daemon.lines("p").iter().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
+    // The limit on open files of a command is that of the first start.
+    let soft = |pid: u64| {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        line.split_whitespace().nth(3).unwrap().to_owned()
+    };
+    kill_process(Pid::from_raw(i32::try_from(run.0).unwrap()).unwrap(), Signal::KILL).unwrap();
+    let next = Deadline::new().until("the next run", || Some(daemon.run_of("p")).filter(|next| next.1 == run.1 + 1));
+    assert_eq!(soft(next.0), soft(u64::from(std::process::id())));
+    let asked = daemon.0.execute(&["shutdown", "--config", "rtlogd.yaml"]);
+    assert!(asked.status.success(), "{asked:?}");
+    assert!(!daemon.0.path("pid").exists() && !runs(next.0), "the last program ends as the first would have done");
+}
+
+#[test]
+fn a_new_program_that_cannot_take_over_changes_nothing() {
+    let daemon = Installed::start(COUNT);
+    let (pid, run) = (daemon.pid(), daemon.run_of("p"));
+    let older = r#"__protocol) echo '{"version":"0.0.9","upgrade":1,"shim":1,"history":1}'; exit;;"#;
+    let table: [Breakage<'_>; 8] = [
+        ("is missing", &|| fs::remove_file(daemon.0.path("rtlogd")).unwrap(), "No such file"),
+        ("may not be executed", &|| daemon.replace(b"#!/bin/sh\n", 0o644), "Permission denied"),
+        ("is no program", &|| daemon.replace(&[0x7f; 100], 0o755), "__protocol` failed: it exited with code"),
+        ("is another program", &|| daemon.replace(b"#!/bin/sh\n", 0o755), "is not a version of rtlogd"),
+        ("crashes", &|| daemon.replace(b"#!/bin/sh\nkill -SEGV $$\n", 0o755), "was killed by signal SEGV"),
+        (
+            "crashes in the check",
+            &|| daemon.replace_by_script("check) echo words >&2; kill -ABRT $$;;"),
+            "was killed by signal ABRT: words",
+        ),
+        ("is too old", &|| daemon.replace_by_script(older), "does not know the format of the histories"),
+        (
+            "refuses the configuration",
+            &|| daemon.replace_by_script("check) echo 'a.yaml:1:1: unknown key' >&2; exit 2;;"),
+            "exited with code 2: a.yaml:1:1: unknown key",
+        ),
+    ];
+    for (what, spoil, reason) in table {
+        spoil();
+        let asked = daemon.upgrade();
+        assert_eq!(asked.status.code(), Some(1), "{what}: {asked:?}");
+        assert!(asked.err.contains(reason) && asked.err.contains("nothing was changed"), "{what}: {}", asked.err);
+        assert!(daemon.log().contains("rtlogd is not replaced"), "{what}");
+    }
+    daemon.replace_by_script("nothing) ;;");
+    daemon.0.configure("state_directory: state\ncolour: red\nstreams: {}");
+    let asked = daemon.upgrade();
+    assert!(asked.err.contains("unknown key `colour`"), "{}", asked.err);
+    assert_eq!((daemon.pid(), daemon.run_of("p")), (pid, run), "the daemon is the same");
+    let lines = daemon.lines("p").len();
+    Deadline::new().until("more lines", || (daemon.lines("p").len() > lines).then_some(()));
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_in_the_end_leaves_the_old_one() {
+    let daemon = Installed::start(COUNT);
+    let (pid, run) = (daemon.pid(), daemon.run_of("p"));
+    // The checks remove the program.
+    daemon.replace_by_script("check) rm \"$0\"; exit 0;;");
+    let asked = daemon.upgrade();
+    assert!(asked.status.success(), "{asked:?}");
+    assert!(daemon.log().contains("this version continues"), "{}", daemon.log());
+    assert_eq!((daemon.pid(), daemon.run_of("p")), (pid, run));
+    let lines = daemon.lines("p").len();
+    Deadline::new().until("more lines", || (daemon.lines("p").len() > lines).then_some(()));
+}
+
+#[test]
+fn under_systemd_an_upgrade_is_refused_with_what_to_do_instead() {
+    let dir = TestDir::new();
+    dir.configure("streams: {}");
+    // The service manager names the process that it executes.
+    let wrapper = ["sh", "-c", "RUNTIME_DIRECTORY=$PWD SYSTEMD_EXEC_PID=$$ exec \"$@\"", "sh"];
+    let daemon = dir.launch_by(&wrapper, &["serve", "--config", "rtlogd.yaml"]);
+    let asked = daemon.execute(&["upgrade", "--config", "rtlogd.yaml"]);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(asked.err.contains("systemctl restart"), "{}", asked.err);
+    assert_eq!(daemon.get("/health/ready", &[]).0, 200);
+}
+
+#[test]
+fn signals_reach_the_new_program_and_its_commands() {
+    let daemon = Installed::start("p: { command: [sh, -c, 'echo ready; exec sleep 1000'], start: manual }");
+    let pid = Pid::from_raw(daemon.pid()).unwrap();
+    for upgrades in 1..=3 {
+        assert!(daemon.upgrade().status.success());
+        // A signal that arrives while the program is executed is not lost, and does not end it.
+        for _ in 0..upgrades {
+            kill_process(pid, Signal::USR1).unwrap();
+            kill_process(pid, Signal::HUP).unwrap();
+        }
+        assert_eq!(daemon.pid(), pid.as_raw_nonzero().get());
+    }
+    let url = format!("unix:{}", daemon.0.path("s").display());
+    assert!(daemon.0.execute(&["start", "--url", &url, "p"]).status.success());
+    let blocked = |pid: u64| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim().to_owned()
+    };
+    assert_eq!(blocked(daemon.run_of("p").0), "0".repeat(16), "a command of the new program receives all signals");
+    kill_process(pid, Signal::TERM).unwrap();
+    Deadline::new().until("the end of the daemon", || (!daemon.0.path("pid").exists()).then_some(()));
+}
+
+#[test]
+fn a_daemon_in_the_foreground_is_replaced_too() {
+    let daemon = TestDir::new().start("state_directory: state\nstreams: { p: { command: [sleep, 1000] } }");
+    let pid = |daemon: &Daemon| Deadline::new().until("a command", || daemon.state("p")["source"]["pid"].as_u64());
+    let before = pid(&daemon);
+    let asked = daemon.execute(&["upgrade", "--config", "rtlogd.yaml"]);
+    assert!(asked.status.success(), "{asked:?}");
+    // The port, which was any free one, is the same.
+    assert_eq!(pid(&daemon), before);
+    daemon.terminate();
+    assert!(daemon.ended().status.success());
+}
