@@ -327,3 +327,137 @@ fn a_request_to_a_daemon_that_does_not_run_fails() {
         assert!(asked.err.contains("no rtlogd with the configuration"), "{command}: {}", asked.err);
     }
 }
+
+/// The options of a command that talks to the daemon as its owner.
+fn at_socket(dir: &TestDir) -> [String; 2] {
+    ["--url".to_owned(), format!("unix:{}", dir.path("s").display())]
+}
+
+const LISTEN: &str = "listen: [\"127.0.0.1:0\", \"unix:s\"]\nstate_directory: state\n";
+
+#[test]
+fn a_stop_that_was_asked_for_is_not_forgotten_with_the_daemon() {
+    // What is asked for, and whether another run follows.
+    for (request, continues) in [("stop", false), ("restart", true)] {
+        let yaml = format!(
+            "{LISTEN}streams: {{ p: {{ command: [sh, -c, 'trap \"echo asked\" TERM; echo ready; while :; do sleep 0.01; done'], \
+            stop: {{ grace: 3s }} }} }}"
+        );
+        let daemon = TestDir::new().start(&yaml);
+        let before = run_of(&daemon, "p");
+        daemon.follow("p").until("the trap", |message| message.data == "ready");
+        let url = at_socket(&daemon);
+        let mut asking = daemon.command(&[request, &url[0], &url[1], "p"]).spawn().unwrap();
+        daemon.follow("p").query("tail=all").until("the signal", |message| message.data == "asked");
+        let dir = daemon.kill();
+        asking.wait().unwrap();
+        assert!(runs(before.0), "it has not ended yet");
+        let daemon = again(dir);
+        let end = Deadline::new().until("the end", || of_kind(&events(&daemon, "p"), "end").first().copied().cloned());
+        assert_eq!((&end["signal"], &end["cause"]), (&"KILL".into(), &"stopped".into()), "{end}");
+        if continues {
+            Deadline::new().until("the next run", || (run_of(&daemon, "p").1 == before.1 + 1).then_some(()));
+        } else {
+            let state = Deadline::new().until("its state", || {
+                let state = daemon.state("p")["source"].clone();
+                (state["state"] == "stopped").then_some(state)
+            });
+            assert_eq!(state["reason"], "stopped on request");
+        }
+    }
+}
+
+#[test]
+fn input_arrives_once_whenever_the_daemon_is_killed() {
+    let yaml = format!(
+        "{LISTEN}streams: {{ p: {{ command: [sh, -c, 'while read x; do echo $x >>got; done; echo end >>got'], directory: ., input: true, \
+        restart: never }} }}"
+    );
+    let mut daemon = TestDir::new().start(&yaml);
+    let run = run_of(&daemon, "p");
+    let send = |dir: &TestDir, more: &[&str]| {
+        let url = at_socket(dir);
+        let sent = dir.execute(&[&["send", &url[0], &url[1]], more].concat());
+        assert!(sent.status.success(), "{sent:?}");
+    };
+    let got = |dir: &TestDir| fs::read_to_string(dir.path("got")).unwrap_or_default();
+    let mut expected = String::new();
+    for number in 1..=5 {
+        send(&daemon, &["p", &number.to_string()]);
+        expected.extend([number.to_string(), "\n".to_owned()]);
+        // It is killed at once, or after the command has read the line.
+        if number % 2 == 0 {
+            Deadline::new().until("the line", || (got(&daemon) == expected).then_some(()));
+        }
+        daemon = again(daemon.kill());
+        assert_eq!(run_of(&daemon, "p"), run);
+    }
+    send(&daemon, &["--eof", "p"]);
+    let all = Deadline::new().until("the end", || Some(got(&daemon)).filter(|all| all.ends_with("end\n")));
+    assert_eq!(all, expected + "end\n");
+}
+
+#[test]
+fn a_command_whose_socket_was_removed_is_taken_over() {
+    let yaml = format!("{LISTEN}streams: {{ p: {{ command: [sh, -c, '{COUNT}'] }} }}");
+    for what in ["state/shim", "only the file"] {
+        let daemon = TestDir::new().start(&yaml);
+        let run = run_of(&daemon, "p");
+        daemon.follow("p").until("a line", |message| message.data == "5");
+        let dir = daemon.kill();
+        if what == "state/shim" {
+            fs::remove_dir_all(dir.path(what)).unwrap();
+        } else {
+            let socket = fs::read_dir(dir.path("state/shim")).unwrap().next().unwrap().unwrap();
+            fs::remove_file(socket.path()).unwrap();
+        }
+        let daemon = again(dir);
+        assert_eq!(run_of(&daemon, "p"), run, "{what}");
+        daemon.terminate();
+        until_no_shim(&daemon.ended_by(Deadline::new()).1);
+    }
+}
+
+#[test]
+fn progress_appears_again_with_the_next_row() {
+    for pty in [false, true] {
+        let dir = TestDir::new();
+        dir.fifo("go");
+        let command =
+            "printf \\\"\\r[####......] 40%%\\\"; read x <go; printf \\\"\\r[######....] 60%%\\\"; sleep 1000";
+        let yaml =
+            format!("{LISTEN}streams: {{ p: {{ command: [sh, -c, \"{command}\"], directory: ., pty: {pty} }} }}");
+        let daemon = dir.start(&yaml);
+        let percent = |daemon: &Daemon, wanted: f64| {
+            Deadline::new()
+                .until("the progress", || (daemon.state("p")["progress"]["percent"] == wanted).then_some(()));
+        };
+        percent(&daemon, 40.0);
+        let daemon = again(daemon.kill());
+        daemon.release("go");
+        percent(&daemon, 60.0);
+    }
+}
+
+#[test]
+fn temporary_files_of_removed_streams_are_deleted() {
+    let stream =
+        |name: &str| format!("{name}: {{ command: [sh, -c, 'echo x >$TMPDIR/file; echo ready; sleep 1000'] }}");
+    let [a, b, c] = ["a", "b", "c"].map(stream);
+    let daemon = TestDir::new().start(&format!("{LISTEN}streams: {{ {a}, {b}, {c} }}"));
+    for name in ["a", "b", "c"] {
+        daemon.follow(name).until("the file", |message| message.data == "ready");
+    }
+    let gone = |dir: &TestDir, name: &str| {
+        let path = dir.path(&format!("state/tmp/{name}"));
+        Deadline::new().until("the end of the directory", || (!path.exists()).then_some(()));
+    };
+    daemon.configure(&format!("{LISTEN}streams: {{ {a}, {b} }}"));
+    assert!(daemon.execute(&["reload", "--config", "rtlogd.yaml"]).status.success());
+    gone(&daemon, "c");
+    let dir = daemon.kill();
+    dir.configure(&format!("{LISTEN}streams: {{ {a} }}"));
+    let daemon = again(dir);
+    gone(&daemon, "b");
+    assert!(daemon.path("state/tmp/a/file").exists(), "the command that continues has its files");
+}

@@ -327,7 +327,10 @@ impl Daemon {
             finish_connections: CancellationToken::new(),
             ready: watch::Sender::new(false),
             shim_directory: config.state_directory.as_deref().and_then(create_shim_directory),
-            temporary_directory: config.state_directory.as_deref().map(|directory| directory.join("tmp")),
+            temporary_directory: config
+                .state_directory
+                .as_deref()
+                .map(|directory| directory.join(source::TEMPORARY_DIRECTORY)),
             hands_over: Arc::default(),
             listeners: Vec::new(),
             socket_files: Vec::new(),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Stream;
+use crate::config::{SourceKind, Stream};
 use crate::event::StreamName;
 
 /// A running source.
@@ -61,6 +61,12 @@ impl RunningSources {
     /// Adds a source, which runs as a task that ends after `stop` is cancelled.
     pub(crate) fn insert(&mut self, spec: Stream, stop: CancellationToken, task: JoinHandle<()>) {
         self.0.insert(spec.name.clone(), RunningSource { spec, stop, task });
+    }
+
+    /// The streams whose sources are processes.
+    pub(crate) fn process_streams(&self) -> impl Iterator<Item = &StreamName> {
+        let is_process = |source: &&RunningSource| matches!(source.spec.source, SourceKind::Process(_));
+        self.0.values().filter(is_process).map(|source| &source.spec.name)
     }
 
     /// The plan that leads from the running sources to `wanted`.
@@ -146,7 +152,7 @@ mod tests {
     use regex::bytes::Regex;
 
     use super::*;
-    use crate::config::{CarriageReturn, ConfigRegex, LineFormat, MultilineConfig, ProgressDetection, SourceKind};
+    use crate::config::{CarriageReturn, ConfigRegex, LineFormat, MultilineConfig, ProgressDetection};
 
     fn spec(name: &str, argument: &str) -> Stream {
         Stream::for_command(name.parse().unwrap(), vec!["echo".into(), argument.into()])

@@ -265,6 +265,14 @@ impl Server {
             }
             Err(error) => warn!(error:% = error; "cannot look for processes of an earlier rtlogd"),
         }
+        self.remove_temporary_files();
+    }
+
+    /// Deletes the temporary files of streams that were removed from the configuration, while the daemon continues.
+    fn remove_temporary_files(&self) {
+        let Some(directory) = self.config.state_directory.clone() else { return };
+        let wanted = self.sources.process_streams().map(ToString::to_string).collect();
+        spawn_blocking(move || source::remove_unwanted_temporary(&directory, &wanted));
     }
 
     /// Notifies the watchdog of the service manager as often as it asks for.
@@ -474,6 +482,7 @@ impl Server {
                 failures.push(stream_failure(&name, &error));
             }
         }
+        self.remove_temporary_files();
         failures
     }
 }

@@ -34,8 +34,8 @@ pub(crate) use driver::run;
 pub(crate) use file::{Watcher, is_hidden, open_denial};
 pub(crate) use process::environment_file::read as read_environment_file;
 pub(crate) use process::{
-    Children, SHIM_DIRECTORY, SHIM_VERSION, Tee, become_child, become_shim, end_unclaimed, output_of, receive_message,
-    send_message, sweep,
+    Children, SHIM_DIRECTORY, SHIM_VERSION, TEMPORARY_DIRECTORY, Tee, become_child, become_shim, end_unclaimed,
+    output_of, receive_message, remove_unwanted_temporary, send_message, sweep,
 };
 
 use std::ffi::OsString;

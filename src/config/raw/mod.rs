@@ -206,8 +206,7 @@ pub(super) struct Stream {
     pub(super) stop: Setting<Stop>,
     /// The time for which the command continues to run without rtlogd: after a restart, an upgrade or a crash, the next rtlogd
     /// takes it over, with its output. If none comes in this time, the command is stopped. Output that is not read stays in
-    /// its pipe meanwhile, and the command waits once that is full. With `0s`, the command is stopped with rtlogd. A change
-    /// applies when the command is started next. Needs `state_directory`. Default: the `orphan_timeout` at the top level.
+    /// its pipe meanwhile, and the command waits once that is full. With `0s`, the command is stopped with rtlogd. Needs `state_directory`. Default: the `orphan_timeout` at the top level.
     pub(super) orphan_timeout: Setting<DurationText>,
     /// The maximum length of a line, 1KiB to 256KiB. A longer one continues in the next event. Default: 256KiB.
     pub(super) max_line: Setting<Size>,

@@ -45,6 +45,15 @@ pub(super) struct OpenInput {
     line_size: usize,
 }
 
+/// The result of [`ProcessInput::write`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InputWrite {
+    /// Bytes were written.
+    Some,
+    /// The input has ended.
+    Ended,
+}
+
 /// The state of an input for another process of the daemon.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct PackedInput {
@@ -141,14 +150,37 @@ impl ProcessInput {
         }
     }
 
-    /// Writes the waiting bytes as the process reads them. Returns once the input has ended, and waits forever otherwise. May
-    /// be dropped at any time.
-    pub(super) async fn write(&mut self) {
-        let was_open = matches!(self, Self::Open(_));
-        self.write_all().await;
-        if !was_open || matches!(self, Self::Open(_)) {
-            pending::<()>().await;
+    /// Writes waiting bytes when the process reads, and returns after each write and at the end of the input. Waits forever if
+    /// there is nothing to write. May be dropped at any time.
+    pub(super) async fn write(&mut self) -> InputWrite {
+        let Self::Open(keyboard) = self else { return pending().await };
+        if keyboard.waiting.is_empty() {
+            if !keyboard.last {
+                return pending().await;
+            }
+            *self = Self::Ended;
+            return InputWrite::Ended;
         }
+        match keyboard.write_some().await {
+            Ok(()) => InputWrite::Some,
+            Err(error) => {
+                self.close(&error);
+                InputWrite::Ended
+            }
+        }
+    }
+
+    /// Writes what the process takes at once.
+    pub(super) fn write_available(&mut self) {
+        let Self::Open(keyboard) = self else { return };
+        // The end of the input is noticed by `write`.
+        while !keyboard.waiting.is_empty() && keyboard.try_write().is_ok_and(|count| count > 0) {}
+    }
+
+    /// A process that closed its input does not want it (EPIPE); a terminal that no process has open returns EIO.
+    fn close(&mut self, error: &io::Error) {
+        log::debug!(error:% = error; "the process did not read its input");
+        *self = Self::Ended;
     }
 
     fn open_input(&mut self) -> Result<&mut OpenInput, CommandError> {
@@ -156,24 +188,6 @@ impl ProcessInput {
             Self::None => Err(CommandError::NoInput),
             Self::Ended | Self::Open(OpenInput { last: true, .. }) => Err(CommandError::InputEnded),
             Self::Open(keyboard) => Ok(keyboard),
-        }
-    }
-
-    /// Writes the waiting bytes as the process reads them, and returns once none are left. May be dropped at any time.
-    async fn write_all(&mut self) {
-        loop {
-            let Self::Open(keyboard) = self else { return };
-            if keyboard.waiting.is_empty() {
-                if keyboard.last {
-                    *self = Self::Ended;
-                }
-                return;
-            } else if let Err(error) = keyboard.write_some().await {
-                // A process that closed its input does not want it (EPIPE); a terminal that no process has open returns
-                // EIO.
-                log::debug!(bytes = keyboard.waiting.len(), error:% = error; "the process did not read its input");
-                *self = Self::Ended;
-            }
         }
     }
 }
@@ -197,14 +211,19 @@ impl OpenInput {
     }
 
     async fn write_some(&mut self) -> io::Result<()> {
-        self.to.writable().await?;
-        let count = self.to.try_write(&self.waiting);
-        match count {
-            Ok(count) => drop(self.waiting.drain(..count)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(error) => return Err(error),
+        loop {
+            self.to.writable().await?;
+            match self.try_write() {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                done => return done.map(drop),
+            }
         }
-        Ok(())
+    }
+
+    fn try_write(&mut self) -> io::Result<usize> {
+        let count = self.to.try_write(&self.waiting)?;
+        self.waiting.drain(..count);
+        Ok(count)
     }
 }
 
@@ -230,7 +249,7 @@ mod tests {
         // Each round gives the pipe time to take as much as it can; then the rest waits here.
         while input.push(&piece).is_ok() {
             taken += piece.len();
-            timeout(Duration::from_millis(20), input.write()).await.unwrap_err();
+            while timeout(Duration::from_millis(20), input.write()).await.is_ok() {}
         }
         assert_eq!(input.push(&piece), Err(CommandError::Busy));
         assert!(taken <= 2 * MAX_WAITING_INPUT + piece.len(), "{taken}");
@@ -243,7 +262,7 @@ mod tests {
         });
         timeout(Duration::from_secs(20), async {
             // All is written by the time at which the input has ended.
-            input.write().await;
+            while input.write().await != InputWrite::Ended {}
             rest.await.unwrap()
         })
         .await
@@ -257,7 +276,7 @@ mod tests {
         let (mut input, read) = pipe();
         drop(read);
         input.push(b"hello").unwrap();
-        timeout(Duration::from_secs(20), input.write()).await.unwrap();
+        assert_eq!(timeout(Duration::from_secs(20), input.write()).await.unwrap(), InputWrite::Ended);
         assert_eq!(input.push(b"more"), Err(CommandError::InputEnded));
         assert_eq!(ProcessInput::None.push(b"more"), Err(CommandError::NoInput));
     }

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use wait4::try_wait4_pid;
 
-use crate::event::lock;
+use crate::event::{EndCause, lock};
 
 use super::procfs;
 
@@ -57,6 +58,16 @@ pub(super) struct LeaderExit {
 }
 
 impl LeaderExit {
+    /// The cause of the end, unless the daemon asked for it.
+    pub(super) fn cause(&self) -> EndCause {
+        match self.status.and_then(|status| status.signal()) {
+            _ if self.lost => EndCause::Lost,
+            _ if self.orphaned => EndCause::DaemonStopped,
+            Some(_) => EndCause::Signalled,
+            None => EndCause::Exited,
+        }
+    }
+
     /// The exit of a process whose parent was killed.
     pub(super) fn lost() -> Self {
         Self { lost: true, ..Self::default() }
@@ -218,6 +229,11 @@ impl Drop for Leader {
     fn drop(&mut self) {
         self.children.set().remove(&self.pid);
     }
+}
+
+/// A duration in seconds. More digits than those of microseconds would only be rounding errors.
+pub(super) fn whole_microseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e6
 }
 
 /// The process id of a child.

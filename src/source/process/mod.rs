@@ -32,7 +32,7 @@
 //! thread for blocking work: with `PR_SET_PDEATHSIG` the child dies when that idle thread ends. Reading until the pipes
 //! are closed: a daemon that was started in the background keeps them open forever.
 //!
-//! Reading order: `supervisor`, `run`, `spawn`, `environment_file`, `child`, `descriptors`, `leader`, `shim`, `program`,
+//! Reading order: `supervisor`, `run`, `spawn`, `environment_file`, `temporary`, `child`, `descriptors`, `leader`, `shim`, `program`,
 //! `pipes`, `pty`, `input`, `stop`, `run_record`, `procfs`; `helper` runs tools for other sources.
 //!
 //! [`ProcessRun`]: run::ProcessRun
@@ -44,6 +44,7 @@ mod child;
 mod shim;
 mod spawn;
 mod program;
+mod temporary;
 pub(crate) mod environment_file;
 mod leader;
 mod pipes;
@@ -65,6 +66,7 @@ pub(crate) use pipes::Tee;
 pub(super) use run_record::{RUN_RECORD_KEY, RunRecord};
 pub(crate) use shim::protocol::{VERSION as SHIM_VERSION, receive as receive_message, send as send_message};
 pub(crate) use shim::{SHIM_DIRECTORY, become_shim, end_unclaimed, sweep};
+pub(crate) use temporary::{TEMPORARY_DIRECTORY, remove_unwanted_temporary};
 
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,12 @@ pub(super) fn has_variable(pid: Pid, variable: &str) -> bool {
     })
 }
 
+/// Returns whether a process was started with this argument; `false` once it ended.
+pub(super) fn has_argument(pid: Pid, argument: &str) -> bool {
+    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    line.split(|byte| *byte == 0).skip(1).any(|word| word == argument.as_bytes())
+}
+
 /// The peak memory of the program that the process executes now, in bytes; `None` once it ended.
 pub(super) fn peak_memory(pid: Pid) -> Option<u64> {
     parse_peak_memory(&fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?)
@@ -89,6 +95,9 @@ mod tests {
         assert!(peak_memory(getpid()).unwrap() > 1 << 20);
         let path = format!("PATH={}", std::env::var("PATH").unwrap());
         assert!(has_variable(getpid(), &path) && !has_variable(getpid(), "PATH=") && !has_variable(getpid(), "ATH"));
+        let argument = std::env::args().next_back().unwrap();
+        assert!(std::env::args().count() == 1 || has_argument(getpid(), &argument));
+        assert!(!has_argument(getpid(), "no such argument"));
         assert!(others().all(|pid| pid != getpid()) && others().count() > 0);
         assert_eq!(parse_peak_memory("Name:\tsh\nVmHWM:\t    1736 kB\nVmRSS:\t 1 kB\n"), Some(1736 * 1024));
         assert_eq!(parse_peak_memory("Name:\tkthreadd\n"), None);

@@ -19,12 +19,13 @@ use crate::control::{Attachment, CommandError, RunCommand};
 use crate::event::{EndCause, RunEnd, SourceState, signal_name};
 use crate::stream::Batch;
 
-use super::input::{PackedInput, ProcessInput};
-use super::leader::LeaderExit;
+use super::input::{InputWrite, PackedInput, ProcessInput};
+use super::leader::{LeaderExit, whole_microseconds};
 use super::pipes::{HeldBack, PackedPipes, PipeRead, Pipes, Tee};
 use super::program::Program;
-use super::run_record::{RUN_RECORD_KEY, RunRecord};
+use super::run_record::{AfterStop, RUN_RECORD_KEY, RunRecord, hash_of};
 use super::shim::attach::TakenOver;
+use super::shim::protocol::EndPolicy;
 use super::staging::OutputStaging;
 use super::stop::ProcessGroup;
 use super::{procfs, shim, spawn};
@@ -122,7 +123,7 @@ enum RunPhase {
 enum RunEvent {
     Read(PipeRead),
     Exit(LeaderExit),
-    InputEnded,
+    InputWritten(InputWrite),
     Kill,
     Memory,
     Silent,
@@ -156,7 +157,9 @@ impl ProcessRun {
         batch: &mut Batch,
     ) -> Option<TakenOverRun> {
         let (directory, address) = (options.shim_directory.clone()?, record.shim.clone()?);
-        let attached = spawn_blocking(move || shim::attach::attach(&directory, &address)).await.ok()?;
+        let (stream, policy) = (spec.name.to_string(), EndPolicy::of(source));
+        let attached =
+            spawn_blocking(move || shim::attach::attach(&directory, &address, &stream, policy)).await.ok()?;
         let TakenOver { connection, running, shim, ends, input, staging } = match attached {
             Ok(taken) => taken,
             Err(error) => {
@@ -312,7 +315,7 @@ impl ProcessRun {
         let event = select! {
             read = self.pipes.read(tee, batch), if open => RunEvent::Read(read),
             exit = self.program.ended() => RunEvent::Exit(exit),
-            () = self.input.write() => RunEvent::InputEnded,
+            written = self.input.write() => RunEvent::InputWritten(written),
             () = until(kill) => RunEvent::Kill,
             () = sleep_until(self.memory.1) => RunEvent::Memory,
             () = until(silent) => RunEvent::Silent,
@@ -329,7 +332,13 @@ impl ProcessRun {
                 return Some(None);
             }
             RunEvent::Exit(exit) => self.begin_draining(exit),
-            RunEvent::InputEnded => self.program.end_input(),
+            RunEvent::InputWritten(written) => {
+                if written == InputWrite::Ended {
+                    self.program.end_input();
+                }
+                // The state for the next daemon is written, so that it does not write the same bytes again.
+                return Some(None);
+            }
             RunEvent::Kill => self.kill(),
             RunEvent::Memory => self.measure_memory(),
             RunEvent::Silent => {
@@ -365,9 +374,10 @@ impl ProcessRun {
         }
     }
 
-    /// Asks the process to end; `KILL` follows after the grace period.
-    pub(super) fn stop(&mut self, cause: EndCause) {
-        self.stopping = Some((cause, Instant::now() + self.stop.grace));
+    /// Asks the process to end; `KILL` follows after the grace period. The record then says what is to follow the run.
+    pub(super) fn stop(&mut self, after: AfterStop) {
+        self.record.stopping = Some(after);
+        self.stopping = Some((after.cause(), Instant::now() + self.stop.grace));
         match self.stop.only {
             StopTarget::All => self.ask_all(),
             StopTarget::Leader => {
@@ -416,6 +426,11 @@ impl ProcessRun {
         left.map(|pid| format!("{} ({})", procfs::name(pid), pid.as_raw_nonzero())).collect()
     }
 
+    /// Changes what is to follow a run that was asked to end.
+    pub(super) fn set_after_stop(&mut self, after: AfterStop) {
+        self.record.stopping = Some(after);
+    }
+
     /// Returns whether the process was asked to end.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.is_some()
@@ -435,7 +450,11 @@ impl ProcessRun {
     ) -> Result<(), CommandError> {
         self.check_running()?;
         match command {
-            RunCommand::Input(bytes) => self.input.push(&bytes)?,
+            RunCommand::Input(bytes) => {
+                self.input.push(&bytes)?;
+                // What the process takes at once does not wait, where a next daemon would write it again.
+                self.input.write_available();
+            }
             RunCommand::EndOfInput => self.input.end()?,
             RunCommand::Signal(number) => {
                 let signal = Signal::from_named_raw(number).ok_or(CommandError::NoSignal(number))?;
@@ -518,13 +537,7 @@ impl ProcessRun {
         let now = Instant::now();
         let code = exit.status.and_then(|status| status.code());
         let signal = exit.status.and_then(|status| status.signal());
-        let cause = match (self.stopping, signal) {
-            (Some((cause, _)), _) => cause,
-            (None, _) if exit.lost => EndCause::Lost,
-            (None, _) if exit.orphaned => EndCause::DaemonStopped,
-            (None, Some(_)) => EndCause::Signalled,
-            (None, None) => EndCause::Exited,
-        };
+        let cause = self.stopping.map_or_else(|| exit.cause(), |(cause, _)| cause);
         let end = RunEnd {
             run: self.record.run,
             code,
@@ -580,20 +593,4 @@ impl Drop for ProcessRun {
             self.signal_all(Signal::KILL);
         }
     }
-}
-
-/// A hash of what a program is started with: if it is another one after a restart of rtlogd, the program is restarted, too.
-/// How it is stopped and restarted may change while it runs.
-fn hash_of(source: &ProcessSourceConfig) -> u64 {
-    let ProcessSourceConfig { argv, directory, environment, environment_files, user, group, umask, pty, input, .. } =
-        source;
-    let text =
-        format!("{:?}", (argv, directory, environment, environment_files, user, group, umask, pty.is_some(), input));
-    // FNV-1a, by its published parameters: the hasher of the standard library may change.
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// A duration in seconds. More digits than those of microseconds would only be rounding errors.
-fn whole_microseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e6
 }

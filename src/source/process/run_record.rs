@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::procfs;
 use super::shim::ShimAddress;
+use crate::config::ProcessSourceConfig;
+use crate::event::EndCause;
 
 /// The key of the run record among the checkpoints of a stream.
 pub(in crate::source) const RUN_RECORD_KEY: &str = "run";
@@ -26,6 +28,9 @@ pub(in crate::source) struct RunRecord {
     /// The end of the run was reported.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::source) ended: bool,
+    /// The run was asked to end, and this is to follow its end; `None` unless it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) stopping: Option<AfterStop>,
     /// The way to the shim of the program, through which a next daemon takes over the run; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) shim: Option<ShimAddress>,
@@ -38,6 +43,28 @@ pub(in crate::source) struct RunRecord {
     pub(super) generation: u64,
 }
 
+/// What follows a run that was asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AfterStop {
+    /// An operator stopped the process, which is not started again.
+    Stopped,
+    /// An operator asked for another run.
+    Started,
+    /// The daemon stopped, or the configuration changed. The next daemon begins as it is configured.
+    DaemonStopped,
+}
+
+impl AfterStop {
+    /// The cause of the end of the run.
+    pub(super) fn cause(self) -> EndCause {
+        match self {
+            Self::Stopped | Self::Started => EndCause::Stopped,
+            Self::DaemonStopped => EndCause::DaemonStopped,
+        }
+    }
+}
+
 impl RunRecord {
     /// The record of a program that was just started as run `number`.
     pub(super) fn of_program(number: u64, pid: Pid, mark: &str) -> Self {
@@ -47,6 +74,7 @@ impl RunRecord {
             started: procfs::stat(pid).map_or(0, |stat| stat.started),
             mark: mark.to_owned(),
             ended: false,
+            stopping: None,
             shim: None,
             spec: 0,
             generation: 0,
@@ -103,6 +131,17 @@ impl RunRecord {
     }
 }
 
+/// A hash of what a program is started with: if it is another one after a restart of rtlogd, the program is restarted, too.
+/// How it is stopped and restarted may change while it runs.
+pub(super) fn hash_of(source: &ProcessSourceConfig) -> u64 {
+    let ProcessSourceConfig { argv, directory, environment, environment_files, user, group, umask, pty, input, .. } =
+        source;
+    let text =
+        format!("{:?}", (argv, directory, environment, environment_files, user, group, umask, pty.is_some(), input));
+    // FNV-1a, by its published parameters: the hasher of the standard library may change.
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +152,10 @@ mod tests {
         let shim = Some(ShimAddress { name: "0123".into(), secret: "4567".into() });
         let record = RunRecord { started: 99, shim, spec: 7, ..RunRecord::of_program(3, pid, "build-3-0") };
         assert_eq!(RunRecord::read(&record.to_text()), Some(record.clone()));
+        for after in [AfterStop::Stopped, AfterStop::Started, AfterStop::DaemonStopped] {
+            let stopping = RunRecord { stopping: Some(after), ..record.clone() };
+            assert_eq!(RunRecord::read(&stopping.to_text()), Some(stopping));
+        }
         let ended = RunRecord { ended: true, ..record };
         assert_eq!(RunRecord::read(&ended.to_text()), Some(ended));
         assert_eq!(RunRecord::read("{}"), None);

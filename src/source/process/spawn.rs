@@ -1,15 +1,13 @@
 //! Starts a program: creates its standard streams, and starts a [`child`](super::child) process that executes it.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder};
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -32,7 +30,7 @@ use super::shim::ShimAddress;
 use super::shim::attach::ShimConnection;
 use super::shim::start::ShimPlan;
 use super::staging::OutputStaging;
-use super::{environment_file, pty, shim};
+use super::{environment_file, pty, shim, temporary};
 
 /// The longest time from the start of the child to the exec of the program. Only the lookup of a user's groups may take
 /// long.
@@ -157,7 +155,7 @@ async fn start(
     {
         let path = directory.join(stream);
         let directory = path.clone();
-        match spawn_blocking(move || create_empty(&directory)).await.map_err(io::Error::other)? {
+        match spawn_blocking(move || temporary::create_empty(&directory)).await.map_err(io::Error::other)? {
             Ok(()) => drop(task.environment.insert("TMPDIR".to_owned(), path.to_string_lossy().into_owned())),
             Err(error) => {
                 warn!(stream, errno = error.raw_os_error(), error:% = error; "cannot create {}: the command has the temporary directory of the system", path.display());
@@ -173,17 +171,6 @@ async fn start(
         ShimStart::Started(program) => Ok(program),
         ShimStart::NoSocket(wires) => start_as_child(options, task, wires).await,
     }
-}
-
-/// Creates a directory that only its owner may enter, or empties it. What cannot be deleted remains, such as the files in a
-/// directory that a command made read-only.
-fn create_empty(directory: &Path) -> io::Result<()> {
-    if let Err(error) = fs::remove_dir_all(directory)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        warn!(errno = error.raw_os_error(), error:% = error; "cannot empty the temporary directory {}", directory.display());
-    }
-    DirBuilder::new().mode(0o700).recursive(true).create(directory)
 }
 
 /// Starts the program as a child of the daemon.

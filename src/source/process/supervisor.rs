@@ -19,7 +19,7 @@ use crate::stream::Checkpoints;
 
 use crate::source::backoff::Backoff;
 use crate::source::process::run::{ProcessRun, TakenOverRun};
-use crate::source::process::run_record::{RUN_RECORD_KEY, RunRecord};
+use crate::source::process::run_record::{AfterStop, RUN_RECORD_KEY, RunRecord};
 use crate::source::process::{Tee, shim};
 use crate::source::writer::StreamWriter;
 use crate::source::{ClockReading, SourceError, SourceOptions};
@@ -107,12 +107,17 @@ impl<'a> Supervisor<'a> {
         };
         let mut idle = match self.process.start {
             _ if taken.is_some() => Idle::Start,
+            _ if self.desired == DesiredState::Stopped => Idle::Manual,
             StartWhen::Boot => Idle::Start,
             StartWhen::Demand => Idle::OnReader(0),
             StartWhen::Manual => Idle::Manual,
         };
         if idle != Idle::Start {
-            let reason = if idle == Idle::Manual { "starts on request" } else { "starts with the first reader" };
+            let reason = match (idle, self.desired) {
+                (_, DesiredState::Stopped) => "stopped on request",
+                (Idle::Manual, _) => "starts on request",
+                _ => "starts with the first reader",
+            };
             writer.say(SourceState::Stopped { reason: reason.to_owned(), last: None }).await;
         }
         let mut last = Ok(None);
@@ -158,6 +163,9 @@ impl<'a> Supervisor<'a> {
         let kept = record.shim.as_ref().filter(|_| taken.is_some()).map(|shim| shim.name.clone());
         self.end_unrecorded(kept, writer).await;
         let Some(taken) = taken else {
+            if record.stopping == Some(AfterStop::Stopped) {
+                self.desired = DesiredState::Stopped;
+            }
             return (self.after_crash(record, writer).await, None);
         };
         let TakenOverRun { mut run, is_complete, is_same_spec, orphaned } = taken;
@@ -172,10 +180,17 @@ impl<'a> Supervisor<'a> {
         run.prepare(&mut writer.batch);
         writer.flush().await;
         run.settle();
-        if !is_same_spec {
-            info!(stream = writer.stream.as_str(), run = record.run; "the configuration of the process has changed, so that it is restarted");
-            run.stop(EndCause::DaemonStopped);
-            self.desired = DesiredState::Started;
+        let after = record.stopping.or_else(|| (!is_same_spec).then_some(AfterStop::DaemonStopped));
+        if let Some(after) = after {
+            let reason =
+                if record.stopping.is_some() { "it was asked to end" } else { "its configuration has changed" };
+            info!(stream = writer.stream.as_str(), run = record.run; "the process is stopped, since {reason}");
+            run.stop(after);
+            self.desired = match after {
+                AfterStop::Stopped => DesiredState::Stopped,
+                AfterStop::Started | AfterStop::DaemonStopped => DesiredState::Started,
+            };
+            writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().to_text()));
             writer.say(SourceState::Stopping).await;
         }
         (record.run, Some(run))
@@ -340,24 +355,30 @@ impl<'a> Supervisor<'a> {
                         self.control_run(command, reply, &mut run, writer).await;
                     }
                     ProcessRequest::Run(command, reply) => {
-                        reply.send(run.command(command, &mut self.tee, &mut writer.batch));
+                        let done = run.command(command, &mut self.tee, &mut writer.batch);
                         run.prepare(&mut writer.batch);
                         writer.flush().await;
                         run.settle();
+                        // Only now: what was promised is not forgotten if the daemon is killed.
+                        reply.send(done);
                     }
                     ProcessRequest::Attach(reply) => reply.send(run.attach()),
                 },
                 mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
                 () = self.stopping.cancelled(), if !run.is_stopping() || self.desired != DesiredState::AsConfigured => {
-                    if self.options.hands_over.load(Ordering::Acquire) && run.can_be_left() {
+                    let is_kept = self.options.hands_over.load(Ordering::Acquire) && !self.process.orphan_timeout.is_zero();
+                    if is_kept && run.can_be_left() {
                         run.leave();
                         info!(stream = writer.stream.as_str(), run = number, pid = run.pid(); "the process continues, and is left to the next rtlogd");
                         return Ok(RunOutcome::Left);
                     }
                     self.desired = DesiredState::AsConfigured;
                     let was_stopping = run.is_stopping();
-                    run.stop(EndCause::DaemonStopped);
-                    if !was_stopping {
+                    run.stop(AfterStop::DaemonStopped);
+                    writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().to_text()));
+                    if was_stopping {
+                        writer.flush().await;
+                    } else {
                         writer.say(SourceState::Stopping).await;
                     }
                 }
@@ -391,9 +412,18 @@ impl<'a> Supervisor<'a> {
                 reply.send(Err(CommandError::Failed("it was stopped in the meantime".to_owned())));
             }
         }
-        if !run.is_stopping() {
+        let after = if desired == DesiredState::Stopped { AfterStop::Stopped } else { AfterStop::Started };
+        let was_stopping = run.is_stopping();
+        if was_stopping {
+            run.set_after_stop(after);
+        } else {
             info!(stream = writer.stream.as_str(); "stopping the process on request");
-            run.stop(EndCause::Stopped);
+            run.stop(after);
+        }
+        writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().to_text()));
+        if was_stopping {
+            writer.flush().await;
+        } else {
             writer.say(SourceState::Stopping).await;
         }
     }

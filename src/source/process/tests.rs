@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::Tee;
 use super::procfs;
 use super::run::{DRAIN_QUIET_TIME, ProcessRun, SILENCE_NOTE_AFTER};
-use super::run_record::RunRecord;
+use super::run_record::{AfterStop, RunRecord};
 use crate::config::{ProcessSourceConfig, TerminalSize};
 use crate::control::{CommandError, RunCommand};
 use crate::event::EndCause;
@@ -406,7 +406,7 @@ async fn a_run_is_written_down_as_it_is() {
     let record = record_in(&run.record().to_text());
     assert_eq!((record.run, record.pid.cast_unsigned(), record.ended), (7, run.pid(), false));
     assert_eq!(record.alive().len(), 1);
-    run.stop(EndCause::Stopped);
+    run.stop(AfterStop::Stopped);
     while run.next(&mut None, &mut batch).await.is_none() {}
     assert!(run.record().ended && record.alive().is_empty());
 }

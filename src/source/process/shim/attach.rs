@@ -10,17 +10,22 @@ use std::time::Duration;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use rustix::process::{Pid, geteuid};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tokio::net::unix::pipe;
+use tokio::time::Instant;
 
-use super::protocol::{self, DaemonMessage, MAX_MESSAGE_SIZE, RunningProgram, ShimMessage, VERSION};
+use super::protocol::{self, DaemonMessage, EndPolicy, MAX_MESSAGE_SIZE, RunningProgram, ShimMessage, VERSION};
 use super::snapshot::RunSnapshot;
-use super::{ShimAddress, socket_path};
+use super::{SHIM_PROCESS_NAME, ShimAddress, socket_path};
 use crate::source::process::leader::LeaderExit;
+use crate::source::process::procfs;
 use crate::source::process::staging::{OutputStaging, StagingPipe};
 
 /// The longest time to wait for the answer of a shim, which does nothing else.
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// The interval at which a socket is looked for that a shim was asked to make again.
+const SOCKET_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The connection of the daemon that is attached to a shim.
 #[derive(Debug)]
@@ -112,13 +117,50 @@ pub(super) fn connect_to(directory: &Path, name: &str) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Attaches to the shim of a run. Blocks for at most twice [`MAX_ANSWER_TIME`]. Must be called within the runtime.
+/// Connects to the shim of a run of `stream`. If somebody has removed its socket, the shim is asked to make it again.
+fn find(directory: &Path, address: &ShimAddress, stream: &str) -> io::Result<OwnedFd> {
+    let mut asked_until = None;
+    loop {
+        let error = match connect_to(directory, &address.name) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => error,
+        };
+        let until = match asked_until {
+            Some(until) => until,
+            None if error.kind() == io::ErrorKind::NotFound && ask_for_sockets(stream) > 0 => {
+                Instant::now() + MAX_ANSWER_TIME
+            }
+            None => return Err(error),
+        };
+        asked_until = Some(until);
+        if error.kind() != io::ErrorKind::NotFound || Instant::now() >= until {
+            return Err(error);
+        }
+        std::thread::park_timeout(SOCKET_POLL_INTERVAL);
+    }
+}
+
+/// Asks all shims of runs of a stream to make their sockets again if they are gone. Returns their number. Those of other
+/// daemons have theirs, and do nothing.
+fn ask_for_sockets(stream: &str) -> usize {
+    let is_shim = |pid: &Pid| procfs::name(*pid) == SHIM_PROCESS_NAME && procfs::has_argument(*pid, stream);
+    procfs::others().filter(is_shim).filter(|pid| kill_process(*pid, Signal::HUP).is_ok()).count()
+}
+
+/// Attaches to the shim of a run of `stream`, which ends the run by this policy from now on if no daemon claims it. Blocks for
+/// at most three times [`MAX_ANSWER_TIME`]. Must be called within the runtime.
 ///
 /// # Errors
 /// If the shim is gone or refuses.
-pub(in crate::source::process) fn attach(directory: &Path, address: &ShimAddress) -> io::Result<TakenOver> {
-    let socket = connect_to(directory, &address.name)?;
-    protocol::send(&socket, &DaemonMessage::Attach { version: VERSION, secret: address.secret.clone() }, &[])?;
+pub(in crate::source::process) fn attach(
+    directory: &Path,
+    address: &ShimAddress,
+    stream: &str,
+    policy: EndPolicy,
+) -> io::Result<TakenOver> {
+    let socket = find(directory, address, stream)?;
+    let attach = DaemonMessage::Attach { version: VERSION, secret: address.secret.clone(), policy: Some(policy) };
+    protocol::send(&socket, &attach, &[])?;
     let (running, descriptors) = match protocol::receive(&socket)? {
         Some((ShimMessage::Running(running), descriptors)) => (running, descriptors),
         Some((ShimMessage::Refused { reason }, _)) => return Err(io::Error::other(reason)),

@@ -17,6 +17,9 @@
 //! **Orphans.** If no daemon comes for `orphan_timeout`, the shim ends the program as the daemon would have done, and then
 //! itself. It also does so on `SIGTERM`, which all processes receive when the machine is shut down.
 //!
+//! **Lost sockets.** If somebody has removed its socket, a shim makes it again on `SIGHUP`, which a daemon sends that does not
+//! find it.
+//!
 //! Reading order: `protocol` has the messages, `run` is the loop of the shim, `start` and `attach` are the sides of the
 //! daemon, `snapshot` is what it leaves for the next one, and `sweep` ends runs that nobody wants.
 
@@ -33,6 +36,7 @@ pub(crate) use run::become_shim;
 pub(crate) use sweep::{end_unclaimed, sweep};
 
 use std::fmt::Write;
+use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -40,10 +44,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::protocol::EndPolicy;
 use super::child::ExecTask;
 
 /// The directory of the sockets of shims, in the state directory of the daemon.
 pub(crate) const SHIM_DIRECTORY: &str = "shim";
+
+/// The name of a shim in the list of processes.
+const SHIM_PROCESS_NAME: &str = "rtlogd-shim";
 
 /// The way to a shim, as it is recorded with its run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +82,12 @@ fn stream_of(name: &str) -> Option<&str> {
     name.rsplit_once('-').map(|(stream, _)| stream)
 }
 
+/// Returns whether there is a run of this stream that has a shim.
+pub(super) fn has_run(state_directory: &Path, stream: &str) -> bool {
+    let entries = fs::read_dir(state_directory.join(SHIM_DIRECTORY)).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_str().and_then(stream_of) == Some(stream))
+}
+
 /// The task of a shim.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ShimTask {
@@ -90,12 +104,8 @@ pub(super) struct ShimTask {
     input: bool,
     /// There is a staging pipe for each output.
     staged: bool,
-    /// The time for which the program lives without a daemon, in milliseconds.
-    orphan_timeout: u64,
-    /// The stop signal, only to the first process, and the time until `KILL` in milliseconds.
-    stop_signal: i32,
-    only_leader: bool,
-    grace: u64,
+    /// How the run ends if no daemon claims it; the daemon that is attached may change it.
+    policy: EndPolicy,
     exec: ExecTask,
 }
 

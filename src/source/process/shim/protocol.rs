@@ -14,6 +14,8 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::milliseconds;
+use crate::config::{ProcessSourceConfig, StopTarget};
 use crate::source::process::child::ExecFailure;
 
 /// The version of the messages that this program writes.
@@ -29,14 +31,44 @@ pub(super) const MAX_MESSAGE_SIZE: usize = 8 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::source::process) enum DaemonMessage {
-    /// The daemon takes over the run. The secret proves that it is the daemon that has the record of this run.
-    Attach { version: u32, secret: String },
+    /// The daemon takes over the run. The secret proves that it is the daemon that has the record of this run. With it comes
+    /// what its configuration says about the end of the run, which may have changed since the start.
+    Attach {
+        version: u32,
+        secret: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<EndPolicy>,
+    },
     /// The input of the program has ended: the shim closes its copy of the pipe, so that the program learns of it.
     InputEnded {},
     /// The run is to end, as its stream says how. Needs no attachment.
     End {},
     /// The daemon has recorded the end of the run; the shim ends.
     Bye {},
+}
+
+/// How the shim ends a run that no daemon claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::source::process) struct EndPolicy {
+    /// The time for which the program lives without a daemon, in milliseconds.
+    pub(super) orphan_timeout: u64,
+    /// The signal that asks the program to end.
+    pub(super) stop_signal: i32,
+    /// Only its first process is asked; what that one leaves behind is asked after it.
+    pub(super) only_leader: bool,
+    /// The time until `KILL`, in milliseconds.
+    pub(super) grace: u64,
+}
+
+impl EndPolicy {
+    pub(in crate::source::process) fn of(spec: &ProcessSourceConfig) -> Self {
+        Self {
+            orphan_timeout: milliseconds(spec.orphan_timeout),
+            stop_signal: spec.stop.signal.number(),
+            only_leader: spec.stop.only == StopTarget::Leader,
+            grace: milliseconds(spec.stop.grace),
+        }
+    }
 }
 
 /// A message of the shim.
@@ -131,9 +163,15 @@ mod tests {
     /// A daemon must understand the shims of all earlier versions, so that these texts never change.
     #[test]
     fn the_messages_of_version_1_are_understood() {
-        let attach = DaemonMessage::Attach { version: 1, secret: "5ec".into() };
+        let attach = DaemonMessage::Attach { version: 1, secret: "5ec".into(), policy: None };
+        let policy = EndPolicy { orphan_timeout: 600_000, stop_signal: 15, only_leader: true, grace: 10_000 };
+        let attach_by_policy = DaemonMessage::Attach { version: 1, secret: "5ec".into(), policy: Some(policy) };
         for (text, message) in [
             (r#"{"attach":{"version":1,"secret":"5ec"}}"#, attach),
+            (
+                r#"{"attach":{"version":1,"secret":"5ec","policy":{"orphan_timeout":600000,"stop_signal":15,"only_leader":true,"grace":10000}}}"#,
+                attach_by_policy,
+            ),
             (r#"{"end":{}}"#, DaemonMessage::End {}),
             (r#"{"input_ended":{}}"#, DaemonMessage::InputEnded {}),
             (r#"{"bye":{}}"#, DaemonMessage::Bye {}),

@@ -1,12 +1,12 @@
 //! The loop of a shim: one thread, which sleeps until something happens.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use rustix::process::{Signal, geteuid, getpid, set_child_subreaper, setsid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::protocol::{self, DaemonMessage, ProgramExit, RunningProgram, ShimMessage, VERSION};
-use super::{ShimTask, milliseconds, socket_path};
+use super::{SHIM_PROCESS_NAME, ShimTask, milliseconds, socket_path};
 use crate::source::process::child;
 use crate::source::process::child::{ExecFailure, ExecStep};
 use crate::source::process::descriptors::close_other_descriptors;
@@ -48,7 +48,7 @@ fn run() -> io::Result<()> {
     // A pipe or a lock of the program that started the daemon must not stay open as long as the shim lives.
     close_other_descriptors(&[daemon.as_raw_fd()])?;
     // Its file has the name `exe`, by which nobody would know it.
-    rustix::thread::set_name(c"rtlogd-shim")?;
+    rustix::thread::set_name(&CString::new(SHIM_PROCESS_NAME)?)?;
     let Some((task, descriptors)) = receive_task(&daemon)? else { return Ok(()) };
     let failed = |step, error: &io::Error| ShimMessage::Failed(ExecFailure::new(step, error));
     match Shim::start(task, descriptors, daemon) {
@@ -78,6 +78,7 @@ struct ProgramStart {
     directory: File,
     child_ended: UnixStream,
     terminated: UnixStream,
+    hung_up: UnixStream,
     children: Children,
     leader: Leader,
 }
@@ -92,8 +93,9 @@ struct Shim {
     directory: File,
     /// Becomes readable when a child process has ended.
     child_ended: UnixStream,
-    /// Becomes readable when the shim is asked to end.
+    /// Becomes readable when the shim is asked to end, and when it is asked to look after its socket.
     terminated: UnixStream,
+    hung_up: UnixStream,
     children: Children,
     leader: Leader,
     record: RunRecord,
@@ -113,11 +115,18 @@ struct Shim {
     end: Option<ProgramExit>,
 }
 
+/// The processes of a run that are asked to end.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    Leader,
+    All,
+}
+
 impl Shim {
     /// Opens the socket and starts the program.
     fn start(task: ShimTask, mut descriptors: Vec<OwnedFd>, daemon: OwnedFd) -> Result<Self, StartFailure> {
         match Self::start_program(&task, &mut descriptors, &daemon) {
-            Ok(Ok(ProgramStart { listener, directory, child_ended, terminated, children, leader })) => {
+            Ok(Ok(ProgramStart { listener, directory, child_ended, terminated, hung_up, children, leader })) => {
                 let pid = leader.pid();
                 let record = RunRecord::of_program(task.run, pid, &task.mark);
                 let group = ProcessGroup::new(pid, true);
@@ -129,6 +138,7 @@ impl Shim {
                     directory,
                     child_ended,
                     terminated,
+                    hung_up,
                     children,
                     leader,
                     record,
@@ -161,7 +171,7 @@ impl Shim {
         set_child_subreaper(Some(getpid()))?;
         let (child_ended, terminated) = (signal_pipe(&[SIGCHLD])?, signal_pipe(&[SIGTERM, SIGINT])?);
         // Whoever reloads rtlogd by the name of the program must not end its commands.
-        signal_hook::flag::register(SIGHUP, Arc::default())?;
+        let hung_up = signal_pipe(&[SIGHUP])?;
         let (directory, listener) = match open_socket(task) {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(ExecFailure::new(ExecStep::Socket, &error))),
@@ -187,7 +197,7 @@ impl Shim {
         // The program has begun in the directory of the daemon, in which the shim must not keep a file system from being
         // unmounted.
         std::env::set_current_dir("/")?;
-        Ok(Ok(ProgramStart { listener, directory, child_ended, terminated, children, leader }))
+        Ok(Ok(ProgramStart { listener, directory, child_ended, terminated, hung_up, children, leader }))
     }
 
     /// Waits for events until the run has ended and a daemon knows it, or until no daemon came for too long.
@@ -203,6 +213,7 @@ impl Shim {
                 drain(&self.terminated);
                 self.end_run();
             }
+            self.restore_socket();
             let now = Instant::now();
             if self.orphaned_since.is_some_and(|since| now >= since + self.orphan_timeout()) && self.killed_at.is_none()
             {
@@ -246,6 +257,7 @@ impl Shim {
         let mut polled = [
             PollFd::new(&self.child_ended, PollFlags::IN),
             PollFd::new(&self.terminated, PollFlags::IN),
+            PollFd::new(&self.hung_up, PollFlags::IN),
             PollFd::new(&self.listener, if self.guest.is_none() { PollFlags::IN } else { PollFlags::empty() }),
             PollFd::from_borrowed_fd(guest, PollFlags::IN),
             PollFd::from_borrowed_fd(daemon, PollFlags::IN),
@@ -257,7 +269,7 @@ impl Shim {
             Err(error) => return Err(error.into()),
         }
         let is_ready = |at: usize| !polled[at].revents().is_empty();
-        Ok((is_ready(2), self.guest.is_some() && is_ready(3), self.daemon.is_some() && is_ready(4), is_ready(1)))
+        Ok((is_ready(3), self.guest.is_some() && is_ready(4), self.daemon.is_some() && is_ready(5), is_ready(1)))
     }
 
     /// The next time at which something is to be done although nothing happens.
@@ -272,7 +284,7 @@ impl Shim {
     }
 
     fn orphan_timeout(&self) -> Duration {
-        Duration::from_millis(self.task.orphan_timeout)
+        Duration::from_millis(self.task.policy.orphan_timeout)
     }
 
     /// Returns whether the run was asked to end, and nothing of it is left. A run that ended by itself waits for a daemon.
@@ -287,6 +299,10 @@ impl Shim {
             && let Some(LeaderExit { status, memory, .. }) = self.leader.try_wait()
         {
             self.group.leader_ended();
+            if self.killed_at.is_some() && self.task.policy.only_leader {
+                // What it left behind was not asked yet.
+                self.ask(Target::All);
+            }
             let end = ProgramExit {
                 status: status.map(ExitStatusExt::into_raw),
                 memory,
@@ -297,6 +313,17 @@ impl Shim {
             self.report_end();
         }
         self.children.reap();
+    }
+
+    /// Opens the socket again if the shim was asked to and somebody has removed it.
+    fn restore_socket(&mut self) {
+        if !drain(&self.hung_up) || fs::exists(self.task.directory.join(&self.task.address.name)).unwrap_or(true) {
+            return;
+        }
+        // Without a new one, the old one stays; nobody can be told.
+        if let Ok((directory, listener)) = open_socket(&self.task) {
+            (self.directory, self.listener) = (directory, listener);
+        }
     }
 
     fn report_end(&mut self) {
@@ -323,12 +350,13 @@ impl Shim {
     fn hear_guest(&mut self) {
         let Some((guest, _)) = self.guest.take() else { return };
         match protocol::receive(&guest) {
-            Ok(Some((DaemonMessage::Attach { secret, .. }, _))) => {
+            Ok(Some((DaemonMessage::Attach { secret, policy, .. }, _))) => {
                 let reason = if self.daemon.is_some() {
                     "another daemon is attached"
                 } else if secret != self.task.address.secret {
                     "the secret is wrong"
                 } else {
+                    self.task.policy = policy.unwrap_or(self.task.policy);
                     return self.attach(guest, true);
                 };
                 protocol::send(guest, &ShimMessage::Refused { reason: reason.to_owned() }, &[]).unwrap_or_default();
@@ -390,13 +418,18 @@ impl Shim {
         if self.killed_at.is_some() {
             return;
         }
-        self.killed_at = Some(Instant::now() + Duration::from_millis(self.task.grace));
-        let signal = Signal::from_named_raw(self.task.stop_signal).unwrap_or(Signal::TERM);
+        self.killed_at = Some(Instant::now() + Duration::from_millis(self.task.policy.grace));
+        let only_leader = self.task.policy.only_leader && self.end.is_none();
+        self.ask(if only_leader { Target::Leader } else { Target::All });
+    }
+
+    /// Asks processes to end. A suspended process handles no signal but `CONT`.
+    fn ask(&self, target: Target) {
+        let signal = Signal::from_named_raw(self.task.policy.stop_signal).unwrap_or(Signal::TERM);
         for signal in [signal, Signal::CONT] {
-            if self.task.only_leader {
-                self.group.signal_leader(signal);
-            } else {
-                self.signal(signal);
+            match target {
+                Target::Leader => self.group.signal_leader(signal),
+                Target::All => self.signal(signal),
             }
         }
     }
@@ -417,9 +450,13 @@ fn signal_pipe(signals: &[i32]) -> io::Result<UnixStream> {
     Ok(read)
 }
 
-/// Reads all that is there.
-fn drain(mut pipe: &UnixStream) {
-    while pipe.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
+/// Reads all that is there. Returns whether something was.
+fn drain(mut pipe: &UnixStream) -> bool {
+    let mut was_there = false;
+    while pipe.read(&mut [0; 64]).is_ok_and(|count| count > 0) {
+        was_there = true;
+    }
+    was_there
 }
 
 /// Opens the directory of the sockets, and the socket of the shim in it.

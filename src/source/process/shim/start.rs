@@ -10,10 +10,10 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::protocol::{self, RunningProgram, ShimMessage, VERSION};
+use super::protocol::{self, EndPolicy, RunningProgram, ShimMessage, VERSION};
 use super::snapshot::RunSnapshot;
-use super::{ShimAddress, ShimTask, milliseconds};
-use crate::config::{ProcessSourceConfig, StopTarget};
+use super::{ShimAddress, ShimTask};
+use crate::config::ProcessSourceConfig;
 use crate::source::process::child::{ExecFailure, ExecTask};
 use crate::source::process::staging::{OutputStaging, StagingPipe};
 
@@ -69,10 +69,7 @@ impl ShimPlan {
             outputs: outputs.len(),
             input: !input.is_empty(),
             staged: true,
-            orphan_timeout: milliseconds(spec.orphan_timeout),
-            stop_signal: spec.stop.signal.number(),
-            only_leader: spec.stop.only == StopTarget::Leader,
-            grace: milliseconds(spec.stop.grace),
+            policy: EndPolicy::of(spec),
             exec,
         };
         let mut file = File::from(memfd_create("rtlogd-task", MemfdFlags::CLOEXEC)?);

@@ -400,3 +400,47 @@ async fn another_command_is_told_from_another_policy() {
     }
     sweep(setup.directory.0.path()).unwrap();
 }
+
+#[tokio::test]
+async fn a_run_that_was_taken_over_ends_as_the_new_configuration_says() {
+    let script =
+        "trap 'echo term; exit 1' TERM; trap 'echo int >said; exit 2' INT; echo ready; while :; do sleep 0.01; done";
+    let mut setup = Setup::new(script, |_| {});
+    let place = setup.directory.0.path().to_owned();
+    setup.source.directory = Some(place.clone());
+    let mut run = setup.start().await;
+    read_until(&mut run, "ready").await;
+    let record = run.record();
+    run.abandon();
+    setup.source.orphan_timeout = Duration::from_millis(50);
+    setup.source.stop.signal = "INT".parse().unwrap();
+    setup.take_over(&record, &mut Vec::new()).await.unwrap().run.abandon();
+    setup.wait_until_swept().await;
+    assert_eq!(std::fs::read_to_string(place.join("said")).unwrap(), "int\n");
+}
+
+#[tokio::test]
+async fn without_a_daemon_what_the_leader_leaves_behind_is_asked_before_it_is_killed() {
+    // The leader ends by itself in the second case.
+    for leader in ["while :; do sleep 0.01; done", "exit"] {
+        let script = format!(
+            "sh -c 'trap \"echo asked >asked; exit\" TERM; echo ready; while :; do sleep 0.01; done' & \
+            read line; trap 'exit 3' TERM; {leader}"
+        );
+        let mut setup = Setup::new(&script, |source| {
+            source.stop.only = crate::config::StopTarget::Leader;
+            source.orphan_timeout = Duration::from_millis(50);
+            source.input = true;
+        });
+        let place = setup.directory.0.path().to_owned();
+        setup.source.directory = Some(place.clone());
+        let mut run = setup.start().await;
+        read_until(&mut run, "ready").await;
+        end_input(&mut run).await;
+        let record = run.record();
+        run.abandon();
+        setup.wait_until_swept().await;
+        assert_eq!(std::fs::read_to_string(place.join("asked")).unwrap(), "asked\n", "{leader}");
+        assert!(record.alive().is_empty());
+    }
+}
