@@ -22,6 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, OFlags, mknodat};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -79,9 +80,44 @@ impl Deadline {
     }
 }
 
-/// A temporary directory.
+/// A temporary directory. At its end, the commands end that a killed daemon has left for a next one.
 #[derive(Debug)]
 pub(crate) struct TestDir(TempDir);
+
+impl Drop for TestDir {
+    fn drop(&mut self) {
+        for shim in shims_below(self.0.path()) {
+            // It may have ended meanwhile.
+            kill_process(shim, Signal::TERM).unwrap_or_default();
+        }
+    }
+}
+
+/// The processes that hold commands for a next daemon with a state directory below `directory`.
+fn shims_below(directory: &Path) -> Vec<Pid> {
+    let sockets = walk(directory).filter(|path| path.parent().is_some_and(|parent| parent.ends_with("shim")));
+    let connected = sockets.filter_map(|path| {
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).ok()?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path).ok()?).ok()?;
+        Some(rustix::net::sockopt::socket_peercred(&socket).ok()?.pid)
+    });
+    connected.collect()
+}
+
+/// All files below a directory.
+fn walk(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let mut directories = vec![directory.to_owned()];
+    let mut files = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => directories.push(entry.path()),
+                _ => files.push(entry.path()),
+            }
+        }
+    }
+    files.into_iter()
+}
 
 impl TestDir {
     pub(crate) fn new() -> Self {
