@@ -6,8 +6,9 @@
 //! they use the rights of the calling user.
 //!
 //! This file has the checks, `missing` the notes of `rtlogd check`, and `machine` the facts about this machine that both
-//! ask for. `other_rtlogd` finds out whose daemon listens on a port, and `unit` has the settings of the service.
+//! ask for. `continuity` has what ends commands in a restart. `other_rtlogd` finds out whose daemon listens on a port, and `unit` has the settings of the service.
 
+mod continuity;
 mod machine;
 mod missing;
 mod other_rtlogd;
@@ -41,7 +42,7 @@ use machine::{check_access, find_user, free_space, has_group, is_rtlogd, remote_
 pub(crate) use missing::missing;
 use missing::{file_directories, is_missing_directory};
 use other_rtlogd::OtherRtlogd;
-use unit::{serves, unit_settings};
+use unit::unit_settings;
 
 /// The inotify watches that a followed file needs: one for the file, one for its directory.
 const INOTIFY_WATCHES_PER_FILE: u64 = 2;
@@ -68,7 +69,7 @@ pub(crate) enum Severity {
 
 /// All problems of `config`.
 pub(crate) fn find_problems(config: &Config) -> Vec<Finding> {
-    let unit = Some(unit_settings()).filter(|unit| serves(unit, config)).unwrap_or_default();
+    let unit = unit_settings(config);
     let mut doctor = Doctor::new(unit, config);
     if let Err(error) = doctor.become_service() {
         let user = doctor.unit.get("User").map_or("", String::as_str);
@@ -92,6 +93,7 @@ pub(crate) fn find_problems(config: &Config) -> Vec<Finding> {
     doctor.check_keys(config);
     doctor.check_limits(config);
     doctor.check_state_directory(config);
+    doctor.findings.extend(continuity::problems(&doctor.unit, config, continuity::has_bus()));
     doctor.findings
 }
 

@@ -7,14 +7,28 @@ use std::process::Command;
 use crate::config::Config;
 
 /// The properties of the service that the checks need.
-const UNIT_PROPERTIES: &str = "--property=LoadState,ExecStart,ProtectHome,PrivateTmp,LimitNOFILE,User,Group,\
+const UNIT_PROPERTIES: &str = "--property=Id,LoadState,ExecStart,ProtectHome,PrivateTmp,RemoveIPC,KillMode,LimitNOFILE,User,Group,\
                                SupplementaryGroups,CapabilityBoundingSet,AmbientCapabilities";
 
-/// The settings of the systemd service by name; empty without one.
-pub(super) fn unit_settings() -> BTreeMap<String, String> {
-    let output = Command::new("systemctl").args(["show", UNIT_PROPERTIES, "rtlogd.service"]).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    parse_settings(&text)
+/// The settings of the systemd service that serves this configuration, by name; empty without one.
+pub(super) fn unit_settings(config: &Config) -> BTreeMap<String, String> {
+    let settings = |unit: String| {
+        let output = Command::new("systemctl").args(["show", UNIT_PROPERTIES, &unit]).output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        Some(parse_settings(&text)).filter(|unit| serves(unit, config))
+    };
+    unit_names(config).find_map(settings).unwrap_or_default()
+}
+
+/// The names of the services that may serve a configuration: the service itself, and for `/etc/rtlogd/NAME/rtlogd.yaml` the
+/// instance of that name.
+fn unit_names(config: &Config) -> impl Iterator<Item = String> {
+    let instance = config.files.first().and_then(|file| {
+        let rest = file.strip_prefix("/etc/rtlogd").ok()?;
+        let name = rest.parent()?.to_str().filter(|name| !name.is_empty() && !name.contains('/'))?;
+        rest.ends_with("rtlogd.yaml").then(|| format!("rtlogd@{name}.service"))
+    });
+    ["rtlogd.service".to_owned()].into_iter().chain(instance)
 }
 
 pub(super) fn parse_settings(text: &str) -> BTreeMap<String, String> {
@@ -33,6 +47,17 @@ pub(super) fn serves(unit: &BTreeMap<String, String>, config: &Config) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instance_is_asked_for_its_configuration() {
+        let names = |file: &str| unit_names(&Config { files: vec![file.into()], ..Config::default() }).nth(1);
+        assert_eq!(names("/etc/rtlogd/two/rtlogd.yaml").as_deref(), Some("rtlogd@two.service"));
+        for file in
+            ["/etc/rtlogd/rtlogd.yaml", "/etc/rtlogd/a/b/rtlogd.yaml", "/etc/rtlogd/two/other.yaml", "/x/rtlogd.yaml"]
+        {
+            assert_eq!(names(file), None, "{file}");
+        }
+    }
 
     #[test]
     fn only_the_configuration_of_the_service_is_judged_as_the_service() {
