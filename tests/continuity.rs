@@ -461,3 +461,27 @@ fn temporary_files_of_removed_streams_are_deleted() {
     gone(&daemon, "b");
     assert!(daemon.path("state/tmp/a/file").exists(), "the command that continues has its files");
 }
+
+#[test]
+fn metrics_tell_of_runs_that_were_taken_over() {
+    let metric = |daemon: &Daemon, name: &str| -> f64 {
+        let text = String::from_utf8(daemon.get("/metrics", &[]).2).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("rtlogd_stream_{name}{{stream=\"p\"}} ")));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    };
+    let names = ["take_overs_total", "lost_take_overs_total", "run_orphaned_seconds"];
+    let all = |daemon: &Daemon| names.map(|name| metric(daemon, name));
+    let daemon = TestDir::new().start(&format!("{LISTEN}streams: {{ p: {{ command: [sleep, 1000] }} }}"));
+    let (pid, _) = run_of(&daemon, "p");
+    assert!(all(&daemon) == [0.0, 0.0, 0.0]);
+    let daemon = again(daemon.kill());
+    run_of(&daemon, "p");
+    let [taken, lost, orphaned] = all(&daemon);
+    assert!((taken, lost) == (1.0, 0.0) && orphaned > 0.0, "{taken} {lost} {orphaned}");
+    // A shim that was killed cannot give the run to anybody.
+    let dir = daemon.kill();
+    kill_process(Pid::from_raw(i32::try_from(parent_of(pid)).unwrap()).unwrap(), Signal::KILL).unwrap();
+    let daemon = again(dir);
+    Deadline::new().until("the next run", || (run_of(&daemon, "p").1 == 2).then_some(()));
+    assert!(all(&daemon) == [0.0, 1.0, 0.0]);
+}

@@ -99,11 +99,15 @@ type StreamInfos = [(StreamLabels, LogInfo)];
 type MetricRow<T> = (&'static str, &'static str, fn(&LogInfo) -> T);
 
 fn register_streams(registry: &mut Registry, streams: &StreamInfos) {
-    let counts: [MetricRow<u64>; 5] = [
+    let counts: [MetricRow<u64>; 7] = [
         ("lines", "Lines that the stream received", |info| info.counts.lines),
         ("losses", "Loss events: parts of the source that could not be read or recorded", |info| info.counts.losses),
         ("gaps", "Gap events that readers received", |info| info.counts.gaps),
         ("restarts", "Restarts of the process", |info| info.counts.runs.saturating_sub(1)),
+        ("take_overs", "Runs that were taken over from an earlier rtlogd", |info| info.counts.take_overs),
+        ("lost_take_overs", "Runs of an earlier rtlogd that could not be taken over", |info| {
+            info.counts.lost_take_overs
+        }),
         ("filtered_lines", "Lines matched against filters, for all readers together", |info| info.filter_checks),
     ];
     for (name, help, count) in counts {
@@ -130,6 +134,16 @@ fn register_streams(registry: &mut Registry, streams: &StreamInfos) {
             progress.get_or_create(of).set(percent / 100.0);
         }
     }
+    let orphaned = Family::<StreamLabels, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
+    for (of, info) in streams.iter().filter(|(_, info)| info.run.is_some()) {
+        orphaned.get_or_create(of).set(info.counts.orphaned.as_secs_f64());
+    }
+    registry.register_with_unit(
+        "rtlogd_stream_run_orphaned",
+        "The time for which the last run had no rtlogd, in total",
+        Unit::Seconds,
+        orphaned,
+    );
     registry.register_with_unit(
         "rtlogd_stream_progress",
         "The progress, from 0 to 1",

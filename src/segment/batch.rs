@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::event::{
     EventKind, Flags, Loss, OpenLine, Origin, Position, Progress, RunEnd, SourceState, Time, has_escapes,
@@ -98,6 +99,12 @@ impl Batch {
         self.status_changes.push(StatusChange::RunEnded(time, end.clone()));
     }
 
+    /// Counts the run of an earlier daemon, which was taken over and had no daemon for this time in total; `None` if it could
+    /// not be taken over.
+    pub fn taken_over(&mut self, orphaned: Option<Duration>) {
+        self.status_changes.push(StatusChange::TakenOver(orphaned));
+    }
+
     /// Sets the progress of the source after the events of this batch; the newest one applies. Progress is neither
     /// numbered nor recorded.
     pub fn progress(&mut self, progress: Progress) {
@@ -158,7 +165,7 @@ impl Batch {
     pub(crate) fn last_progress(&self) -> Option<&Progress> {
         self.status_changes.iter().rev().find_map(|change| match change {
             StatusChange::Progress(progress) => Some(progress),
-            StatusChange::RunStarted(_) | StatusChange::RunEnded(..) => None,
+            StatusChange::RunStarted(_) | StatusChange::RunEnded(..) | StatusChange::TakenOver(_) => None,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Changes of a source's status in a batch. Only the newest is kept; none is numbered.
 
+use std::time::Duration;
+
 use crate::event::{Progress, RunEnd, Time};
 
 /// A change of the run or the progress of a source.
@@ -8,4 +10,7 @@ pub(crate) enum StatusChange {
     RunStarted(Time),
     Progress(Progress),
     RunEnded(Time, RunEnd),
+    /// The run of an earlier daemon was taken over, and had no daemon for this time in total. `None`: it could not be
+    /// taken over.
+    TakenOver(Option<Duration>),
 }

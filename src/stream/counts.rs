@@ -1,5 +1,7 @@
 //! Counts of a log since it was opened.
 
+use std::time::Duration;
+
 use crate::event::EventKind;
 
 use crate::segment::Segment;
@@ -17,6 +19,12 @@ pub struct StreamCounts {
     pub runs: u64,
     /// The number of gaps that readers received.
     pub gaps: u64,
+    /// The number of runs that were taken over from an earlier daemon.
+    pub take_overs: u64,
+    /// The number of runs of an earlier daemon that could not be taken over.
+    pub lost_take_overs: u64,
+    /// The time for which the last run had no daemon, in total.
+    pub orphaned: Duration,
 }
 
 impl StreamCounts {

@@ -42,7 +42,7 @@ pub(super) struct Ring {
     open_version: u64,
     /// The last run and the progress of the source.
     pub(super) status: SourceStatus,
-    /// The counts of the log, except for its runs and gaps, which are counted elsewhere.
+    /// The counts of the log, except for its runs, their take-overs, and gaps, which are counted elsewhere.
     counts: StreamCounts,
     /// The number of secrets that were removed from lines.
     redacted: u64,
@@ -94,7 +94,7 @@ impl Ring {
 
     /// The counts so far, without gaps.
     pub(super) fn counts(&self) -> StreamCounts {
-        StreamCounts { runs: self.status.runs(), ..self.counts }
+        self.status.add_counts(self.counts)
     }
 
     /// The numbering of all events, in memory or not.

@@ -2,9 +2,11 @@
 //! kept, and none is numbered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::event::{Progress, RunEnd, Time};
 use crate::segment::StatusChange;
+use crate::stream::StreamCounts;
 
 /// The last run of a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +27,10 @@ pub(super) struct SourceStatus {
     progress_version: u64,
     /// The number of runs that began.
     runs: u64,
+    take_overs: u64,
+    lost_take_overs: u64,
+    /// The time for which the last run had no daemon.
+    orphaned: Duration,
 }
 
 impl SourceStatus {
@@ -37,6 +43,7 @@ impl SourceStatus {
                 StatusChange::RunStarted(started) => {
                     self.run = Some(RunInfo { started, ended: None });
                     self.runs += 1;
+                    self.orphaned = Duration::ZERO;
                     self.progress = Some(Arc::new(Progress::begun(started)));
                     self.progress_version += u64::from(self.progress_version > 0);
                 }
@@ -48,6 +55,11 @@ impl SourceStatus {
                     self.progress = Some(Arc::new(progress));
                     self.progress_version += 1;
                 }
+                StatusChange::TakenOver(Some(orphaned)) => {
+                    self.take_overs += 1;
+                    self.orphaned = orphaned;
+                }
+                StatusChange::TakenOver(None) => self.lost_take_overs += 1,
                 StatusChange::RunEnded(time, end) => {
                     let well = end.code == Some(0);
                     if let Some(run) = &mut self.run {
@@ -62,9 +74,10 @@ impl SourceStatus {
         }
     }
 
-    /// The number of runs that began.
-    pub(super) fn runs(&self) -> u64 {
-        self.runs
+    /// The counts with those that are kept here.
+    pub(super) fn add_counts(&self, counts: StreamCounts) -> StreamCounts {
+        let &Self { runs, take_overs, lost_take_overs, orphaned, .. } = self;
+        StreamCounts { runs, take_overs, lost_take_overs, orphaned, ..counts }
     }
 
     /// The last run; `None` before the first.
@@ -115,6 +128,24 @@ mod tests {
             assert_eq!((progress.state, progress.percent), (state, Some(percent)));
             assert_eq!((progress.started, progress.updated, version), (Time(1), Time(9), 2));
             assert_eq!(status.run().unwrap().ended, Some((Time(9), end(code))));
+        }
+    }
+
+    #[test]
+    fn take_overs_are_counted_and_the_time_without_a_daemon_is_that_of_the_last_run() {
+        let mut status = SourceStatus::default();
+        let seconds = |seconds| StatusChange::TakenOver(Some(Duration::from_secs(seconds)));
+        let table = [
+            (vec![StatusChange::RunStarted(Time(1)), seconds(3)], (1, 1, 0, 3)),
+            (vec![StatusChange::RunEnded(Time(2), end(0))], (1, 1, 0, 3)),
+            (vec![StatusChange::RunStarted(Time(3))], (2, 1, 0, 0)),
+            (vec![StatusChange::TakenOver(None)], (2, 1, 1, 0)),
+        ];
+        for (changes, expected) in table {
+            status.apply(changes);
+            let counts = status.add_counts(StreamCounts { lines: 7, ..StreamCounts::default() });
+            let found = (counts.runs, counts.take_overs, counts.lost_take_overs, counts.orphaned.as_secs());
+            assert_eq!((found, counts.lines), (expected, 7));
         }
     }
 

@@ -163,6 +163,9 @@ impl<'a> Supervisor<'a> {
         let kept = record.shim.as_ref().filter(|_| taken.is_some()).map(|shim| shim.name.clone());
         self.end_unrecorded(kept, writer).await;
         let Some(taken) = taken else {
+            if record.shim.is_some() {
+                writer.batch.taken_over(None);
+            }
             if record.stopping == Some(AfterStop::Stopped) {
                 self.desired = DesiredState::Stopped;
             }
@@ -177,6 +180,7 @@ impl<'a> Supervisor<'a> {
         let note = Some("taken over after a restart of rtlogd".to_owned());
         let state = SourceState::Running { run: record.run, pid: Some(run.pid()), note };
         writer.batch.state(ClockReading::read().time, state);
+        writer.batch.taken_over(Some(orphaned));
         run.prepare(&mut writer.batch);
         writer.flush().await;
         run.settle();
