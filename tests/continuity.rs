@@ -473,15 +473,15 @@ fn metrics_tell_of_runs_that_were_taken_over() {
     let all = |daemon: &Daemon| names.map(|name| metric(daemon, name));
     let daemon = TestDir::new().start(&format!("{LISTEN}streams: {{ p: {{ command: [sleep, 1000] }} }}"));
     let (pid, _) = run_of(&daemon, "p");
-    assert!(all(&daemon) == [0.0, 0.0, 0.0]);
+    assert_eq!(all(&daemon).map(|value| value.to_string()), ["0", "0", "0"]);
     let daemon = again(daemon.kill());
     run_of(&daemon, "p");
     let [taken, lost, orphaned] = all(&daemon);
-    assert!((taken, lost) == (1.0, 0.0) && orphaned > 0.0, "{taken} {lost} {orphaned}");
+    assert!(taken > 0.9 && lost < 0.1 && orphaned > 0.0, "{taken} {lost} {orphaned}");
     // A shim that was killed cannot give the run to anybody.
     let dir = daemon.kill();
     kill_process(Pid::from_raw(i32::try_from(parent_of(pid)).unwrap()).unwrap(), Signal::KILL).unwrap();
     let daemon = again(dir);
     Deadline::new().until("the next run", || (run_of(&daemon, "p").1 == 2).then_some(()));
-    assert!(all(&daemon) == [0.0, 1.0, 0.0]);
+    assert_eq!(all(&daemon).map(|value| value.to_string()), ["0", "1", "0"]);
 }

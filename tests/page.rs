@@ -195,6 +195,28 @@ fn the_page_loses_and_repeats_no_line_when_the_daemon_is_killed() {
 }
 
 #[test]
+fn the_page_and_the_element_say_that_rtlogd_restarts_and_continue() {
+    let dir = TestDir::new();
+    dir.write("app.log", lines(10, |_| ""));
+    let running = daemon(dir, "state_directory: state\nstreams: { app: { file: app.log, from: start } }");
+    let Some(mut command) = chromium_by("page/upgrade.cjs") else { return };
+    command.arg(running.path("")).arg(running.url("/")).stdin(Stdio::null());
+    thread::scope(|scope| {
+        let browser = scope.spawn(move || Program::start(&mut command).ended_by(Deadline::after(BROWSER)));
+        for round in 1..=2 {
+            let asked = running.path(&format!("upgrade-{round}"));
+            Deadline::after(BROWSER)
+                .until("the browser to ask", || (asked.exists() || browser.is_finished()).then_some(()));
+            let upgraded = running.execute(&["upgrade", "--config", "rtlogd.yaml"]);
+            assert!(upgraded.status.success(), "{upgraded:?}");
+            running.write("app.log", format!("after upgrade {round}\n"));
+        }
+        let ended = browser.join().unwrap();
+        assert!(ended.status.success(), "{}", ended.err);
+    });
+}
+
+#[test]
 fn an_element_works_on_allowed_pages_only() {
     let dir = TestDir::new();
     dir.write("app.log", lines(50, |_| ""));
@@ -348,7 +370,7 @@ fn the_headers_of_the_page_restrict_caching_and_embedding() {
     assert_eq!(daemon.get("/page/00000000/main.js", &[]).0, 404);
 
     let (_, headers, element) = daemon.get("/rtlogd.js", &[]);
-    assert!(element.len() <= 46 << 10, "{} bytes", element.len());
+    assert!(element.len() <= 47 << 10, "{} bytes", element.len());
     assert_eq!(header(&headers, "access-control-allow-origin").unwrap(), "*");
     let (status, headers, _) = daemon.get("/embed/app", &[]);
     assert_eq!(status, 200);

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::harness::http::{Address, Response};
-use crate::harness::{Daemon, Deadline, Ended, TestDir, runs};
+use crate::harness::{Daemon, Deadline, Ended, Program, TestDir, runs};
 
 /// A detached daemon by a copy of the program, which the test replaces.
 struct Installed(TestDir);
@@ -263,4 +263,53 @@ fn a_daemon_in_the_foreground_is_replaced_too() {
     assert_eq!(pid(&daemon), before);
     daemon.terminate();
     assert!(daemon.ended().status.success());
+}
+
+#[test]
+fn a_reader_learns_that_rtlogd_restarts_and_when_to_come_back() {
+    let daemon =
+        TestDir::new().start("state_directory: state\nstreams: { p: { command: [sh, -c, 'echo one; sleep 1000'] } }");
+    for paths in [["/streams/p", "/streams?stream=p"], ["/streams?stream=p", "/streams/p"]] {
+        let mut readers = paths.map(|path| daemon.request(path).query("tail=all").open());
+        for reader in &mut readers {
+            reader.until("the line", |message| message.data == "one");
+        }
+        let asked = daemon.execute(&["upgrade", "--config", "rtlogd.yaml"]);
+        assert!(asked.status.success(), "{asked:?}");
+        for reader in readers {
+            let (messages, retry) = reader.until_end_with_retry();
+            let last = messages.last().unwrap();
+            assert_eq!(
+                (last.event.as_str(), last.data.as_str()),
+                ("state", r#"{"state":"stopping","restarting":true}"#)
+            );
+            assert!(retry.unwrap() < 300, "{retry:?}");
+        }
+    }
+    let reader = daemon.follow("p").query("tail=all").open();
+    daemon.until_readers("p", 1);
+    daemon.terminate();
+    let (messages, retry) = reader.until_end_with_retry();
+    assert_eq!(messages.last().unwrap().data, r#"{"state":"stopping"}"#);
+    assert!(retry.unwrap() >= 1000, "{retry:?}");
+}
+
+#[test]
+fn follow_continues_over_an_upgrade_and_says_so() {
+    let dir = TestDir::new();
+    dir.fifo("go");
+    let yaml = "state_directory: state\nstreams: { p: { command: [sh, -c, 'echo one; read x <go; echo two; exit 5'], \
+        directory: ., restart: never } }";
+    let daemon = dir.start(yaml);
+    let url = daemon.url("");
+    let follower = Program::start(&mut daemon.command(&["follow", "--url", &url, "p"]));
+    daemon.until_readers("p", 1);
+    let asked = daemon.execute(&["upgrade", "--config", "rtlogd.yaml"]);
+    assert!(asked.status.success(), "{asked:?}");
+    daemon.until_readers("p", 1);
+    daemon.release("go");
+    let ended = follower.ended();
+    assert_eq!(ended.status.code(), Some(5), "the status is that of the command: {ended:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.out), "one\ntwo\n");
+    assert!(ended.err.contains("p: rtlogd is restarting; the stream continues"), "{}", ended.err);
 }

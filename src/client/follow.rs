@@ -225,6 +225,9 @@ struct LineEvent {
 #[derive(Deserialize)]
 struct StateEvent {
     id: Option<String>,
+    /// The daemon ends, and another one takes its place.
+    #[serde(default)]
+    restarting: bool,
     #[serde(flatten)]
     source: RemoteSource,
 }
@@ -241,6 +244,8 @@ enum StreamTurn {
 enum Disconnect {
     /// The connection ended regularly, after the daemon had announced that it stops.
     Stopping,
+    /// The same, and that another daemon takes its place.
+    Restarting,
     Ended,
     /// The stream can have no more events.
     NothingLeft,
@@ -283,7 +288,9 @@ impl StreamFollower<'_> {
                 ControlFlow::Continue(Disconnect::NothingLeft) if decoder.last_id.is_empty() => {
                     return Ok(ControlFlow::Break(self.report_gone(STREAM_GONE)));
                 }
-                ControlFlow::Continue(Disconnect::Ended | Disconnect::Stopping | Disconnect::NothingLeft) => break,
+                ControlFlow::Continue(
+                    Disconnect::Ended | Disconnect::Stopping | Disconnect::Restarting | Disconnect::NothingLeft,
+                ) => break,
                 ControlFlow::Break(code) => return Ok(ControlFlow::Break(code)),
             }
         }
@@ -314,6 +321,7 @@ impl StreamFollower<'_> {
                     return Ok(self.report_gone("the daemon was stopped"));
                 }
                 Disconnect::NothingLeft => return Ok(self.report_gone(STREAM_GONE)),
+                Disconnect::Restarting => self.print_notice("rtlogd is restarting; the stream continues"),
                 // If only this stream ended and the daemon runs, its configuration was changed.
                 Disconnect::Stopping | Disconnect::Ended => {}
                 // A request that is refused now will be refused later, too.
@@ -384,13 +392,13 @@ impl StreamFollower<'_> {
         if answer.status == StatusCode::NO_CONTENT {
             return Ok(ControlFlow::Continue(Disconnect::NothingLeft));
         }
-        let mut stopping = false;
+        let mut stopping = None;
         loop {
             *heard = Instant::now();
             let bytes = match timeout(SILENCE_TIMEOUT, answer.next()).await {
                 Ok(Ok(Some(bytes))) => bytes,
                 Ok(Ok(None)) => {
-                    return Ok(ControlFlow::Continue(if stopping { Disconnect::Stopping } else { Disconnect::Ended }));
+                    return Ok(ControlFlow::Continue(stopping.unwrap_or(Disconnect::Ended)));
                 }
                 Ok(Err(error)) => return Ok(ControlFlow::Continue(Disconnect::Failed(error))),
                 Err(_) => return Ok(ControlFlow::Continue(late())),
@@ -421,7 +429,7 @@ impl StreamFollower<'_> {
     fn message(
         &mut self,
         message: &ParsedSseMessage,
-        stopping: &mut bool,
+        stopping: &mut Option<Disconnect>,
         out: &mut SafeText,
     ) -> Result<Option<StreamTurn>, ClientError> {
         if self.json && message.event != "open" && message.event != "progress" {
@@ -461,9 +469,13 @@ impl StreamFollower<'_> {
                 }
             }
             "state" => {
-                let StateEvent { id, source } = parse(message.data.as_bytes())?;
-                *stopping = source.state == "stopping";
-                if *stopping || !self.is_new(id.as_deref()) {
+                let StateEvent { id, restarting, source } = parse(message.data.as_bytes())?;
+                *stopping = match source.state.as_str() {
+                    "stopping" if restarting => Some(Disconnect::Restarting),
+                    "stopping" => Some(Disconnect::Stopping),
+                    _ => None,
+                };
+                if stopping.is_some() || !self.is_new(id.as_deref()) {
                     return Ok(None);
                 }
                 // The exit status says how a run ended.

@@ -277,6 +277,8 @@ pub(crate) struct Daemon {
     hands_over: Arc<AtomicBool>,
     /// Copies of the listening sockets with their names, for the next program of this process.
     listeners: Vec<(String, OwnedFd)>,
+    /// Tells readers that the next daemon is about to come.
+    restart_notice: http::RestartNotice,
     /// The files of the Unix sockets that this daemon opened, which it removes when it ends.
     socket_files: Vec<SocketFile>,
     pub(crate) access: AccessControl,
@@ -333,6 +335,7 @@ impl Daemon {
                 .map(|directory| directory.join(source::TEMPORARY_DIRECTORY)),
             hands_over: Arc::default(),
             listeners: Vec::new(),
+            restart_notice: http::RestartNotice::default(),
             socket_files: Vec::new(),
         })
     }
@@ -458,7 +461,8 @@ impl Daemon {
         let base = config.base_path.trim_end_matches('/');
         let origins = Arc::new(WebOrigins::new(&config.origins));
         let (ready, access) = (self.ready.subscribe(), self.access.clone());
-        let app = App::new(self.catalog.clone(), self.commands.clone(), ready, access, origins.clone(), base);
+        let mut app = App::new(self.catalog.clone(), self.commands.clone(), ready, access, origins.clone(), base);
+        app.restart_notice = self.restart_notice.clone();
         let trusted_proxies = TrustedProxies::new(&config.trusted_proxies)?;
         let gateway = Gateway {
             hosts: AllowedHosts::new(&config.hosts),
@@ -514,6 +518,7 @@ impl Daemon {
     /// Leaves the listening sockets to the next daemon, for which somebody else keeps them: connections that are not
     /// accepted yet wait for it.
     pub(crate) fn hand_over_sockets(&mut self) {
+        self.restart_notice.set();
         self.stop_accepting.cancel();
         self.socket_files.drain(..).for_each(SocketFile::keep);
     }

@@ -1,6 +1,6 @@
 //! The state that all requests share, and the streams that a caller may read.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
@@ -20,6 +20,21 @@ use super::render_cache::RenderCache;
 use super::response_counter::ResponseCounter;
 use super::stream::steering::SteeringSessions;
 
+/// Set before the daemon ends if another one is about to take its place.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RestartNotice(Arc<OnceLock<()>>);
+
+impl RestartNotice {
+    /// Tells readers that another daemon takes the place of this one.
+    pub(crate) fn set(&self) {
+        self.0.get_or_init(|| ());
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.get().is_some()
+    }
+}
+
 /// The state that all requests share.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -27,6 +42,7 @@ pub(crate) struct App {
     pub(crate) commands: CommandRouter,
     /// `true` from the start of all sources until the daemon stops.
     pub(crate) ready: watch::Receiver<bool>,
+    pub(crate) restart_notice: RestartNotice,
     pub(crate) access: AccessControl,
     /// The origins whose pages may read, and do what the people who view them may do.
     pub(crate) origins: Arc<WebOrigins>,
@@ -62,6 +78,7 @@ impl App {
             catalog,
             commands,
             ready,
+            restart_notice: RestartNotice::default(),
             access,
             origins,
             sessions: SteeringSessions::default(),

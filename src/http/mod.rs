@@ -49,7 +49,7 @@ use warp::reply::{Reply, Response};
 use crate::config::Right::{self, Admin, Input, Read};
 use crate::control::LifecycleCommand;
 
-pub(crate) use app::App;
+pub(crate) use app::{App, RestartNotice};
 use guard::body::ExpectedBody;
 use guard::login;
 use problem::Problem;

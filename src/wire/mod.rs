@@ -110,6 +110,15 @@ impl Encoding {
         }
     }
 
+    /// The last bytes of a body before the daemon ends: the time to wait before reconnecting, in milliseconds, and whether the
+    /// daemon is about to be back.
+    pub fn stop_notice(self, is_restarting: bool, delay: u32) -> Option<String> {
+        match self {
+            Self::Sse(_) => Some(sse::stop_notice(is_restarting, delay)),
+            Self::Ndjson | Self::Text => None,
+        }
+    }
+
     /// The bytes that keep intermediaries from closing a quiet connection.
     pub fn keep_alive(self) -> Option<&'static str> {
         match self {

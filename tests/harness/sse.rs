@@ -121,6 +121,11 @@ impl Reader {
         std::iter::from_fn(|| self.next_by(deadline)).collect()
     }
 
+    /// All messages up to the end of the body, and the wait in milliseconds that was requested last.
+    pub(crate) fn until_end_with_retry(mut self) -> (Vec<Message>, Option<u64>) {
+        (self.until_end(), self.decoder.retry)
+    }
+
     /// All messages up to the end of the body, or up to the point at which it was cut.
     pub(crate) fn until_cut(&mut self) -> Vec<Message> {
         let deadline = Deadline::new();

@@ -106,7 +106,8 @@ impl ControlChannel {
         loop {
             let nothing_left = self.session.subscriptions.is_empty() && self.session.attachments.is_empty();
             if stopping && nothing_left && self.in_flight.is_empty() {
-                return ChannelEnd::Ours(close::CLOSE_STOPPING);
+                let is_restarting = self.session.app.restart_notice.is_set();
+                return ChannelEnd::Ours(if is_restarting { close::CLOSE_RESTARTING } else { close::CLOSE_STOPPING });
             }
             if self.closes_by.is_some_and(|by| self.in_flight.is_empty() || by <= Instant::now()) {
                 return ChannelEnd::Ours(close::CLOSE_LIFETIME_OVER);
@@ -216,7 +217,10 @@ impl ControlChannel {
                 return send(socket, notification.to_text()).await;
             }
             Delivery::Denied => return self.send_end(socket, number, Some(DENIED_TEXT)).await,
-            Delivery::Ended => return self.send_end(socket, number, None).await,
+            Delivery::Ended => {
+                let reason = self.session.app.restart_notice.is_set().then_some(close::RESTARTING);
+                return self.send_end(socket, number, reason).await;
+            }
         };
         let Some(subscription) = self.session.subscriptions.get_mut(&number) else { return Ok(()) };
         subscription.position = place;

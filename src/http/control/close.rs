@@ -34,6 +34,12 @@ pub(super) struct Close(pub(super) CloseCode, pub(super) &'static str);
 /// The daemon stops.
 pub(super) const CLOSE_STOPPING: Close = Close(CloseCode::Away, "the daemon stops");
 
+/// Another daemon takes the place of this one at once.
+pub(super) const CLOSE_RESTARTING: Close = Close(CloseCode::Restart, RESTARTING);
+
+/// The reason for the end of a subscription in a restart. The page shows it, and recognises the close frame by it.
+pub(super) const RESTARTING: &str = "rtlogd is restarting";
+
 /// The client did not answer pings.
 pub(super) const CLOSE_NO_PONG: Close = Close(CloseCode::Policy, "no answer to pings");
 

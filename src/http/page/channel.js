@@ -22,6 +22,10 @@ import { Reader } from "./reader.js";
 const SOON = 500;
 const LATE = 15_000;
 
+/** What the server says when it restarts, and the wait before the first try then, in milliseconds. */
+export const RESTARTING = "rtlogd is restarting";
+const RESTARTS = 150;
+
 /** How often WebSockets fail, while the server answers by HTTP, before that is used; and how long until they are tried again then. */
 const BLOCKED = 2;
 const RETRIED = 60_000;
@@ -85,6 +89,8 @@ export class Channel {
     /** Those who read by HTTP. @type {Map<Subscription, Reader>} */
     this.readers = new Map();
     this.refused = false;
+    /** Whether the server has said that it restarts, until it is back. */
+    this.restarting = false;
     /** @type {string | undefined} */
     this.token = undefined;
     /** Told who may type. @type {Set<(stream: string, holder: Holder | null) => void>} */
@@ -169,7 +175,7 @@ export class Channel {
     }
     this.socket.onopen = () => this.opened();
     this.socket.onmessage = ({ data }) => this.heard(JSON.parse(data));
-    this.socket.onclose = () => this.closed();
+    this.socket.onclose = ({ reason }) => this.closed(reason);
   }
 
   async renewToken() {
@@ -187,6 +193,7 @@ export class Channel {
     this.fails = this.blocked = 0;
     this.up = true;
     this.via = "";
+    this.restarting = false;
     for (const reader of this.readers.values()) reader.close();
     this.readers.clear();
     this.trouble = "";
@@ -194,8 +201,10 @@ export class Channel {
     for (const watcher of this.watchers) watcher(true);
   }
 
-  closed() {
+  /** @param {string} reason what the server said when it closed the connection */
+  closed(reason) {
     const was = this.up;
+    if (reason === RESTARTING) this.restarting = true;
     this.up = false;
     this.socket = null;
     if (this.via) return this.again();
@@ -211,7 +220,7 @@ export class Channel {
   /** @param {string} trouble what was refused; empty if there is just no connection */
   down(trouble) {
     this.refused = trouble !== "";
-    this.trouble = trouble || `no connection to ${new URL(this.base).host}; retrying`;
+    this.trouble = trouble || (this.restarting && RESTARTING) || `no connection to ${new URL(this.base).host}; retrying`;
     for (const watcher of this.watchers) watcher(false);
   }
 
@@ -247,6 +256,7 @@ export class Channel {
 
   /** Notes that this works. @param {string} via */
   reads(via) {
+    this.restarting = false;
     if (this.via === via && !this.trouble) return;
     this.via = via;
     this.trouble = "";
@@ -255,7 +265,9 @@ export class Channel {
 
   again() {
     this.fails += 1;
-    const wait = (this.via ? RETRIED : Math.min(LATE, SOON * 2 ** (this.fails - 1))) * (0.75 + Math.random() / 2);
+    // The new server answers at once; not all of its readers come in the same moment.
+    const soon = this.restarting && this.fails === 1 ? RESTARTS : SOON;
+    const wait = (this.via ? RETRIED : Math.min(LATE, soon * 2 ** (this.fails - 1))) * (0.75 + Math.random() / 2);
     this.timer = window.setTimeout(() => this.connect(), wait);
   }
 

@@ -251,6 +251,7 @@ function connected(trouble) {
 }
 channel.watchers.add((up) => {
   if (up) refresh();
+  else if (channel.restarting) connected(channel.trouble);
 });
 
 const dialog = part("dialog", "login");
@@ -293,7 +294,7 @@ async function refresh() {
     if (viewer.name) showKnown();
   } catch (error) {
     const refused = error instanceof Refused && (error.status === 401 || error.status === 403);
-    connected(refused ? "" : "no connection; retrying");
+    connected(refused ? "" : channel.restarting ? channel.trouble : "no connection; retrying");
     if (refused) {
       if (declined) connected("You are not logged in.");
       // The server's message for programs without a token does not help a person.

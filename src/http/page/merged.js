@@ -244,6 +244,7 @@ export class Merged {
           sink.open([...rows.values()].flat());
         },
         progress: () => {},
+        begun: () => sink.begun?.(),
         ended: (reason) => sink.ended(`${name}: ${reason ?? "the stream has ended"}`),
         failed: (error) => sink.failed(new Error(`${name}: ${error.message}`)),
       });

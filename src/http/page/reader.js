@@ -16,6 +16,9 @@ const SILENCE = 4000;
 const LONGEST_SILENCE = 128_000;
 const RETRY = 3000;
 
+/** The same while the server restarts. */
+const RETURN = 300;
+
 export class Reader {
   /**
    * @param {Channel} channel
@@ -111,6 +114,11 @@ export class Reader {
       if (this.closed || source !== this.source || data === undefined) return;
       this.later(() => this.suspect(), this.silence);
       const fields = JSON.parse(data);
+      if (type === "state" && !fields.id) {
+        // The server ends, and this is no event of the stream.
+        this.channel.restarting = fields.restarting;
+        return;
+      }
       if (type === "gap") this.tell("stream.gap", fields);
       else if (type === "open") this.tell("stream.open", fields);
       else if (type === "progress") this.tell("stream.progress", { progress: fields });
@@ -145,7 +153,7 @@ export class Reader {
     this.source = null;
     if (this.closed) return;
     if (error?.status === 404) this.subscription.sink.failed(error);
-    else if (error) this.channel.down(error instanceof TypeError ? "" : error.message);
-    this.later(() => this.start(), RETRY);
+    else if (error || this.channel.restarting) this.channel.down(!error || error instanceof TypeError ? "" : error.message);
+    this.later(() => this.start(), this.channel.restarting ? RETURN : RETRY);
   }
 }

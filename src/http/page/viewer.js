@@ -33,6 +33,8 @@ export class Viewer {
     part("div", "progress").append(this.bar.track, this.figures);
     /** The streams that are shown; none, one or several. @type {string[]} */
     this.names = [];
+    /** Whether the stream was said to have ended. */
+    this.hasEnded = false;
     /** Reads several as one. @type {Merged | null} */
     this.merged = null;
     this.filter = "";
@@ -175,7 +177,15 @@ export class Viewer {
         this.progress = progress;
         this.showProgress();
       },
-      ended: (reason) => this.say(reason ?? "The stream has ended."),
+      begun: () => {
+        // What was said of its end does not hold any more.
+        if (this.hasEnded) this.say("");
+        this.hasEnded = false;
+      },
+      ended: (reason) => {
+        this.hasEnded = true;
+        this.say(reason ?? "The stream has ended.");
+      },
       failed: (error) => this.say(error.message),
     };
     this.subscription = this.merged ? this.merged.subscribe(wanted, sink, tail > 0) : channel.subscribe(wanted, sink);

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{Encoding, SseData};
 
 use super::steering::{CursorSpec, ReaderDeliveries, ReaderItem, SteerableCursor};
+use crate::http::app::App;
 use crate::http::call_error::CallError;
 use crate::http::guard::lifetime::{DENIED_TEXT, Lifetime};
 use crate::http::guard::quota::MAX_STREAMS_PER_CONNECTION;
@@ -29,6 +31,9 @@ use crate::http::response::answer;
 /// Delay before a client reconnects, in milliseconds: randomised, so that a restart does not make all readers reconnect
 /// at once.
 const RECONNECT_DELAY_MILLIS: std::ops::Range<u32> = 1000..3000;
+
+/// The same if another daemon takes the place of this one at once: its connections wait meanwhile.
+const RESTART_DELAY_MILLIS: std::ops::Range<u32> = 50..300;
 
 /// The reconnect delay if the daemon is not ready or the caller has too many readers.
 const BUSY_RECONNECT_DELAY_MILLIS: u32 = 10_000;
@@ -74,6 +79,7 @@ pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Resp
         encoding: query.encoding,
         keep_alive: request.connection.limits.keep_alive,
         reports_satisfied: ends,
+        app: request.app.clone(),
     };
     let body = stream::unfold(BodyStage::Preamble(reader), BodyStage::next);
     Ok(stream_response(query.encoding, lifetime.limit(body, query.encoding)))
@@ -134,7 +140,13 @@ pub(in crate::http) async fn follow_several(request: &HttpRequest) -> Result<Res
     let cursors = cursors.collect();
     let ends = query.until.head || query.until.lines.is_some();
     let body = stream::unfold(
-        Some(MultiStreamReader::new(cursors, query.encoding, request.connection.limits.keep_alive, ends)),
+        Some(MultiStreamReader::new(
+            cursors,
+            query.encoding,
+            request.connection.limits.keep_alive,
+            ends,
+            request.app.clone(),
+        )),
         MultiStreamReader::next,
     );
     Ok(stream_response(query.encoding, lifetime.limit(body, query.encoding)))
@@ -206,6 +218,17 @@ struct StreamReader {
     keep_alive: Duration,
     /// True if the reader receives a final message at the end, so that a reconnecting browser stops.
     reports_satisfied: bool,
+    app: Arc<App>,
+}
+
+/// The last bytes of a body if it ends because the daemon does; `None` if only its streams end.
+fn stop_notice(app: &App, encoding: Encoding) -> Option<String> {
+    if *app.ready.borrow() {
+        return None;
+    }
+    let is_restarting = app.restart_notice.is_set();
+    let delays = if is_restarting { RESTART_DELAY_MILLIS } else { RECONNECT_DELAY_MILLIS };
+    encoding.stop_notice(is_restarting, fastrand::u32(delays))
 }
 
 /// The progress of a body.
@@ -231,7 +254,7 @@ impl BodyStage {
                     return Some((reader.encoding.denied_notice(DENIED_TEXT, None).into(), Self::End));
                 }
                 if !reader.reports_satisfied || reader.cursor.is_paused() {
-                    return None;
+                    return stop_notice(&reader.app, reader.encoding).map(|last| (last.into(), Self::End));
                 }
                 let id = format!("{}{COMPLETED_MARK}", reader.cursor.position());
                 return reader.encoding.position(&id).map(|last| (last.into(), Self::End));
@@ -275,6 +298,7 @@ struct MultiStreamReader {
     /// The time of the last bytes of the body; `None` until the first.
     last_sent: Option<Instant>,
     reports_satisfied: bool,
+    app: Arc<App>,
     /// Frames that were sent in part.
     pending: Option<PendingFrames>,
 }
@@ -294,10 +318,20 @@ impl MultiStreamReader {
         encoding: Encoding,
         keep_alive: Duration,
         reports_satisfied: bool,
+        app: Arc<App>,
     ) -> Self {
         let positions = cursors.iter().map(|(name, cursor)| (name.clone(), cursor.position())).collect();
         let cursors = cursors.into_iter().map(|(_, cursor)| cursor.into_deliveries(keep_alive)).enumerate().collect();
-        Self { deliveries: cursors, positions, encoding, keep_alive, last_sent: None, reports_satisfied, pending: None }
+        Self {
+            deliveries: cursors,
+            positions,
+            encoding,
+            keep_alive,
+            last_sent: None,
+            reports_satisfied,
+            app,
+            pending: None,
+        }
     }
 
     async fn next(this: Option<Self>) -> Option<(Bytes, Option<Self>)> {
@@ -315,7 +349,7 @@ impl MultiStreamReader {
             }
             let Some((at, (item, position, skipped))) = this.deliveries.next().await else {
                 if !this.reports_satisfied {
-                    return None;
+                    return stop_notice(&this.app, this.encoding).map(|last| (last.into(), None));
                 }
                 let id = format!("{}{COMPLETED_MARK}", ConnectionId(&this.positions));
                 return this.encoding.position(&id).map(|last| (last.into(), None));
