@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,13 +16,20 @@ use serde_json::Value;
 use crate::harness::http::{Address, Response};
 use crate::harness::{Daemon, Deadline, Ended, Program, TestDir, runs};
 
+/// Copies a program. Another process does so: a child that another test starts at this moment would inherit a file that is open
+/// for writing, and the system executes no such file.
+fn install(from: &Path, to: &Path, mode: u32) {
+    let done = Command::new("install").arg("-m").arg(format!("{mode:o}")).args([from, to]).status().unwrap();
+    assert!(done.success(), "{}", from.display());
+}
+
 /// A detached daemon by a copy of the program, which the test replaces.
 struct Installed(TestDir);
 
 impl Installed {
     fn start(streams: &str) -> Self {
         let dir = TestDir::new();
-        fs::copy(env!("CARGO_BIN_EXE_rtlogd"), dir.path("rtlogd")).unwrap();
+        install(env!("CARGO_BIN_EXE_rtlogd").as_ref(), &dir.path("rtlogd"), 0o755);
         let socket = dir.path("s").display().to_string();
         dir.configure(&format!("listen: [\"unix:{socket}\"]\nstate_directory: state\nstreams: {{ {streams} }}"));
         let installed = Self(dir);
@@ -44,9 +51,8 @@ impl Installed {
 
     /// Puts another file in the place of the program.
     fn replace(&self, content: &[u8], mode: u32) {
-        let new = self.0.path("new");
-        fs::write(&new, content).unwrap();
-        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).unwrap();
+        fs::write(self.0.path("content"), content).unwrap();
+        install(&self.0.path("content"), &self.0.path("new"), mode);
         self.0.rename("new", "rtlogd");
     }
 
@@ -66,7 +72,7 @@ impl Installed {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.0.path("log")).unwrap()
+        fs::read_to_string(self.0.path("log")).unwrap_or_default()
     }
 
     fn json(&self, path: &str) -> Value {
