@@ -330,8 +330,7 @@ impl Rotation {
         Ok(false)
     }
 
-    /// If the current generation may be a copy of a file that was deleted or truncated, moves to the offset up to which that
-    /// was read.
+    /// If the current generation may be a copy of a deleted or truncated file, moves to the offset up to which that was read.
     fn skip_copied(&mut self) {
         let is_last = self.generations.len() == 1;
         let after_atomic =

@@ -417,8 +417,9 @@ mod tests {
 
     #[test]
     fn copies_do_not_tell_the_direction_of_numbers() {
-        // The number, the time of creation and that of the last write.
-        let table: [(&[(u64, u64, u64)], Option<bool>); 7] = [
+        /// The number, the time of creation and that of the last write.
+        type Numbered = (u64, u64, u64);
+        let table: [(&[Numbered], Option<bool>); 7] = [
             (&[(1, 10, 15), (2, 20, 25), (3, 30, 35)], Some(true)),
             (&[(3, 10, 15), (2, 20, 25), (1, 30, 35)], Some(false)),
             // 1 is a copy of 2, which was truncated, written to and then renamed; 3 of 4, and 5 of 6.
@@ -430,7 +431,7 @@ mod tests {
             (&[(1, 10, 10)], None),
         ];
         for (files, expected) in table {
-            let sibling = |&(number, age, written): &(u64, u64, u64)| {
+            let sibling = |&(number, age, written): &Numbered| {
                 let identity = Identity { device: 1, inode: number, born: age };
                 Sibling { number: Some(number), written, ..Sibling::test(age, identity, PathBuf::new()) }
             };
