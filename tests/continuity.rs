@@ -74,6 +74,47 @@ fn a_command_outlives_daemons_that_are_killed() {
     }
 }
 
+/// Release builds have no such points.
+#[cfg(debug_assertions)]
+#[test]
+fn a_daemon_that_is_killed_between_two_steps_loses_no_line_and_repeats_none() {
+    use std::os::unix::process::ExitStatusExt;
+
+    // Half a line at a time, so that the moments fall into lines as well.
+    let halves = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); printf \"number \"; sleep 0.002; echo $i; done; sleep 1000";
+    for pty in [false, true] {
+        for point in ["staged", "recorded", "settled", "attached"] {
+            for times in [1, 2, 7] {
+                if point == "attached" && times > 1 {
+                    continue;
+                }
+                let dir = TestDir::new();
+                dir.configure(&format!(
+                    "state_directory: state\nstreams: {{ p: {{ command: [sh, -c, '{halves}'], pty: {pty} }} }}"
+                ));
+                let arguments = ["serve", "--config", "rtlogd.yaml"];
+                let dir = if point == "attached" {
+                    let daemon = again(dir);
+                    run_of(&daemon, "p");
+                    daemon.kill()
+                } else {
+                    dir
+                };
+                let mut command = dir.command(&arguments);
+                let mut daemon = command.env("RTLOGD_KILL_AT", format!("{point}:{times}")).spawn().unwrap();
+                let status = Deadline::new().until("its death", || daemon.try_wait().unwrap());
+                assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{point}:{times}, pty: {pty}");
+                let daemon = again(dir);
+                daemon.follow("p").query("tail=all").until("the last line", |message| message.data == "number 200");
+                let all = events(&daemon, "p");
+                let expected: Vec<String> = (1..=200).map(|n| format!("number {n}")).collect();
+                assert_eq!(texts(&all), expected, "{point}:{times}, pty: {pty}");
+                assert!(of_kind(&all, "loss").is_empty() && of_kind(&all, "end").is_empty(), "{point}:{times}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_command_that_ends_without_a_daemon_has_its_output_and_its_exit_code() {
     let dir = TestDir::new();

@@ -33,7 +33,8 @@
 //! are closed: a daemon that was started in the background keeps them open forever.
 //!
 //! Reading order: `supervisor`, `run`, `spawn`, `environment_file`, `temporary`, `child`, `descriptors`, `leader`, `shim`, `program`,
-//! `pipes`, `pty`, `input`, `stop`, `run_record`, `procfs`; `helper` runs tools for other sources.
+//! `pipes`, `pty`, `input`, `stop`, `run_record`, `procfs`; `kill_point` is for tests,
+//! and `helper` runs tools for other sources.
 //!
 //! [`ProcessRun`]: run::ProcessRun
 //! [`DRAIN_QUIET_TIME`]: run::DRAIN_QUIET_TIME
@@ -54,6 +55,7 @@ mod input;
 mod stop;
 mod run_record;
 mod procfs;
+mod kill_point;
 mod helper;
 pub(crate) mod descriptors;
 pub(crate) mod supervisor;

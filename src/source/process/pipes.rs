@@ -12,6 +12,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::select;
 use tokio::time::sleep_until;
 
+use super::kill_point::{KillPoint, kill_point};
 use super::pty;
 use super::shim::snapshot::{RestoredState, RunSnapshot};
 use super::staging::{OutputEnd, OutputStaging, StageResult, StagedOutput};
@@ -321,6 +322,7 @@ impl Pipes {
                 None => return,
                 Some(OutputEnd::Staged(staged)) => match staged.stage() {
                     StageResult::Bytes(_) => {
+                        kill_point(KillPoint::Staged);
                         // What is not settled yet must not be staged again.
                         match staged.content(&mut self.buffer) {
                             Ok(count) => self.process(output, count, tee, batch),

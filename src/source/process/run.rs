@@ -20,6 +20,7 @@ use crate::event::{EndCause, RunEnd, SourceState, signal_name};
 use crate::stream::Batch;
 
 use super::input::{InputWrite, PackedInput, ProcessInput};
+use super::kill_point::{KillPoint, kill_point};
 use super::leader::{LeaderExit, whole_microseconds};
 use super::pipes::{HeldBack, PackedPipes, PipeRead, Pipes, Tee};
 use super::program::Program;
@@ -167,6 +168,7 @@ impl ProcessRun {
                 return None;
             }
         };
+        kill_point(KillPoint::Attached);
         if let Some(shim) = shim {
             options.children.spare(shim);
         }
@@ -236,7 +238,9 @@ impl ProcessRun {
 
     /// Records that the events of the last batch are recorded.
     pub(super) fn settle(&mut self) {
+        kill_point(KillPoint::Recorded);
         self.pipes.settle();
+        kill_point(KillPoint::Settled);
     }
 
     /// Writes the unfinished state for the next daemon; `is_left` says that this daemon ends now. Returns the generation.
