@@ -593,4 +593,10 @@ impl Grid {
         let top = if self.main.is_some() { 0 } else { self.live_top() };
         (top == 0 && self.lines.start.is_some()) || !self.rows.is_blank_from(top)
     }
+
+    /// Returns whether there are [live rows](Self::has_live_rows), or blanks with which a line may begin.
+    pub(super) fn has_live_cells(&self) -> bool {
+        let top = if self.main.is_some() { 0 } else { self.live_top() };
+        self.has_live_rows() || self.rows.iter().skip(top).any(|row| row.width() > 0)
+    }
 }

@@ -391,8 +391,8 @@ impl Terminal {
                 sink(Line { text, continued: true, partial: false, source: 0 });
             });
             // The bytes of several lines that were drawn together cannot be told apart. All of them count for the last
-            // line, and none while a row is live, which would have to be read again.
-            let is_last = at + 1 == count && !self.grid.has_live_rows();
+            // line, and none while a row is live, which would have to be read again, even if it has only blanks yet.
+            let is_last = at + 1 == count && !self.grid.has_live_cells();
             let source = if is_last { std::mem::take(&mut self.held) } else { 0 };
             sink(Line { text: rest, continued: false, partial: line.partial && has_ended, source });
         }

@@ -430,6 +430,30 @@ fn characters_may_be_split_between_reads() {
 }
 
 #[test]
+fn the_bytes_of_text_that_is_not_emitted_are_held() {
+    // What is written after lines, and how much of it a restart must read again.
+    for (text, held) in [("", 0), ("  ", 2), ("\t", 1), ("\x1b[1m ", 5), ("a", 1), ("  \r", 3), ("  \n", 0)] {
+        // The bar is committed by what is written after it, and rows of a block by the movement above them.
+        for before in ["10%\r20%\n", "a\n\x1b[A\x1b[Kb\n", "\x1b[1;31ma\x1b[0m\n", "a\n"] {
+            let mut screen = Screen::terminal(1000, PIPE_COLUMNS, PIPE_ROWS);
+            screen.push(before.as_bytes(), |_| {});
+            screen.settle(|_| {});
+            screen.push(text.as_bytes(), |_| {});
+            assert_eq!(screen.held(), held, "{before:?} {text:?}");
+            screen.finish(|_| {});
+            assert_eq!(screen.held(), 0, "{before:?} {text:?}");
+        }
+    }
+    // Text that commits what was drawn before is not lost with it.
+    for text in ["  ", "\t"] {
+        let mut screen = Screen::terminal(1000, PIPE_COLUMNS, PIPE_ROWS);
+        screen.push(b"10%\r20%\n", |_| {});
+        screen.push(text.as_bytes(), |_| {});
+        assert!(screen.held() >= text.len() as u64, "{text:?}");
+    }
+}
+
+#[test]
 fn progress_by_osc_leaves_no_text() {
     let mut screen = Screen::terminal(1000, PIPE_COLUMNS, PIPE_ROWS);
     let mut lines = Vec::new();
@@ -474,8 +498,11 @@ proptest! {
         let text = parts.concat();
         // A line that comes in two reads is written to the grid.
         let chunks: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
-        prop_assert_eq!(play(&[text.as_bytes()], size, leave), play(&chunks, size, leave));
-        prop_assert_eq!(play(&[text.as_bytes()], size, finish), play(&chunks, size, finish));
+        let whole = play(&[text.as_bytes()], size, leave);
+        prop_assert_eq!(whole.source, text.len() as u64);
+        prop_assert_eq!(play(&chunks, size, leave), whole);
+        // Bytes that leave nothing at the end count for no line, and which do depends on the reads.
+        prop_assert_eq!(play(&[text.as_bytes()], size, finish).lines, play(&chunks, size, finish).lines);
     }
 
     #[test]
