@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use encoding_rs::{CoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use serde::{Deserialize, Serialize};
 
-use super::split::{Line, SourceUnit};
+use super::split::{Line, SourceUnit, prefix_at_boundary};
 
 /// Converts the bytes of one source to UTF-8.
 ///
@@ -196,7 +196,7 @@ impl Decoder {
         }
         let mut rest = text.as_str();
         while rest.len() > max {
-            let (piece, after) = rest.split_at(rest.floor_char_boundary(max));
+            let (piece, after) = rest.split_at(prefix_at_boundary(rest.as_bytes(), max).len());
             sink(Line { text: piece.as_bytes(), continued: true, partial: false, source: 0 });
             rest = after;
         }

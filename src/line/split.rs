@@ -4,9 +4,10 @@ use memchr::{memchr_iter, memchr2_iter};
 use serde::{Deserialize, Serialize};
 
 use super::CarriageReturnMode;
+use crate::event::escape_at_end;
 
 /// The smallest length limit, in bytes: the longest UTF-8 character, so that a piece can end at a character boundary.
-const MIN_LINE_LIMIT: usize = 4;
+pub(super) const MIN_LINE_LIMIT: usize = 4;
 
 /// The maximum capacity kept for the next unfinished line, in bytes, so that one long line does not occupy its size
 /// forever.
@@ -54,8 +55,8 @@ impl SourceUnit {
 /// Splits bytes into lines. Holds the unfinished line at the end, which is at most the length limit and one read.
 ///
 /// A line ends with LF; one CR before it is dropped. [`CarriageReturnMode`] gives the meaning of a bare CR. A line that
-/// is longer than the limit is emitted in pieces, each but the last `continued`; a piece ends at the boundary of a
-/// UTF-8 character if there is one in its last three bytes. A redraw replaces only text that was not emitted yet: after
+/// is longer than the limit is emitted in pieces, each but the last `continued`; a piece does not end within a UTF-8
+/// character or an escape sequence, except one that is longer than a piece. A redraw replaces only text that was not emitted yet: after
 /// a piece was emitted, the line ends at the CR.
 #[derive(Debug)]
 pub struct LineSplitter {
@@ -117,8 +118,18 @@ impl LineSplitter {
         match self.mode {
             CarriageReturnMode::Keep => {
                 for at in memchr_iter(b'\n', chunk) {
-                    self.end(&chunk[from..at], false, &mut sink);
+                    let text = &chunk[from..at];
                     from = at + 1;
+                    if self.source_unit == SourceUnit::Bytes && self.is_whole(text) {
+                        // Most lines are, and are passed on as they are.
+                        self.received += text.len() as u64 + 1;
+                        let text = text.strip_suffix(b"\r").unwrap_or(text);
+                        let source = self.received - self.emitted;
+                        self.emitted = self.received;
+                        sink(Line { text, continued: false, partial: false, source });
+                    } else {
+                        self.end(text, false, &mut sink);
+                    }
                 }
             }
             CarriageReturnMode::Fold | CarriageReturnMode::Split => {
@@ -186,6 +197,12 @@ impl LineSplitter {
         (text, held)
     }
 
+    /// Returns whether a text that a line end follows is all of a line, and fits into one piece.
+    #[inline]
+    fn is_whole(&self, text: &[u8]) -> bool {
+        self.text.is_empty() && !self.piece_emitted && text.len() <= self.max
+    }
+
     fn line_feed(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
         match self.mode {
             CarriageReturnMode::Split if self.after_cr && text.is_empty() => {
@@ -235,7 +252,7 @@ impl LineSplitter {
         let sure = self.text.len() - usize::from(self.mode == CarriageReturnMode::Keep && text.ends_with(b"\r"));
         let mut given = 0;
         while sure - given > self.max {
-            let piece = prefix_at_character(&self.text[given..], self.max);
+            let piece = prefix_at_boundary(&self.text[given..], self.max);
             given += piece.len();
             let end = self.received - self.source_unit.source_bytes(&self.text[given..]);
             sink(Line { text: piece, continued: true, partial: false, source: end - self.emitted });
@@ -289,7 +306,7 @@ impl LineSplitter {
             text_end -= self.source_unit.source_bytes(b"\r");
         }
         while rest.len() > self.max {
-            let piece = prefix_at_character(rest, self.max);
+            let piece = prefix_at_boundary(rest, self.max);
             rest = &rest[piece.len()..];
             let end = text_end - self.source_unit.source_bytes(rest);
             sink(Line { text: piece, continued: true, partial: false, source: end - self.emitted });
@@ -301,8 +318,19 @@ impl LineSplitter {
     }
 }
 
+/// The longest prefix of `text` of at most `max` bytes that does not end within a UTF-8 character or an escape sequence. It
+/// does, and has `max` bytes, if the text begins with a sequence that is longer, or is no UTF-8. At least four bytes must
+/// fit, and the text must be longer.
+pub(super) fn prefix_at_boundary(text: &[u8], max: usize) -> &[u8] {
+    let prefix = prefix_at_character(text, max);
+    match escape_at_end(prefix) {
+        Some(at) if at > 0 => &prefix[..at],
+        Some(_) | None => prefix,
+    }
+}
+
 /// The first `max` bytes of `text`, which is longer; up to three fewer if that keeps a UTF-8 character whole.
-pub(super) fn prefix_at_character(text: &[u8], max: usize) -> &[u8] {
+fn prefix_at_character(text: &[u8], max: usize) -> &[u8] {
     let is_inside = |at: usize| text[at] & 0xC0 == 0x80;
     if !is_inside(max) {
         return &text[..max];
@@ -396,6 +424,12 @@ mod tests {
             (Keep, &["a😀\n"], &["a+", "😀"]),
             (Keep, &["😀😀\n"], &["😀+", "😀"]),
             (Keep, &["abää\n"], &["abä+", "ä"]),
+            (Keep, &["ab\x1b[1mc\n"], &["ab+", "\x1b[1m+", "c"]),
+            (Keep, &["a\x1b", "[m", "bc\n"], &["a+", "\x1b[mb+", "c"]),
+            (Keep, &["a\x1b[1;31mb\n"], &["a+", "\x1b[1;+", "31mb"]),
+            (Keep, &["a\x1b]8;;\x1b\\b\n"], &["a+", "\x1b]8;+", ";\x1b\\b"]),
+            (Keep, &["ab\u{9b}1mc\n"], &["ab+", "\u{9b}1m+", "c"]),
+            (Keep, &["abc\x1bMd\n"], &["abc+", "\x1bMd"]),
             (Fold, &["abcdef\rx\n"], &["abcd+", "ef", "x"]),
             (Fold, &["abcdef\r", "\n"], &["abcd+", "ef"]),
             (Split, &["abcdef\rx\n"], &["abcd+", "ef", "x"]),
@@ -460,7 +494,7 @@ mod tests {
         for (line, partial) in ended {
             let mut rest = &line[..];
             while rest.len() > max {
-                let piece = prefix_at_character(rest, max);
+                let piece = prefix_at_boundary(rest, max);
                 given.push((piece.to_vec(), true, false));
                 rest = &rest[piece.len()..];
             }

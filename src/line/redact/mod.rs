@@ -36,7 +36,7 @@ use memchr::memmem;
 use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::split::Line;
+use super::split::{Line, MIN_LINE_LIMIT, prefix_at_boundary};
 use decoded::DecodedText;
 use value::SecretSpan;
 
@@ -175,6 +175,9 @@ impl Redactor {
         let mut end = joined.len();
         if line.continued {
             end = end.saturating_sub(self.max_held);
+            if end >= MIN_LINE_LIMIT && self.max_held > 0 {
+                end = prefix_at_boundary(&joined, end).len();
+            }
             if let Some(secret) = found.iter().find(|secret| secret.begin < end && end < secret.end) {
                 let whole = secret.end < joined.len() || joined.len() - secret.begin > 4 * self.max_held;
                 end = if whole { secret.end } else { secret.begin };
@@ -195,7 +198,9 @@ impl Redactor {
             out = replace_secrets(text, &secrets);
         }
         self.redacted += secrets.len() as u64;
-        out.truncate(max);
+        if out.len() > max {
+            out.truncate(prefix_at_boundary(&out, max).len());
+        }
         out
     }
 

@@ -127,7 +127,7 @@ impl LineOutput {
             return;
         }
         match above {
-            Some(above) => rows[above].wrapped = false,
+            Some(above) => (rows[above].wrapped, rows[above].finished) = (false, true),
             None => self.start = None,
         }
         for part in [first, row] {

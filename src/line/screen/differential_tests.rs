@@ -68,6 +68,9 @@ pub(super) fn fragments() -> impl Strategy<Value = &'static str> {
         "\x1b]0;t\x07",
         "wxyzwxyz",
         "x\x1b[3b",
+        "\u{9b}2K",
+        "\u{9b}31m",
+        "\u{9d}0;t\u{9c}",
     ])
 }
 

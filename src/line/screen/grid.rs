@@ -259,9 +259,11 @@ impl Grid {
     fn edit_row(&mut self, edit: impl FnOnce(&mut Row, usize)) {
         let (columns, row) = (self.columns, self.cursor.row);
         let Some(this) = self.rows.get_mut(row) else { return };
-        let wrapped = this.wrapped;
-        edit(this, columns);
-        let was_cut = wrapped && !this.wrapped;
+        let mut edited = std::mem::take(this);
+        let before = edited.wrapped.then(|| edited.clone());
+        edit(&mut edited, columns);
+        let was_cut = self.replace_row(row, edited, before);
+        let this = &self.rows[row];
         let is_drawn = !this.is_blank() || (this.wrapped && !self.rows.is_blank_from(row));
         if is_drawn {
             self.begin_drawing();
@@ -271,10 +273,27 @@ impl Grid {
 
     pub(super) fn erase_rows(&mut self, rows: Range<usize>) {
         for at in rows.start..rows.end.min(self.rows.len()) {
-            let wrapped = self.rows[at].wrapped;
-            self.rows[at].erase(0..usize::MAX);
-            self.end_cut_line(at, wrapped);
+            let mut erased = std::mem::take(&mut self.rows[at]);
+            let before = erased.wrapped.then(|| erased.clone());
+            erased.erase(0..usize::MAX);
+            let was_cut = self.replace_row(at, erased, before);
+            self.end_cut_line(at, was_cut);
         }
+    }
+
+    /// Replaces a row by what is left of it. Returns whether it continued in the next row `before`, and does not any more.
+    /// The rest is a line of its own then, and all of it was committed if the line was.
+    fn replace_row(&mut self, at: usize, mut row: Row, before: Option<Row>) -> bool {
+        let Some(before) = before.filter(|_| !row.wrapped) else {
+            self.rows[at] = row;
+            return false;
+        };
+        self.rows[at] = before;
+        self.split_committed_line(at + 1);
+        // The split notes that this part was committed, too, with the text that it had.
+        (row.committed, row.finished) = (self.rows[at].committed.take(), self.rows[at].finished);
+        self.rows[at] = row;
+        true
     }
 
     pub(super) fn insert_lines(&mut self, count: usize) {

@@ -85,6 +85,11 @@ const MAX_DATA_SIZE: usize = 64 << 10;
 const MIN_RECENT_SIZE: usize = 16 << 10;
 
 const CAN: u8 = 0x18;
+const ESC: u8 = 0x1b;
+
+/// The first byte of the C1 control characters in UTF-8, whose second byte is in [`C1_CONTROLS`].
+const C1_LEAD: u8 = 0xC2;
+const C1_CONTROLS: std::ops::RangeInclusive<u8> = 0x80..=0x9F;
 
 /// Splits bytes into lines, as a terminal would show them if the source draws.
 #[derive(Debug)]
@@ -173,9 +178,8 @@ impl Screen {
                     self.lines.add_held(std::mem::take(&mut terminal.held));
                 }
             } else {
-                let (plain, after) = rest.split_at(plain_length(rest, self.lines.open().ends_with(b"\r")));
-                terminal.keep_recent(self.lines.open(), plain);
-                self.lines.push(plain, &mut sink);
+                let (plain, after) = rest.split_at(plain_length(rest, self.lines.open()));
+                terminal.push_plain(&mut self.lines, plain, &mut sink);
                 rest = after;
                 let colored = terminal.push_colored(&mut self.lines, rest, self.max, &mut sink);
                 rest = &rest[colored..];
@@ -318,7 +322,7 @@ impl Terminal {
         max: usize,
         sink: &mut impl FnMut(Line<'_>),
     ) -> usize {
-        let mut length = 0;
+        let (mut length, mut count) = (0, 0);
         while lines.open().is_empty()
             && let Some(end) = memchr(b'\n', &text[length..])
             && colored::write_colored_line(&text[length..length + end], self.grid.columns, &mut self.colored)
@@ -328,9 +332,10 @@ impl Terminal {
             let (_, held) = lines.take_open(&mut *sink);
             let source = held + self.source_unit.source_bytes(line);
             sink(Line { text: &self.colored, continued: false, partial: false, source });
-            self.keep_recent(&[], line);
             length += line.len();
+            count += 1;
         }
+        self.keep_recent(&[], &text[..length], count);
         length
     }
 
@@ -349,6 +354,7 @@ impl Terminal {
         let Some(text) = line.strip_suffix(b"\n") else { return self.write_text(line) };
         self.write_text(text);
         if self.sequence.is_in_data() && self.data_size < MAX_DATA_SIZE {
+            self.sequence.take_partial_character();
             self.data_size += line.len();
             return;
         }
@@ -365,16 +371,40 @@ impl Terminal {
     /// Writes text without line ends. A character whose last bytes are still to come is passed to the parser with them: that
     /// may lose the character after it otherwise.
     fn write_text(&mut self, text: &[u8]) {
-        let joined = [self.sequence.partial_character(), text].concat();
-        self.sequence.advance(text);
-        let held = self.sequence.partial_character().len();
-        self.parser.advance(&mut self.grid, &joined[..joined.len() - held]);
+        let joined = [&self.sequence.take_partial_character(), text].concat();
+        let mut rest = &joined[..];
+        while let Some(at) = c1_control(rest) {
+            self.parse(&rest[..at]);
+            let (control, after) = (rest[at + 1], &rest[at + 2..]);
+            // xterm treats a C1 control as ESC and the letter that stands for it (ECMA-35, 6.4.3). In a string, only ST is one.
+            if control == 0x9C || !self.sequence.is_in_string() {
+                self.parse(&[ESC, control - 0x40]);
+            } else {
+                self.parse(&[C1_LEAD, control]);
+            }
+            rest = after;
+        }
+        self.parse(rest);
+    }
+
+    /// Passes text to the parser, except the bytes of an incomplete character at its end.
+    fn parse(&mut self, text: &[u8]) {
+        let mut rest = text;
+        loop {
+            let length = self.sequence.advance(rest);
+            let held = self.sequence.partial_character().len();
+            self.parser.advance(&mut self.grid, &rest[..length - held]);
+            if length == rest.len() {
+                return;
+            }
+            self.parser.advance(&mut self.grid, &[CAN]);
+            rest = &rest[length..];
+        }
     }
 
     /// Ends a character whose last bytes did not come.
     fn end_character(&mut self) {
-        if !self.sequence.partial_character().is_empty() {
-            self.sequence.abort();
+        if !self.sequence.take_partial_character().is_empty() {
             self.grid.print(char::REPLACEMENT_CHARACTER);
         }
     }
@@ -398,17 +428,29 @@ impl Terminal {
         }
     }
 
-    /// Keeps the last lines of `plain`, the first of which began with `open`, for a program that moves up to them.
-    fn keep_recent(&mut self, open: &[u8], plain: &[u8]) {
-        let Some(end) = memrchr(b'\n', plain) else { return };
-        let height = self.grid.height;
-        let limit = MIN_RECENT_SIZE.max(self.grid.columns * height);
-        let last = last_lines(&plain[..=end], height);
-        let open = if last.len() == end + 1 { open } else { &[] };
-        if self.recent.len() + open.len() + last.len() > limit {
-            self.recent = last_lines(&self.recent, height).to_vec();
+    /// Emits plain lines, and keeps them for a program that moves up to them.
+    fn push_plain(&mut self, lines: &mut LineSplitter, plain: &[u8], sink: &mut impl FnMut(Line<'_>)) {
+        let Some(end) = memrchr(b'\n', plain) else { return lines.push(plain, sink) };
+        let open = lines.open().to_vec();
+        let mut count = 0;
+        lines.push(plain, |line| {
+            count += usize::from(!line.continued);
+            sink(line);
+        });
+        self.keep_recent(&open, &plain[..=end], count);
+    }
+
+    /// Keeps `count` lines, the first of which began with `open`, for a program that moves up to them.
+    fn keep_recent(&mut self, open: &[u8], ended: &[u8], count: usize) {
+        if count >= self.grid.height {
+            // The lines before them are not on the screen any more.
+            self.recent.clear();
         }
-        for part in [open, last] {
+        let limit = MIN_RECENT_SIZE.max(self.grid.columns * self.grid.height);
+        if self.recent.len() + open.len() + ended.len() > limit {
+            self.recent = last_lines(&self.recent, self.grid.height).to_vec();
+        }
+        for part in [open, ended] {
             self.recent.extend_from_slice(&part[part.len().saturating_sub(limit)..]);
         }
     }
@@ -436,27 +478,77 @@ fn restore(grid: &mut Grid, parser: &mut vte::Parser<MAX_COMMAND_SIZE>, recent: 
 }
 
 /// The number of bytes at the start of `text` that are plain: lines without control characters, except tabs, and CR before
-/// LF. `after_cr` says that the byte before was a CR.
-fn plain_length(text: &[u8], after_cr: bool) -> usize {
-    if after_cr && text[0] != b'\n' {
+/// LF. The line has begun with `open`.
+fn plain_length(text: &[u8], open: &[u8]) -> usize {
+    if (open.ends_with(b"\r") && text[0] != b'\n') || (open.ends_with(&[C1_LEAD]) && C1_CONTROLS.contains(&text[0])) {
         return 0;
     }
-    let end = control_character(text).unwrap_or(text.len());
+    let start = simple_length(text);
+    let end = control_character(&text[start..]).map_or(text.len(), |at| start + at);
     let is_plain = |at: usize| text.get(at + 1).is_none_or(|next| *next == b'\n');
-    match memchr_iter(b'\r', &text[..end]).find(|at| !is_plain(*at)).or((end < text.len()).then_some(end)) {
+    let returned = memchr_iter(b'\r', &text[start..end]).map(|at| start + at).find(|at| !is_plain(*at));
+    match returned.or((end < text.len()).then_some(end)) {
         Some(at) => memrchr(b'\n', &text[..at]).map_or(0, |line| line + 1),
         None => text.len(),
     }
 }
 
+/// The size of the parts of a text that are tested as a whole: the larger they are, the fewer instructions a line costs.
+const BLOCK_SIZE: usize = 1024;
+
+/// The length of the blocks at the start of a text that are ASCII without control characters other than tab and LF, as
+/// most lines are. The loop consists of the fewest operations that the compiler applies to many bytes at once: a minimum and
+/// a maximum of the bytes, shifted so that those searched for are at one end of the range.
+fn simple_length(text: &[u8]) -> usize {
+    let is_simple = |block: &&[u8]| {
+        let (mut from_vt, mut others) = (u8::MAX, 0);
+        for byte in *block {
+            from_vt = from_vt.min(byte.wrapping_sub(0x0B));
+            others = others.max(byte.wrapping_sub(b'\t'));
+        }
+        // The others are those up to BS, which become the largest numbers, and those from DEL on.
+        from_vt >= b' ' - 0x0B && others < 0x7F - b'\t'
+    };
+    text.chunks(BLOCK_SIZE).take_while(is_simple).map(<[u8]>::len).sum()
+}
+
 /// The first control character other than tab, LF and CR.
 fn control_character(text: &[u8]) -> Option<usize> {
-    /// The compiler tests as many bytes at once.
-    const BLOCK_SIZE: usize = 32;
-    let is_control = |byte: u8| (byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')) || byte == 0x7f;
-    let has_control = |block: &[u8]| block.iter().fold(false, |found, byte| found | is_control(*byte));
-    let at = text.chunks(BLOCK_SIZE).position(has_control)? * BLOCK_SIZE;
-    Some(at + text[at..].iter().position(|byte| is_control(*byte))?)
+    let is_c0 = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r');
+    for (number, block) in text.chunks(BLOCK_SIZE).enumerate() {
+        let (has_c0, has_others) = control_kinds(block);
+        let c0 = if has_c0 { block.iter().position(is_c0) } else { None };
+        // The second byte of a C1 control may be in the next block.
+        let other = if has_others { delete_or_c1(&text[number * BLOCK_SIZE..], block.len()) } else { None };
+        if let Some(at) = c0.into_iter().chain(other).min() {
+            return Some(number * BLOCK_SIZE + at);
+        }
+    }
+    None
+}
+
+/// Returns whether there are control characters of ASCII other than tab, LF, CR and DEL, and whether there may be DEL or
+/// others. The loop is like that of [`simple_length`].
+fn control_kinds(block: &[u8]) -> (bool, bool) {
+    let (mut from_so, mut to_bs, mut to_ff, mut highest) = (u8::MAX, 0, 0, 0);
+    for byte in block {
+        from_so = from_so.min(byte.wrapping_sub(0x0E));
+        to_bs = to_bs.max(byte.wrapping_sub(0x09));
+        to_ff = to_ff.max(byte.wrapping_sub(0x0D));
+        highest = highest.max(*byte);
+    }
+    (from_so < 0x20 - 0x0E || to_bs >= 0xF7 || to_ff >= 0xFE, highest >= 0x7F)
+}
+
+/// The first DEL or C1 control character that begins in the first `length` bytes.
+fn delete_or_c1(text: &[u8], length: usize) -> Option<usize> {
+    let is_control = |at: &usize| text[*at] == 0x7F || text.get(at + 1).is_some_and(|next| C1_CONTROLS.contains(next));
+    memchr::memchr2_iter(0x7F, C1_LEAD, &text[..length]).find(is_control)
+}
+
+/// The first C1 control character.
+fn c1_control(text: &[u8]) -> Option<usize> {
+    memchr_iter(C1_LEAD, text).find(|at| text.get(at + 1).is_some_and(|next| C1_CONTROLS.contains(next)))
 }
 
 /// The last `count` lines of a text that ends with LF.
@@ -469,7 +561,7 @@ fn last_lines(text: &[u8], count: usize) -> &[u8] {
 fn emit_pieces<'a>(text: &'a [u8], max: usize, mut sink: impl FnMut(&'a [u8])) -> &'a [u8] {
     let mut rest = text;
     while rest.len() > max {
-        let piece = super::split::prefix_at_character(rest, max);
+        let piece = super::split::prefix_at_boundary(rest, max);
         sink(piece);
         rest = &rest[piece.len()..];
     }

@@ -84,6 +84,33 @@ fn a_line_that_scrolling_splits_is_not_committed_again() {
 }
 
 #[test]
+fn the_rest_of_a_committed_line_that_an_erasure_cuts_is_not_committed_again() {
+    // The erasure, what is left of the line, and the lines if it had not ended.
+    for (erasure, left, unfinished) in [
+        ("\x1b[H\x1b[3G\x1b[K", "ab", &["ab", "efghijkl..."][..]),
+        ("\x1b[H\x1b[2K", "", &["efghijkl..."]),
+        ("\x1b[H\x1b[2P", "cd", &["cd", "efghijkl..."]),
+        ("\x1b[2;3H\x1b[K", "abcdef", &["abcdef", "ijkl..."]),
+        ("\x1b[2;3H\x1b[4X", "abcdef", &["abcdef", "ijkl..."]),
+        ("\x1b[2;3H\x1b[P", "abcdefh", &["abcdefh", "ijkl..."]),
+        ("\x1b[2;4H\x1b[2K", "abcd", &["abcd", "ijkl..."]),
+        ("\x1b[2;3H\x1b[1J", "   hijkl", &["   hijkl..."]),
+        ("\x1b[2;3H\x1b[J", "abcdef", &["abcdef"]),
+        ("\x1b[3;3H\x1b[K", "abcdefghij", &["abcdefghij..."]),
+        ("\x1b[3;3H\x1b[1K", "abcdefgh   l", &["abcdefgh   l..."]),
+    ] {
+        let lines = |text: String| play(&[text.as_bytes()], (4, 6), finish).lines;
+        let expected: Vec<&str> = ["abcdefghijkl", left].into_iter().filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines(format!("abcdefghijkl\n{erasure}\x1b[6H")), expected, "{erasure:?}");
+        // The rest is committed if it changes later.
+        let redrawn = lines(format!("abcdefghijkl\n{erasure}\x1b[3HI\x1b[6H"));
+        assert_eq!(redrawn.concat().matches('I').count(), 1, "{erasure:?}: {redrawn:?}");
+        let found = lines(format!("abcdefghijkl{erasure}\x1b[6H"));
+        assert_eq!(found, unfinished, "{erasure:?}");
+    }
+}
+
+#[test]
 fn a_line_end_behind_which_a_wrapped_line_is_erased_ends_it() {
     for erasure in ["\x1b[2K", "\x1b[1K", "\r\x1b[K", "\r\x1b[J", "\r\x1b[4P", "\r\x1b[4X", "\r    "] {
         for end in ["\x1b[A\n", "\x1b[A\x1bE", "\x1b[H\r\n"] {

@@ -2,13 +2,13 @@
 
 use memchr::memchr;
 
+use super::{C1_LEAD, ESC};
+
 /// The longest incomplete sequence that is kept, in bytes. The parser keeps its own state of a longer one.
 const MAX_KEPT_SIZE: usize = 8 << 10;
 
 /// The longest incomplete character in UTF-8, in bytes.
 const MAX_PARTIAL_CHARACTER: usize = 3;
-
-const ESC: u8 = 0x1b;
 
 /// What the last bytes were a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,12 +32,20 @@ enum Part {
 pub(super) struct PartialSequence {
     part: Part,
     bytes: Vec<u8>,
+    /// The last byte is in a string, and may be the first one of a C1 control.
+    ends_with_lead: bool,
 }
 
 impl PartialSequence {
-    /// Takes bytes.
-    pub(super) fn advance(&mut self, mut rest: &[u8]) {
+    /// Takes bytes. Returns their number, or that of the bytes before a character that is not ASCII and breaks a sequence:
+    /// the sequence has ended there, and the parser must abort it, so that it hides nothing behind it.
+    pub(super) fn advance(&mut self, text: &[u8]) -> usize {
+        let mut rest = text;
         while let Some((first, after)) = rest.split_first() {
+            if matches!(self.part, Part::Escape | Part::Control) && !first.is_ascii() {
+                self.abort();
+                return text.len() - rest.len();
+            }
             if self.part != Part::Text {
                 self.step(*first);
                 rest = after;
@@ -46,9 +54,12 @@ impl PartialSequence {
                 rest = &rest[at + 1..];
             } else {
                 self.bytes.extend_from_slice(&rest[rest.len().saturating_sub(MAX_PARTIAL_CHARACTER)..]);
-                return self.keep_character();
+                self.keep_character();
+                break;
             }
         }
+        self.ends_with_lead = self.is_in_string() && text.ends_with(&[C1_LEAD]);
+        text.len()
     }
 
     fn step(&mut self, byte: u8) {
@@ -100,14 +111,34 @@ impl PartialSequence {
         self.part == Part::Data
     }
 
-    /// The bytes of a character that is not complete; none in a sequence.
+    /// Returns whether the last bytes are in a string.
+    pub(super) fn is_in_string(&self) -> bool {
+        matches!(self.part, Part::Command | Part::Data | Part::Message)
+    }
+
+    /// The bytes of a character that is not complete; in a string, only those of a C1 control are of interest.
     pub(super) fn partial_character(&self) -> &[u8] {
-        if self.part == Part::Text { &self.bytes } else { &[] }
+        match self.part {
+            Part::Text => &self.bytes,
+            _ if self.ends_with_lead => &[C1_LEAD],
+            _ => &[],
+        }
+    }
+
+    /// Takes the bytes of a character that is not complete, which will come again with the rest of it.
+    pub(super) fn take_partial_character(&mut self) -> Vec<u8> {
+        let bytes = self.partial_character().to_vec();
+        if self.part == Part::Text {
+            self.bytes.clear();
+        } else if std::mem::take(&mut self.ends_with_lead) {
+            self.bytes.pop();
+        }
+        bytes
     }
 
     /// Ends the sequence, which the parser was told to abort.
     pub(super) fn abort(&mut self) {
-        (self.part, self.bytes) = (Part::Text, Vec::new());
+        *self = Self::default();
     }
 
     /// The bytes with which a new parser continues in the same state.

@@ -103,6 +103,15 @@ fn a_line_is_what_a_terminal_shows() {
         ("\x1b]52;c;aGk=\x07a\x1b[18t\x1b[6nb\x1b=\x1b>\n", &["ab"]),
         ("a\x1b]8;;http://x/\x1b\\link\x1b]8;;\x07 b\n", &["a\x1b]8;;http://x/\x1b\\link\x1b]8;;\x1b\\ b"]),
         ("\x1b(0lqk\x1b(B\x1b[0m\n", &["┌─┐"]),
+        // The C1 controls in UTF-8.
+        ("\u{9b}31mred\u{9b}0m\n", &["\x1b[31mred\x1b[0m"]),
+        ("10%\u{9b}1G\u{9b}K20%\n", &["20%"]),
+        ("a\u{9d}0;title\u{9c}b\u{90}q\x07\u{9c}c\u{9f}x\x1b\\d\x1b]0;\u{9b}1mé\u{9c}e\n", &["abcde"]),
+        ("a\u{85}b\u{84}\u{8d}\u{80}\u{99}c\n", &["a", "bc"]),
+        ("\x1b[1;\u{9b}31mred\x1b[0m\n", &["\x1b[31mred\x1b[0m"]),
+        ("5 °C, £3\u{a0}\u{a7}\n", &["5 °C, £3\u{a0}\u{a7}"]),
+        // A broken sequence hides nothing behind it.
+        ("a\x1b[31é1mb\n\x1bé\ncd\n", &["aé1mb", "é", "cd"]),
         // A sequence whose end was lost ends with its line.
         ("a\x1b]0;title\nb\n", &["a", "b"]),
         ("a\x1b[3\nb\n", &["a", "b"]),
