@@ -145,6 +145,9 @@ impl Style {
             separator = ";";
         };
         for (bit, code) in ATTRIBUTE_CODES {
+            if this.attributes.0 == 0 {
+                break;
+            }
             if this.attributes.0 & bit != 0 {
                 parameter(&[code], ";");
             }

@@ -16,17 +16,15 @@ pub(super) fn write_colored_line(line: &[u8], columns: usize, text: &mut Vec<u8>
     text.clear();
     let mut rest = line.strip_suffix(b"\r").unwrap_or(line);
     let (mut style, mut pen) = (Style::DEFAULT, Style::DEFAULT);
-    if memchr::memchr(b'\r', rest).is_some() {
-        return false;
-    }
     // Tabs have no effect at the right margin.
     if rest.len() * TAB_WIDTH >= columns && memchr::memchr(b'\t', rest).is_some() {
         return false;
     }
+    let is_ascii_text = is_ascii_text(rest);
     while !rest.is_empty() {
         let (plain, sequence) = rest.split_at(memchr::memchr(0x1b, rest).unwrap_or(rest.len()));
         if !plain.is_empty() {
-            if !is_text(plain) {
+            if !is_ascii_text && !is_text(plain) {
                 return false;
             }
             pen.write_after(style, text);
@@ -43,11 +41,16 @@ pub(super) fn write_colored_line(line: &[u8], columns: usize, text: &mut Vec<u8>
     pen == Style::DEFAULT
 }
 
+/// Returns whether a line consists of ASCII characters that cover columns of their own, and of escape sequences.
+fn is_ascii_text(line: &[u8]) -> bool {
+    let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | 0x1b);
+    // The compiler tests as many bytes at once.
+    let (blocks, rest) = line.as_chunks::<16>();
+    blocks.iter().all(|block| block.iter().fold(true, |all, byte| all & is_text(byte))) && rest.iter().all(is_text)
+}
+
 /// Returns whether all characters cover columns of their own.
 fn is_text(text: &[u8]) -> bool {
-    if text.is_ascii() {
-        return super::control_character(text).is_none();
-    }
     let covers = |character| character == '\t' || width_of(character).is_some_and(|width| width > 0);
     std::str::from_utf8(text).is_ok_and(|text| text.chars().all(covers))
 }
