@@ -29,16 +29,27 @@ const OVERLINE: u16 = 1 << 7;
 const ATTRIBUTE_CODES: [(u16, u16); 8] =
     [(BOLD, 1), (FAINT, 2), (ITALIC, 3), (BLINK, 5), (REVERSE, 7), (CONCEAL, 8), (STRIKE, 9), (OVERLINE, 53)];
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// The look of one character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Style {
+    #[serde(skip_serializing_if = "is_default")]
     foreground: Color,
+    #[serde(skip_serializing_if = "is_default")]
     background: Color,
+    #[serde(skip_serializing_if = "is_default")]
     underline_color: Color,
+    #[serde(skip_serializing_if = "is_default")]
     attributes: Attributes,
     /// 0 for none, 1 single, 2 double, 3 curly, 4 dotted, 5 dashed.
+    #[serde(skip_serializing_if = "is_default")]
     underline: u8,
     /// The number of a hyperlink in the list of the screen, plus one; 0 for none.
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) link: u16,
 }
 

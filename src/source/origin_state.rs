@@ -29,6 +29,10 @@ pub(super) const REDRAW_SETTLE_TIME: Duration = Duration::from_secs(1);
 /// pieces of a line one after the other, so the rest was lost, or the program drew something that it never ends.
 const MAX_PIECE_WAIT: Duration = Duration::from_mins(1);
 
+/// The largest drawing that is recorded with a checkpoint, in bytes: two of them, as JSON in JSON, fit into a checkpoint with
+/// the facts about the file.
+const MAX_PACKED_DRAWING_SIZE: usize = 12 << 10;
+
 /// The byte order mark at the start of some UTF-8 files. UTF-16 files have one, too, which is decoded to the same
 /// bytes.
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
@@ -155,6 +159,25 @@ impl OriginState {
         self.unsettled = self.lines.unsettled();
         self.settle_due = self.unsettled.map(|_| now.instant + REDRAW_SETTLE_TIME);
         self.set_join_due(now.instant);
+    }
+
+    /// What the program draws, for a checkpoint. `None` if that is too much, or may contain secrets: then the text of the
+    /// lines from the last one that was final on is read again after a restart.
+    pub(super) fn packed_drawing(&self) -> Option<String> {
+        let is_joining = self.joined.as_ref().is_some_and(|(joined, _)| joined.open().is_some());
+        if self.output.redact.is_some() || is_joining {
+            return None;
+        }
+        self.lines.pack_drawing(MAX_PACKED_DRAWING_SIZE)
+    }
+
+    /// Continues a [packed drawing](Self::packed_drawing). One of another version of this program is not continued.
+    pub(super) fn resume_drawing(&mut self, packed: &str, now: ClockReading) {
+        if self.lines.resume_drawing(packed.as_bytes()) {
+            (self.output.read, self.nothing_read, self.at_file_start) = (now.time, false, false);
+            self.unsettled = self.lines.unsettled();
+            self.settle_due = self.unsettled.map(|_| now.instant + REDRAW_SETTLE_TIME);
+        }
     }
 
     pub(super) fn push(&mut self, chunk: &[u8], now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {

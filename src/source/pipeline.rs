@@ -194,20 +194,37 @@ impl LinePipeline {
 
     /// Continues where an earlier process stopped: with these positions of the streams inside the envelopes, while the
     /// next byte is that of the checkpoint.
-    pub(super) fn resume(&mut self, origin: usize, positions: &[StreamPosition]) {
-        if let Some(envelopes) = self.envelopes.get_mut(&origin) {
-            envelopes.lanes.resume(envelopes.splitter.received(), positions);
+    pub(super) fn resume(&mut self, origin: usize, positions: &[StreamPosition], now: ClockReading, batch: &mut Batch) {
+        let Some(mut envelopes) = self.envelopes.remove(&origin) else { return };
+        envelopes.lanes.resume(envelopes.splitter.received(), positions);
+        for position in positions {
+            let stream = EnvelopeStream::ALL.into_iter().find(|stream| stream.index() == position.stream);
+            if let (Some(stream), Some(drawing)) = (stream, &position.drawing) {
+                let number = self.lane(&mut envelopes.lanes, stream);
+                self.update(number, now, batch, |state, _, _| {
+                    state.resume_drawing(drawing, now);
+                    false
+                });
+            }
         }
+        self.envelopes.insert(origin, envelopes);
+    }
+
+    /// The checkpoint of an origin: the number of bytes that are read again after a restart, and the positions of the
+    /// streams inside the envelopes that were processed beyond it.
+    pub(super) fn checkpoint(&self, origin: usize) -> (u64, Vec<StreamPosition>) {
+        let drawing = |number| self.origins.get(&number).and_then(OriginState::packed_drawing);
+        self.position(origin, drawing).unwrap_or_else(|| (self.held(origin), Vec::new()))
     }
 
     /// The positions of the streams inside the envelopes that were emitted beyond [`held`](Self::held).
     pub(super) fn positions(&self, origin: usize) -> Vec<StreamPosition> {
-        self.position(origin).map_or_else(Vec::new, |position| position.1)
+        self.position(origin, |_| None).map_or_else(Vec::new, |position| position.1)
     }
 
-    fn position(&self, origin: usize) -> Option<(u64, Vec<StreamPosition>)> {
+    fn position(&self, origin: usize, drawing: impl Fn(usize) -> Option<String>) -> Option<(u64, Vec<StreamPosition>)> {
         let track = |number| self.origins.get(&number).and_then(|state: &OriginState| state.output.envelopes.as_ref());
-        self.envelopes.get(&origin).map(|envelopes| envelopes.position(track))
+        self.envelopes.get(&origin).map(|envelopes| envelopes.position(track, drawing))
     }
 
     /// Returns whether the content before the first byte matters, since a secret may continue from there.
@@ -317,7 +334,7 @@ impl LinePipeline {
 
     /// The number of source bytes since the last byte that was emitted.
     pub(super) fn held(&self, origin: usize) -> u64 {
-        if let Some((held, _)) = self.position(origin) {
+        if let Some((held, _)) = self.position(origin, |_| None) {
             return held;
         }
         self.origins.get(&origin).map_or(0, OriginState::held)
@@ -333,7 +350,7 @@ impl LinePipeline {
 
     /// Returns whether everything that was read is a complete line, which was emitted or is joined.
     pub(super) fn is_between_lines(&self, origin: usize) -> bool {
-        match self.position(origin) {
+        match self.position(origin, |_| None) {
             Some((held, _)) => held == 0,
             None => self.origins.get(&origin).is_none_or(OriginState::is_between_lines),
         }

@@ -269,6 +269,15 @@ impl Screen {
         Some(pack::pack(ScreenState { grid, uses_grid: terminal.uses_grid, open, sequence }))
     }
 
+    /// The state of what is being drawn as at most `max` bytes, for [`unpack`](Self::unpack); `None` if nothing is, or if it
+    /// is larger. Rows above it are left out if they do not fit.
+    pub fn pack_drawing(&self, max: usize) -> Option<String> {
+        let terminal = self.terminal.as_ref().filter(|terminal| terminal.uses_grid)?;
+        let sequence = terminal.sequence.bytes().to_vec();
+        let state = ScreenState { grid: terminal.grid.clone(), uses_grid: true, open: Vec::new(), sequence };
+        pack::pack_drawing(state, max)
+    }
+
     /// A screen that continues in a packed state. No source bytes are held: they were received by the other process.
     ///
     /// # Errors
@@ -283,6 +292,13 @@ impl Screen {
         }
         screen.lines.push(&open, |_| {});
         Ok(screen)
+    }
+
+    /// Continues a state of [`pack_drawing`](Self::pack_drawing). Returns whether it did: a screen that does not draw cannot,
+    /// and a state may be damaged or have another form.
+    pub fn resume_drawing(&mut self, packed: &[u8]) -> bool {
+        let screen = self.terminal.as_ref().and_then(|_| Self::unpack(packed, self.max).ok());
+        screen.map(|screen| *self = screen).is_some()
     }
 
     /// The state for another process, of whatever kind this screen is. Plain lines that were emitted are only part of it if

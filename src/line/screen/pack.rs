@@ -59,6 +59,24 @@ pub(super) fn pack(state: ScreenState) -> Vec<u8> {
     }
 }
 
+/// Packs a state without the rows above those that are live, if that makes it small enough; `None` if it does not.
+pub(super) fn pack_drawing(state: ScreenState, max: usize) -> Option<String> {
+    let ScreenState { grid, uses_grid, open, sequence } = state;
+    let mut packed = PackedScreen { version: VERSION, grid, uses_grid, open, sequence };
+    let text = |packed: &PackedScreen| {
+        let text = serde_json::to_string(packed).expect("the state has text keys and no maps");
+        (text.len() <= max).then_some(text)
+    };
+    text(&packed).or_else(|| {
+        let above = packed.grid.live_top();
+        if above == 0 || packed.grid.main.is_some() {
+            return None;
+        }
+        drop_rows(&mut packed.grid, above);
+        text(&packed)
+    })
+}
+
 /// Reads a packed state; its numbers are in range.
 pub(super) fn unpack(bytes: &[u8]) -> Result<ScreenState, UnpackError> {
     #[derive(Deserialize)]

@@ -28,24 +28,32 @@ const BLANK: Cell = Cell { character: ' ', style: Style::DEFAULT };
 
 /// One row of the screen.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and none excludes another")]
 pub(super) struct Row {
     /// The cells from the first column to the last one that was written and not erased.
     #[serde(with = "runs")]
     cells: Vec<Cell>,
     /// Combining characters with the column of the character that they follow, in the order of the columns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     marks: Vec<(usize, char)>,
     /// The line continues in the next row, since it reached the right margin.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) wrapped: bool,
     /// The row has had visible text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) drawn: bool,
     /// The row was drawn over: text was written after the cursor had moved back, or visible text was erased.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) redrawn: bool,
     /// The cursor was moved back in this row, and has not left it since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) returned: bool,
     /// A line end was written in this row.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) finished: bool,
     /// The visible text of the line when it was last committed, in its first row; `None` if it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) committed: Option<Box<str>>,
 }
 

@@ -18,6 +18,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::LineFormat;
 use crate::event::{Origin, Time};
 use crate::line::{Envelope, EnvelopeFormat, EnvelopeSplitter, EnvelopeStream};
@@ -26,9 +28,48 @@ use crate::line::{Envelope, EnvelopeFormat, EnvelopeSplitter, EnvelopeStream};
 /// line; then only every second offset is kept, and more bytes are skipped after a restart.
 const MAX_TRACKED_ENVELOPES: usize = 1 << 10;
 
-/// The position up to which a stream of the program was emitted, if that is ahead of the checkpoint of its file: the
-/// number of the stream, the distance of an envelope from the checkpoint, and the bytes of text behind that.
-pub(crate) type StreamPosition = (usize, u64, u64);
+/// The position up to which a stream of the program was emitted, or processed, if that is ahead of the checkpoint of its
+/// file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "RecordedPosition", into = "RecordedPosition")]
+pub(crate) struct StreamPosition {
+    /// The number of the stream.
+    pub(super) stream: usize,
+    /// The distance of an envelope from the checkpoint, and the bytes of text behind that.
+    distance: u64,
+    text: u64,
+    /// What the program draws there, as the [`Screen`](crate::line::Screen) packs it: rows that it can still change are held
+    /// by the model, while lines above them were emitted.
+    pub(super) drawing: Option<String>,
+}
+
+/// A position as it is recorded, without the field names.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum RecordedPosition {
+    Plain(usize, u64, u64),
+    Drawn(usize, u64, u64, String),
+}
+
+impl From<RecordedPosition> for StreamPosition {
+    fn from(recorded: RecordedPosition) -> Self {
+        let (stream, distance, text, drawing) = match recorded {
+            RecordedPosition::Plain(stream, distance, text) => (stream, distance, text, None),
+            RecordedPosition::Drawn(stream, distance, text, drawing) => (stream, distance, text, Some(drawing)),
+        };
+        Self { stream, distance, text, drawing }
+    }
+}
+
+impl From<StreamPosition> for RecordedPosition {
+    fn from(position: StreamPosition) -> Self {
+        let StreamPosition { stream, distance, text, drawing } = position;
+        match drawing {
+            None => Self::Plain(stream, distance, text),
+            Some(drawing) => Self::Drawn(stream, distance, text, drawing),
+        }
+    }
+}
 
 /// The form of the envelopes of a stream, if it has any.
 pub(super) fn envelope_format(format: LineFormat) -> Option<EnvelopeFormat> {
@@ -56,25 +97,31 @@ impl EnvelopeState {
     }
 
     /// The oldest position, as the number of bytes read behind it, and the streams that are ahead of it. `track` returns
-    /// what is known of an origin of the pipeline.
+    /// what is known of an origin of the pipeline, and `drawing` what it draws, if that is recorded, so that nothing of it
+    /// is read again.
     pub(super) fn position<'a>(
         &self,
         track: impl Fn(usize) -> Option<&'a EnvelopeTrack>,
+        drawing: impl Fn(usize) -> Option<String>,
     ) -> (u64, Vec<StreamPosition>) {
         let whole = self.splitter.line_start();
         let positions = self.lanes.lanes.each_ref().map(|lane| {
-            match lane.number.and_then(&track).and_then(EnvelopeTrack::position) {
-                Some((start, text)) if start >= lane.done_before => (start, text + lane.done_text),
-                Some(_) | None => (whole.max(lane.done_before), lane.done_text),
+            let track = lane.number.and_then(&track);
+            // The rest of an envelope that was not read as a whole must follow its beginning.
+            let drawing = lane.number.filter(|_| track.is_none_or(|track| !track.mid_line)).and_then(&drawing);
+            match track.filter(|_| drawing.is_none()).and_then(EnvelopeTrack::position) {
+                Some((start, text)) if start >= lane.done_before => (start, text + lane.done_text, drawing),
+                Some(_) | None => (whole.max(lane.done_before), lane.done_text, drawing),
             }
         });
-        let oldest = positions.iter().map(|(offset, _)| *offset).fold(whole, u64::min);
-        let ahead = |(index, &(offset, text)): (usize, &(u64, u64))| {
-            let lane = &self.lanes.lanes[index];
+        let oldest = positions.iter().map(|(offset, ..)| *offset).fold(whole, u64::min);
+        let ahead = |(stream, (offset, text, drawing)): (usize, (u64, u64, Option<String>))| {
+            let lane = &self.lanes.lanes[stream];
             let used = lane.number.is_some() || lane.done_before > 0 || lane.done_text > 0;
-            (used && (offset, text) != (oldest, 0)).then(|| (index, offset - oldest, text))
+            let is_ahead = (offset, text) != (oldest, 0) || drawing.is_some();
+            (used && is_ahead).then(|| StreamPosition { stream, distance: offset - oldest, text, drawing })
         };
-        (self.splitter.received() - oldest, positions.iter().enumerate().filter_map(ahead).collect())
+        (self.splitter.received() - oldest, positions.into_iter().enumerate().filter_map(ahead).collect())
     }
 }
 
@@ -129,9 +176,9 @@ impl Lanes {
 
     /// Continues where an earlier process stopped; `received` is the offset of the checkpoint.
     pub(super) fn resume(&mut self, received: u64, positions: &[StreamPosition]) {
-        for &(index, distance, text) in positions {
-            if let Some(lane) = self.lanes.get_mut(index) {
-                (lane.done_before, lane.done_text) = (received + distance, text);
+        for position in positions {
+            if let Some(lane) = self.lanes.get_mut(position.stream) {
+                (lane.done_before, lane.done_text) = (received + position.distance, position.text);
             }
         }
     }

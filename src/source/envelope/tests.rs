@@ -134,7 +134,7 @@ fn a_progress_bar_without_an_end_takes_bounded_memory() {
         pipeline.push(0, docker("stderr", &format!("\r{step}")).as_bytes(), now(), &mut batch);
     }
     let (_, positions) = (pipeline.held(0), pipeline.positions(0));
-    assert_eq!(positions.iter().map(|position| position.0).collect::<Vec<_>>(), [0], "only stdout is ahead");
+    assert_eq!(positions.iter().map(|position| position.stream).collect::<Vec<_>>(), [0], "only stdout is ahead");
     // The line was drawn over, so the one after it shows that it is final.
     pipeline.push(0, docker("stderr", "\nx\n").as_bytes(), now(), &mut batch);
     assert_eq!((pipeline.held(0), pipeline.positions(0)), (0, Vec::new()));
@@ -151,17 +151,18 @@ fn with_restarts(spec: &Stream, bytes: &[u8], cuts: &[usize]) -> Vec<String> {
     let (mut lines, mut at, mut positions) = (Vec::new(), 0, Vec::new());
     for cut in cuts {
         let (mut pipeline, mut batch) = (LinePipeline::new(spec, [Origin::from("/x")]), Batch::new());
-        pipeline.resume(0, &positions);
+        pipeline.resume(0, &positions, now(), &mut batch);
         let end = bytes.len().min(at + cut);
         pipeline.push(0, &bytes[at..end], now(), &mut batch);
         lines.extend(shown(&batch));
-        at = end - usize::try_from(pipeline.held(0)).unwrap();
-        positions = pipeline.positions(0);
+        let held;
+        (held, positions) = pipeline.checkpoint(0);
+        at = end - usize::try_from(held).unwrap();
         let text = serde_json::to_string(&positions).unwrap();
         assert_eq!(serde_json::from_str::<Vec<super::StreamPosition>>(&text).unwrap(), positions);
     }
     let (mut pipeline, mut batch) = (LinePipeline::new(spec, [Origin::from("/x")]), Batch::new());
-    pipeline.resume(0, &positions);
+    pipeline.resume(0, &positions, now(), &mut batch);
     pipeline.push(0, &bytes[at..], now(), &mut batch);
     pipeline.finish(0, now(), &mut batch);
     lines.extend(shown(&batch));
@@ -275,5 +276,79 @@ fn a_long_line_of_many_pieces_is_skipped_through_two_restarts() {
     for cuts in [[bytes.len() / 2, 500], [bytes.len() / 2, 20_000], [bytes.len() - 300, 1], [bytes.len() - 300, 40_000]]
     {
         assert_eq!(joined(&with_restarts(&spec, &bytes, &cuts)), expected, "{cuts:?}");
+    }
+}
+
+/// What programs draw, as pieces of their output, and the lines at the end.
+fn drawings() -> Vec<(Vec<String>, Vec<String>)> {
+    let bar =
+        |at: usize| format!("\r\x1b[K log {at}\n\x1b[1;32m[{}>{}] {at}/9\x1b[0m", "=".repeat(at), " ".repeat(9 - at));
+    let block = |at: usize| format!("\x1b[2A\r\x1b[J log {at}\na {at}0%\nb 日 {at}0%\n");
+    let bars = (1..9).map(bar).chain(["\r\x1b[Kdone\n".to_owned()]);
+    let blocks = ["a 0%\n".to_owned(), "b 0%\n".to_owned()].into_iter().chain((1..9).map(block));
+    let logs = || (1..9).map(|at| format!(" log {at}"));
+    let rows = ["a 80%".to_owned(), "b 日 80%".to_owned()];
+    vec![
+        (bars.collect(), logs().chain(["done".to_owned()]).collect()),
+        (blocks.collect(), ["a 0%", "b 0%"].map(str::to_owned).into_iter().chain(logs()).chain(rows).collect()),
+    ]
+}
+
+#[test]
+fn what_is_drawn_comes_once_through_restarts() {
+    for (pieces, expected) in drawings() {
+        let envelopes = pieces.iter().enumerate();
+        let envelopes: Vec<String> =
+            envelopes.map(|(at, piece)| docker("stdout", piece) + &docker("stderr", &format!("err {at}\n"))).collect();
+        let text = envelopes.concat();
+        // Plain lines to which the program moves up only after the restart are not known any more.
+        let begin = envelopes[..3].concat().len();
+        let expected: Vec<String> = expected.iter().map(|line| format!("stdout {line}")).collect();
+        let stdout = |spec: &Stream, cuts: &[usize]| by_origin(&with_restarts(spec, text.as_bytes(), cuts)).remove(0);
+        let spec = stream(LineFormat::Docker);
+        for cut in (begin..=text.len()).step_by(13) {
+            for cuts in [&[cut][..], &[begin, cut - begin], &[cut, 1, 1, 200]] {
+                assert_eq!(stdout(&spec, cuts), expected, "cuts after {cuts:?}");
+            }
+        }
+        // What may contain a secret is read again from the file instead, and so may come twice, but is not lost.
+        let redacted = Stream { redact: Some(Vec::new()), ..spec };
+        for cut in (begin..=text.len()).step_by(13) {
+            let mut lines = stdout(&redacted, &[cut]);
+            lines.dedup();
+            assert!(expected.iter().all(|line| lines.contains(line)), "cut after {cut}: {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_recorded_with_a_drawing() {
+    let text = docker("stdout", "10%\r20% password=hunter2 \x1b[1mx");
+    for (redact, is_recorded) in [(None, true), (Some(Vec::new()), false)] {
+        let (pipeline, _) = read(&Stream { redact, ..stream(LineFormat::Docker) }, &text);
+        let (held, positions) = pipeline.checkpoint(0);
+        assert_eq!(
+            (held == 0, serde_json::to_string(&positions).unwrap().contains("hunter2")),
+            (is_recorded, is_recorded)
+        );
+    }
+}
+
+#[test]
+fn a_drawing_that_is_too_large_for_a_checkpoint_is_read_again() {
+    let row = |at: usize| {
+        (0..80).map(|column| format!("\x1b[38;5;{}m{}", (at + column) % 256, column % 10)).collect::<String>()
+    };
+    let frame: String = (0..20).map(|at| row(at) + "\n").collect();
+    let small = docker("stdout", "a\n\x1b[1A\x1b[Kb");
+    for (text, is_recorded) in [(small.clone(), true), (small + &docker("stdout", &frame), false)] {
+        let (pipeline, _) = read(&stream(LineFormat::Docker), &text);
+        let (held, positions) = pipeline.checkpoint(0);
+        let recorded = serde_json::to_string(&positions).unwrap();
+        assert_eq!(
+            (held == 0, positions.iter().any(|position| position.drawing.is_some())),
+            (is_recorded, is_recorded)
+        );
+        assert!(recorded.len() < 16 << 10, "{}", recorded.len());
     }
 }

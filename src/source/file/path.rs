@@ -291,7 +291,9 @@ impl PathTail {
             }
         }
         let positions = current.reader.take_stream_positions();
-        pass.pipeline.resume(id, &positions);
+        if !positions.is_empty() {
+            pass.pipeline.resume(id, &positions, pass.now, pass.batch);
+        }
         let line_start = pass.pipeline.at_line_start(id);
         let options = ReadOptions { line_start, is_utf16: pass.pipeline.is_utf16(id), most };
         let read = current.reader.read(options);

@@ -201,10 +201,11 @@ impl GenerationList {
         }
         let now = pass.now.time;
         let emitted = |generation: &Generation, number| {
-            let point = generation.reader.read_point_before(pass.pipeline.held(number)).ok()??;
+            let (held, positions) = pass.pipeline.checkpoint(number);
+            let point = generation.reader.read_point_before(held).ok()??;
             // Nothing is read before the positions of an earlier process are taken.
             let pending = generation.reader.stream_positions();
-            let positions = if pending.is_empty() { pass.pipeline.positions(number) } else { pending.to_vec() };
+            let positions = if pending.is_empty() { positions } else { pending.to_vec() };
             let saved = Checkpoint::new(generation.reader.identity(), &point, now).with_stream_positions(positions);
             Some(saved.with_finished(generation.is_done(number, pass)))
         };
