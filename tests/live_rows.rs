@@ -73,6 +73,21 @@ fn a_block_is_drawn_below_the_lines_of_all_streams() {
 }
 
 #[test]
+fn what_the_user_types_does_not_move_the_rows() {
+    let daemon = daemon(BAR);
+    let mut terminal = OnTerminal::start(&client(&daemon, &["follow", "p", "--tail", "all"]), 40, 6);
+    terminal.until("the bar", &["start", "日本語日本語 10%"]);
+    terminal.press(b"\r\rtext\r");
+    daemon.release("go");
+    terminal.until("the bar at 60 %", &["start", "日本語日本語 60%"]);
+    // The terminal is as before at the end.
+    assert!(!terminal.echoes());
+    terminal.press(b"\x03");
+    assert_eq!((terminal.ended().signal(), terminal.echoes()), (Some(2), true));
+    assert_eq!(terminal.lines(), ["start"]);
+}
+
+#[test]
 fn the_rows_are_removed_when_the_user_leaves() {
     let daemon = daemon(BAR);
     for (keys, signal) in [(b"\x03", 2), (b"\x1c", 3)] {

@@ -102,6 +102,12 @@ impl OnTerminal {
         assert!(found.is_some(), "waited in vain for {what}: {:#?} instead of {expected:#?}", self.lines());
     }
 
+    /// Whether the terminal shows what is typed.
+    pub(crate) fn echoes(&self) -> bool {
+        let modes = rustix::termios::tcgetattr(&self.master).unwrap().local_modes;
+        modes.contains(rustix::termios::LocalModes::ECHO)
+    }
+
     /// Changes the size of the terminal.
     pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
         self.read();

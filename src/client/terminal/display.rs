@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use signal_hook::low_level::emulate_default_handler;
 use tokio::select;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,13 +28,43 @@ struct State {
     is_line_open: bool,
     /// `true` if the rows have changed since they were drawn.
     is_changed: bool,
+    /// Set from the first row on.
+    echo: Option<EchoOff>,
+}
+
+/// A terminal that does not show what the user types: the echo of Enter would move the cursor away from the rows.
+/// Dropping it shows that again.
+#[derive(Debug)]
+struct EchoOff(Termios);
+
+impl EchoOff {
+    /// Switches the echo off. `None` if standard input is no terminal, or belongs to another program at the moment, which a
+    /// program in the background must not change.
+    fn new() -> Option<Self> {
+        let input = rustix::stdio::stdin();
+        if tcgetpgrp(input).ok()? != rustix::process::getpgrp() {
+            return None;
+        }
+        let before = tcgetattr(input).ok()?;
+        let mut silent = before.clone();
+        silent.local_modes -= LocalModes::ECHO | LocalModes::ECHONL;
+        tcsetattr(input, OptionalActions::Now, &silent).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for EchoOff {
+    fn drop(&mut self) {
+        // If it fails, the terminal is gone.
+        tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.0).unwrap_or_default();
+    }
 }
 
 impl Display {
     /// A display without rows.
     pub(crate) fn new(output: Output) -> Self {
         let block = output.is_live.then(|| LiveBlock::new(output.form));
-        Self(RefCell::new(State { block, is_line_open: false, is_changed: false }))
+        Self(RefCell::new(State { block, is_line_open: false, is_changed: false, echo: None }))
     }
 
     /// Prints lines, and draws the rows below them.
@@ -112,6 +143,7 @@ impl Display {
             let mut state = self.0.borrow_mut();
             state.write(State::erase);
             if let Some(number) = number {
+                state.echo = None;
                 // Ends the program, or stops it until it is continued.
                 emulate_default_handler(number)?;
             }
@@ -130,6 +162,9 @@ impl State {
     fn draw(&mut self, out: &mut Vec<u8>) {
         if let Some(block) = self.block.as_mut().filter(|_| !self.is_line_open) {
             block.draw(terminal_size(), out);
+            if block.is_drawn() && self.echo.is_none() {
+                self.echo = EchoOff::new();
+            }
         }
     }
 

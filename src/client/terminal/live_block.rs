@@ -93,6 +93,11 @@ impl LiveBlock {
         }
     }
 
+    /// Returns whether the block is on the screen.
+    pub(super) fn is_drawn(&self) -> bool {
+        self.is_drawn
+    }
+
     /// Appends what erases the block; nothing if it is not on the screen.
     pub(super) fn erase(&mut self, out: &mut Vec<u8>) {
         if std::mem::take(&mut self.is_drawn) {
