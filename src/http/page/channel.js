@@ -7,14 +7,14 @@ import { Reader } from "./reader.js";
  * An event as the server sends it.
  * @typedef {{ id: string, time?: string, origin?: string, text?: string, kind?: string, level?: string, continued?: boolean,
  *   missed?: number | null, reason?: string, code?: number | null, signal?: string, duration?: number, cause?: string,
- *   state?: string, run?: number, pid?: number, note?: string, error?: string, [field: string]: unknown }} LogEvent
+ *   state?: string, run?: number, pid?: number, note?: string, error?: string, last?: { code?: number, signal?: string }, [field: string]: unknown }} LogEvent
  * @typedef {{ state: string, percent?: number, current?: number, total?: number, phase?: string, message?: string,
  *   started: string, updated: string, eta?: string, stale?: boolean,
  *   groups?: { name: string, depth: number, started: string, duration?: number }[] }} Progress
  * @typedef {{ stream: string, grep?: string[], exclude?: string[], origin?: string[], level?: string, tail?: number | "all",
  *   after?: string }} Wanted
  * @typedef {{ events(events: LogEvent[]): void, gap(gap: { missed: number | null, resume: string }): void,
- *   begun?(): void, open(rows: string[]): void, progress(progress: Progress): void, ended(reason?: string): void, failed(error: Error): void }} Sink
+ *   begun?(): void, open(rows: string[], streams?: string[]): void, progress(progress: Progress): void, ended(reason?: string): void, failed(error: Error): void }} Sink
  * @typedef {{ peer: string, yours: boolean, seconds: number }} Holder
  */
 

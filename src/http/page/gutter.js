@@ -17,8 +17,8 @@ function zone(time, utc) {
 
 /** What stands before the text. @typedef {{ numbers: boolean, times: boolean, origins: boolean, utc: boolean, streams: string[] }} Shown */
 
-/** @param {LogEvent | undefined} event @param {Shown} shown */
-export function gutter(event, { numbers, times, origins, utc, streams }) {
+/** @param {LogEvent | undefined} event none for a row that the program can still change @param {Shown} shown @param {string} [stream] that of the row */
+export function gutter(event, { numbers, times, origins, utc, streams }, stream = String(event?.stream ?? "")) {
   const cells = [];
   if (numbers) {
     const number = make("a", "number", event ? String(numberOf(event.id)) : "0");
@@ -36,9 +36,8 @@ export function gutter(event, { numbers, times, origins, utc, streams }) {
     cells.push(time);
   }
   if (streams.length) {
-    const name = String(event?.stream ?? "");
-    const cell = make("span", `name hue${streams.indexOf(name) % 6}`, name);
-    cell.title = name;
+    const cell = make("span", `name hue${streams.indexOf(stream) % 6}`, stream);
+    cell.title = stream;
     cells.push(cell);
   }
   if (origins) {

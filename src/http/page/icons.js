@@ -43,7 +43,7 @@ export function icon(name) {
  * A button with an icon; its label is for screen readers and appears as a tooltip.
  * @param {keyof typeof STROKES} name
  * @param {string} label
- * @param {() => void} pressed
+ * @param {(click: MouseEvent) => void} pressed
  */
 export function button(name, label, pressed) {
   const made = document.createElement("button");

@@ -167,11 +167,11 @@ export class LogView {
     this.plan();
   }
 
-  /** Shows the rows that the program can still change, below the log and aligned with it. @param {string[]} rows */
-  showOpen(rows) {
-    this.openRows.replaceChildren(...rows.map((text) => {
+  /** Shows the rows that the program can still change, below the log and aligned with it. @param {string[]} rows @param {string[]} [streams] that of each row, if there are several */
+  showOpen(rows, streams = []) {
+    this.openRows.replaceChildren(...rows.map((text, at) => {
       const row = make("div", "row");
-      row.append(...gutter(undefined, this.shown), textCell(text, this.mark));
+      row.append(...gutter(undefined, this.shown, streams[at]), textCell(text, this.mark));
       return row;
     }));
     this.plan();

@@ -30,10 +30,13 @@ let known = [];
 function show() {
   const query = new URLSearchParams(location.search);
   const names = [...new Set(query.getAll("stream").filter(Boolean))];
+  // On a narrow screen, the list takes the place of the streams to which another one is added.
+  const kept = names.length ? names : query.getAll("with").filter(Boolean);
   document.body.className = names.length ? "viewing" : "overview";
   part("main", "viewer").hidden = !names.length;
-  list.choose(names);
+  list.choose(kept);
   if (!names.length) return viewer.close();
+  part("a", "add").href = `?${new URLSearchParams(names.map((name) => ["with", name]))}`;
   filter.value = query.get("grep") ?? "";
   level.value = query.get("level") ?? "";
   viewer.open(names, filter.value, level.value, decodeURIComponent(location.hash.slice(1)));
@@ -42,6 +45,7 @@ function show() {
 
 function showKnown() {
   const streams = viewer.names.map((name) => known.find((one) => one.name === name));
+  part("a", "add").hidden = known.every(({ name }) => viewer.names.includes(name));
   viewer.showStreams(streams);
   typist.show(streams.length === 1 ? streams[0] : undefined);
 }
@@ -125,7 +129,8 @@ const copyLink = () => {
     () => viewer.say(`Browsers do not let pages copy over plain HTTP. Copy the link from the address bar: ${location.href}`),
   );
 };
-const save = () => download(viewer.names, viewer.filters);
+/** @param {MouseEvent} click */
+const save = ({ shiftKey }) => download(viewer.names, [...viewer.filters, ["ansi", shiftKey ? "" : "strip"]]);
 const help = () => part("dialog", "help").showModal();
 /** Gives a button a word, where there is room for it. @param {HTMLButtonElement} made @param {string} word */
 const named = (made, word) => {
@@ -158,7 +163,7 @@ part("div", "tools").append(
   origins,
   button("copy", "Copy the selected lines, or all loaded lines", copy),
   button("link", "Copy a link to the selected line", copyLink),
-  named(button("download", "Download all lines that are kept", save), "Download"),
+  named(button("download", "Download all lines that are kept as plain text; with Shift, with their colours", save), "Download"),
   button("help", "Keyboard shortcuts", help),
 );
 document.querySelector(".back")?.append(icon("back"));

@@ -241,7 +241,7 @@ export class Merged {
         },
         open: (shown) => {
           rows.set(name, shown);
-          sink.open([...rows.values()].flat());
+          sink.open([...rows.values()].flat(), [...rows].flatMap(([stream, shown]) => shown.map(() => stream)));
         },
         progress: () => {},
         begun: () => sink.begun?.(),

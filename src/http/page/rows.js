@@ -43,8 +43,12 @@ export function told(event) {
   }
   if (state === "running") return [note ?? `run ${event.run} started${event.pid ? `, process ${event.pid}` : ""}`, null];
   const word = state === "backing-off" ? "restarts soon" : state;
-  return [[word, event.reason ?? event.error ?? note].filter(Boolean).join(": "), state === "denied" ? false : null];
+  const why = event.reason ?? event.error ?? note;
+  return [[word, why === endOf(event.last) ? "" : why].filter(Boolean).join(": "), state === "denied" ? false : null];
 }
+
+/** How a run ended, in the words with which the state of its process says it: the row of the end says it already. @param {LogEvent["last"]} last */
+const endOf = (last) => (last?.signal ? `was killed by signal ${last.signal}` : `exited with code ${last?.code}`);
 
 /** The text of the button that leads to the end: lines that have arrived since the reader left it are new. @param {number} fresh */
 export const jumpText = (fresh) => (fresh ? `${fresh.toLocaleString()} new ${fresh === 1 ? "line" : "lines"}` : "To the end");

@@ -172,7 +172,7 @@ export class Viewer {
         this.view.append([{ ...gap, id: gap.resume, kind: "gap" }]);
         this.tally.begin();
       },
-      open: (rows) => this.view.showOpen(this.view.detached ? [] : rows),
+      open: (rows, streams) => this.view.showOpen(this.view.detached ? [] : rows, streams),
       progress: (progress) => {
         this.progress = progress;
         this.showProgress();

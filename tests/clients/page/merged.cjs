@@ -71,6 +71,13 @@ const play = (base, through) => test({ viewport: { width: 1400, height: 800 } },
   await see(page, `odd at ${from + 2}`);
   await see(page, `even at ${from + 1}`);
 
+  // A row that is not finished has the name of its stream.
+  const whole = line('even', from + 3);
+  append('even.log', whole.slice(0, -3));
+  await until(page, (text) => document.querySelector('.log > .open .name')?.textContent === 'even' && document.querySelector('.log > .open .text').textContent === text, whole.slice(0, -3), 'the row of even');
+  append('even.log', whole.slice(-3));
+  await see(page, whole.trimEnd());
+
   // Errors of all streams, a link to a line, and a filter.
   await until(page, () => document.querySelector('.tally.error .count').textContent === '2 errors');
   await page.keyboard.press('E');
@@ -95,8 +102,22 @@ const play = (base, through) => test({ viewport: { width: 1400, height: 800 } },
   await chosen('odd at 3777');
 });
 
+/** On a narrow screen, where the list is a page of its own. */
+const narrow = () => test({ viewport: { width: 400, height: 700 }, hasTouch: true }, async ({ page }) => {
+  await page.goto(`${url}?stream=even`);
+  await see(page, 'even at 5998');
+  await page.click('#add');
+  await page.click('.stream:has-text("odd") .together');
+  await see(page, 'odd at 5999');
+  assert.deepEqual(new URL(page.url()).searchParams.getAll('stream'), ['even', 'odd']);
+  await page.click('#add');
+  await page.click('.stream:has-text("even") .together');
+  await until(page, () => document.querySelector('#name').textContent === 'odd');
+});
+
 (async () => {
   await play(() => url, false);
+  await narrow();
   const base = await plain();
   await play(() => base, true);
 })();

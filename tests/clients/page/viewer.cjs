@@ -243,13 +243,26 @@ test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permi
   await until(page, () => document.querySelector('#said').textContent.includes('link'));
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), page.url());
 
-  // All kept lines can be downloaded.
-  const [download] = await Promise.all([page.waitForEvent('download'), page.click('[aria-label^=Download]')]);
-  assert.equal(download.suggestedFilename(), 'app.log');
-  const saved = fs.readFileSync(await download.path(), 'utf8');
-  assert.ok(saved.startsWith('line 0\nline 1\n') && saved.endsWith('nothing new\n'), saved.slice(0, 200));
+  // All kept lines can be downloaded, as plain text or as they were written.
+  const saved = async (modifiers) => {
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('[aria-label^=Download]', { modifiers })]);
+    assert.equal(download.suggestedFilename(), 'app.log');
+    return fs.readFileSync(await download.path(), 'utf8');
+  };
+  const plain = await saved([]);
+  assert.ok(plain.startsWith('line 0\nline 1\n') && plain.endsWith('nothing new\n'), plain.slice(0, 200));
+  assert.ok(!plain.includes('\x1b'), 'no escape sequences');
+  assert.ok((await saved(['Shift'])).startsWith('line 0\nline 1\n'));
 
   // Errors are counted from the beginning of the last run; the keys lead to those of other runs, too.
+  await page.goto(`${url}?stream=runs`);
+  await see(page, 'at last');
+  // How a run ended is said once.
+  await page.goto(`${url}?stream=runs&grep=begin`);
+  await see(page, 'begin 3');
+  await until(page, () => document.querySelectorAll('.row.note').length > 3, null, 'the ends of runs');
+  const notes = await page.$$eval('.row.note .text', (rows) => rows.map((row) => row.textContent));
+  assert.ok(notes.some((text) => text.startsWith('failed with exit code')) && !notes.some((text) => text.includes('exited with')), JSON.stringify(notes));
   await page.goto(`${url}?stream=runs`);
   await see(page, 'at last');
   const chosen = (text) => until(page, (text) => document.querySelector('.row.selected .text')?.textContent === text, text);
