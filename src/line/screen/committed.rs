@@ -137,6 +137,29 @@ impl LineOutput {
         }
     }
 
+    /// Changes a row. Returns whether its line continued in the next row, and does not any more: the rest is a line of its
+    /// own then, and all of it was committed if the line was. The alternate screen has no `output`.
+    pub(super) fn change_row(
+        output: Option<&mut Self>,
+        rows: &mut ScreenRows,
+        at: usize,
+        is_block: bool,
+        links: &Links,
+        change: impl FnOnce(&mut Row),
+    ) -> bool {
+        let before = rows[at].wrapped.then(|| rows[at].clone());
+        change(&mut rows[at]);
+        let Some(before) = before.filter(|_| !rows[at].wrapped) else { return false };
+        if let Some(output) = output {
+            // The whole line is compared with what was committed.
+            let changed = std::mem::replace(&mut rows[at], before);
+            output.split_committed_line(rows, at + 1, is_block, links);
+            let split = std::mem::replace(&mut rows[at], changed);
+            (rows[at].committed, rows[at].finished) = (split.committed, split.finished);
+        }
+        true
+    }
+
     /// The line that begins at `first`, with its part that has left the screen, and its last row.
     fn line_at(&self, rows: &ScreenRows, first: usize, is_block: bool, links: &Links) -> Option<(LineStart, usize)> {
         let last = rows.last_of_line(first)?;

@@ -258,11 +258,10 @@ impl Grid {
     /// comes of that is known once something is drawn.
     fn edit_row(&mut self, edit: impl FnOnce(&mut Row, usize)) {
         let (columns, row) = (self.columns, self.cursor.row);
-        let Some(this) = self.rows.get_mut(row) else { return };
-        let mut edited = std::mem::take(this);
-        let before = edited.wrapped.then(|| edited.clone());
-        edit(&mut edited, columns);
-        let was_cut = self.replace_row(row, edited, before);
+        if row >= self.rows.len() {
+            return;
+        }
+        let was_cut = self.change_row(row, |row| edit(row, columns));
         let this = &self.rows[row];
         let is_drawn = !this.is_blank() || (this.wrapped && !self.rows.is_blank_from(row));
         if is_drawn {
@@ -273,27 +272,15 @@ impl Grid {
 
     pub(super) fn erase_rows(&mut self, rows: Range<usize>) {
         for at in rows.start..rows.end.min(self.rows.len()) {
-            let mut erased = std::mem::take(&mut self.rows[at]);
-            let before = erased.wrapped.then(|| erased.clone());
-            erased.erase(0..usize::MAX);
-            let was_cut = self.replace_row(at, erased, before);
+            let was_cut = self.change_row(at, |row| row.erase(0..usize::MAX));
             self.end_cut_line(at, was_cut);
         }
     }
 
-    /// Replaces a row by what is left of it. Returns whether it continued in the next row `before`, and does not any more.
-    /// The rest is a line of its own then, and all of it was committed if the line was.
-    fn replace_row(&mut self, at: usize, mut row: Row, before: Option<Row>) -> bool {
-        let Some(before) = before.filter(|_| !row.wrapped) else {
-            self.rows[at] = row;
-            return false;
-        };
-        self.rows[at] = before;
-        self.split_committed_line(at + 1);
-        // The split notes that this part was committed, too, with the text that it had.
-        (row.committed, row.finished) = (self.rows[at].committed.take(), self.rows[at].finished);
-        self.rows[at] = row;
-        true
+    /// Changes a row. Returns whether its line continued in the next row, and does not any more.
+    fn change_row(&mut self, at: usize, change: impl FnOnce(&mut Row)) -> bool {
+        let output = self.main.is_none().then_some(&mut self.lines);
+        LineOutput::change_row(output, &mut self.rows, at, self.drawing.is_block(), &self.links, change)
     }
 
     pub(super) fn insert_lines(&mut self, count: usize) {
@@ -395,15 +382,6 @@ impl Grid {
             self.rows = main.rows;
             (self.cursor, self.saved, self.drawing.moved) = (main.cursor, main.saved, main.moved);
         }
-    }
-
-    /// Sets everything to the state at the start, except that rows above stay, and what was drawn is erased.
-    pub(super) fn reset(&mut self) {
-        self.show_alternate(false);
-        self.soft_reset();
-        self.saved = SavedCursor::default();
-        self.move_to(0, 0);
-        self.erase_all();
     }
 
     /// Erases the whole screen. What is written on it then is new, even if it is the same as before.

@@ -3,7 +3,7 @@
 
 use vte::{Params, Perform};
 
-use super::cursor::Scroll;
+use super::cursor::{SavedCursor, Scroll};
 use super::grid::Grid;
 
 /// The most times that one sequence repeats a character: a few bytes must not cost more than a row of the widest screen.
@@ -55,7 +55,7 @@ impl Perform for Grid {
             ([], b'D') => self.next_row(Scroll::Line),
             ([], b'E') => self.line_feed(),
             ([], b'M') => self.previous_row(),
-            ([], b'c') => self.reset(),
+            ([], b'c') => reset(self),
             ([set @ (b'(' | b')')], charset) => {
                 self.charsets.draws_lines[usize::from(*set == b')')] = charset == b'0';
             }
@@ -142,6 +142,15 @@ fn set_private_mode(grid: &mut Grid, mode: u16, on: bool) {
         }
         _ => {}
     }
+}
+
+/// Sets everything to the state at the start, except that rows above stay, and what was drawn is erased.
+fn reset(grid: &mut Grid) {
+    grid.show_alternate(false);
+    grid.soft_reset();
+    grid.saved = SavedCursor::default();
+    grid.move_to(0, 0);
+    grid.erase_all();
 }
 
 fn erase_in_row(grid: &mut Grid, what: usize) {

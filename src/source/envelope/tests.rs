@@ -336,9 +336,8 @@ fn no_secret_is_recorded_with_a_drawing() {
 
 #[test]
 fn a_drawing_that_is_too_large_for_a_checkpoint_is_read_again() {
-    let row = |at: usize| {
-        (0..80).map(|column| format!("\x1b[38;5;{}m{}", (at + column) % 256, column % 10)).collect::<String>()
-    };
+    let cell = |at: usize| format!("\x1b[38;5;{}m{}", at % 256, at % 10);
+    let row = |at: usize| (at..at + 80).map(cell).collect::<Vec<_>>().concat();
     let frame: String = (0..20).map(|at| row(at) + "\n").collect();
     let small = docker("stdout", "a\n\x1b[1A\x1b[Kb");
     for (text, is_recorded) in [(small.clone(), true), (small + &docker("stdout", &frame), false)] {
