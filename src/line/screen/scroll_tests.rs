@@ -131,3 +131,36 @@ fn a_line_that_is_written_below_the_region_does_not_continue_in_other_rows() {
         assert_eq!(play(&[text.as_bytes()], (4, 5), finish).lines, expected, "{text:?}");
     }
 }
+
+/// Programs that the comparison with another emulator leaves out, since that does something else than xterm there, or keeps rows for
+/// which a log has no use; and the lines of the model.
+#[test]
+fn what_is_not_compared_is_as_in_xterm() {
+    let table: [(&str, &[&str]); 13] = [
+        // A wide character that does not fit leaves a blank column, which is no part of the line.
+        ("abc日x\n", &["abc日x"]),
+        ("\x1b[?7labc日\n", &["ab日"]),
+        // The last character is repeated, even if it was written over.
+        ("\x1b[?7labcde\x1b[3b\n", &["abce"]),
+        // What is deleted at the top is no line.
+        ("a\nb\nc\x1b[1;1H\x1b[2Mx\n", &["a", "b", "x"]),
+        ("wip\r\x1b[2Mdone\n", &["done"]),
+        // Lines are inserted and deleted within the region only.
+        ("\x1b[2;3r\x1b[H1\x1b[L\x1b[M\n", &["1"]),
+        ("\x1b[2;3r\x1b[5H5\x1b[L\x1b[M\x1b[r\x1b[6H", &["5..."]),
+        // A vertical movement from the end of a full row does not wrap.
+        ("abcd\x1bDx\n", &["abcd", "   x"]),
+        ("a\nabcd\x1bMx\n", &["a", "a  x", "abcd..."]),
+        // Rows that are inserted at the top do not continue a line that has left the screen in part.
+        ("abcdefghijklmnopqrstuvwxyz12\x1b[Hx\x1b[T\x1b[Hy\n", &["abcd", "y", "xfghijklmnopqrstuvwx..."]),
+        // A line end behind which a wrapped line was erased ends it.
+        ("abcdefgh\x1b[2K\x1b[A\nx\n", &["abcd", "x"]),
+        // A screen that is erased as a whole leaves no lines: a program may do it for each drawing.
+        ("1\x1b[2J\x1b[H2\x1b[2J\x1b[H3\n", &["3"]),
+        ("a\nb\x1b[2J\x1b[Hc\n", &["a", "c"]),
+    ];
+    for (program, expected) in table {
+        let found = play(&[program.as_bytes()], (4, 6), finish).lines;
+        assert_eq!(found, expected, "{program:?}");
+    }
+}
