@@ -11,7 +11,7 @@ use crate::harness::http::{Address, Response};
 use crate::harness::{Daemon, Deadline, PATIENCE, Program, TestDir, is_root_or_skip, runs};
 
 /// Variables that a service manager, a shell and a user may have set for the daemon.
-const OF_THE_DAEMON: [&str; 40] = [
+const OF_THE_DAEMON: [&str; 41] = [
     "RTLOGD_TOKEN",
     "RTLOGD_TOKEN_FILE",
     "RTLOGD_URL",
@@ -52,6 +52,7 @@ const OF_THE_DAEMON: [&str; 40] = [
     "TRIGGER_UNIT",
     "COLUMNS",
     "LINES",
+    "_RJEM_MALLOC_CONF",
 ];
 
 /// Variables that every program may have.

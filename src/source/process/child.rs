@@ -37,7 +37,7 @@ pub(super) const MAX_PASSED_DESCRIPTORS: usize = 3;
 /// the name of the daemon, find its directories, sockets and credentials, or use the size of another terminal. The list
 /// has all variables that a service manager sets for a unit (systemd.exec(5), "Environment Variables Set or Propagated
 /// by the Service Manager", up to systemd 258), except those that describe the user, such as `PATH`, `LANG` and `HOME`.
-const DAEMON_VARIABLES: [&str; 23] = [
+const DAEMON_VARIABLES: [&str; 24] = [
     "CREDENTIALS_DIRECTORY",
     "RUNTIME_DIRECTORY",
     "STATE_DIRECTORY",
@@ -61,7 +61,11 @@ const DAEMON_VARIABLES: [&str; 23] = [
     "EXIT_STATUS",
     "COLUMNS",
     "LINES",
+    ALLOCATOR_VARIABLE,
 ];
+
+/// The variable with the settings of the allocator, if rtlogd has its own.
+pub(super) const ALLOCATOR_VARIABLE: &str = "_RJEM_MALLOC_CONF";
 
 /// Prefixes of further such variables; `RTLOGD_TOKEN` is one of them. Variables with `RTLOGD_` that the program is to
 /// have are set after these are removed.

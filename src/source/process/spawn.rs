@@ -22,7 +22,7 @@ use crate::config::ProcessSourceConfig;
 use crate::source::process::descriptors::open_file_limit_for_commands;
 use crate::source::{SourceError, SourceOptions};
 
-use super::child::{ExecFailure, ExecStep, ExecTask, MAX_PASSED_DESCRIPTORS};
+use super::child::{ALLOCATOR_VARIABLE, ExecFailure, ExecStep, ExecTask, MAX_PASSED_DESCRIPTORS};
 use super::input::ProcessInput;
 use super::program::Program;
 use super::run_record::RUN_MARK_VARIABLE;
@@ -278,6 +278,10 @@ fn task(
     }
 }
 
+/// Settings of the allocator for a process that allocates little and may wait for hours: no second thread, and nothing held
+/// for later.
+const SMALL_ALLOCATOR: &str = "background_thread:false,narenas:1,tcache:false,dirty_decay_ms:0,muzzy_decay_ms:0";
+
 /// This program, as it runs now, even if its file was replaced since, with a hidden subcommand and a socket as its standard
 /// input.
 pub(super) fn own_program(socket: impl Into<OwnedFd>, subcommand: &str) -> Command {
@@ -290,6 +294,7 @@ pub(super) fn own_program(socket: impl Into<OwnedFd>, subcommand: &str) -> Comma
         command.env(TEST_CHILD_VARIABLE, subcommand);
         command
     };
+    command.env(ALLOCATOR_VARIABLE, SMALL_ALLOCATOR);
     command.stdin(Stdio::from(socket.into())).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
