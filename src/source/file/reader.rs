@@ -113,6 +113,8 @@ impl FileReader {
             return Err(io::Error::other("it is no longer a regular file"));
         }
         let identity = Identity::from(&metadata);
+        #[cfg(test)]
+        super::tests::harness::run_after_open(path);
         Ok(Self {
             file: Some(file),
             identity,

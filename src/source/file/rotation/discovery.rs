@@ -50,6 +50,16 @@ pub(super) enum Listing {
     Siblings(Siblings),
 }
 
+/// The result of adding siblings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SiblingsAdded {
+    All,
+    /// The file that the path named is one of the siblings by now: it was rotated, and there may be files behind it.
+    NewestRotated,
+    /// There was no room for all of them.
+    NoRoom,
+}
+
 impl Discovery {
     /// Continues from a checkpoint.
     pub(super) fn resume(saved: &Checkpoint) -> Self {
@@ -105,13 +115,20 @@ impl Discovery {
         self.progress = DiscoveryProgress::Open;
     }
 
-    /// Records that the new siblings of a listing were added, or, unless `is_all`, those for which there was room.
-    pub(super) fn finish(&mut self, siblings: &Siblings, is_all: bool) {
-        self.progress = match siblings.settled_stamp {
-            _ if !is_all => DiscoveryProgress::Overflowed,
-            Some(settled) => DiscoveryProgress::Settled(settled),
-            None => DiscoveryProgress::Open,
+    /// Records which of the siblings of a listing were added.
+    pub(super) fn finish(&mut self, siblings: &Siblings, added: SiblingsAdded) {
+        self.progress = match (added, siblings.settled_stamp) {
+            (SiblingsAdded::NoRoom, _) => DiscoveryProgress::Overflowed,
+            (SiblingsAdded::All, Some(settled)) => DiscoveryProgress::Settled(settled),
+            (SiblingsAdded::All, None) | (SiblingsAdded::NewestRotated, _) => DiscoveryProgress::Open,
         };
+    }
+
+    /// Records that the path names a file that is a generation already.
+    pub(super) fn note_named(&mut self, identity: Identity) {
+        if self.newest() != Some(identity) {
+            self.newest_seen = Some((Some(identity), Instant::now()));
+        }
     }
 
     /// Returns whether a sibling has not been read.

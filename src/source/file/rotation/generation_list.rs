@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::discovery::Discovery;
+use super::discovery::{Discovery, SiblingsAdded};
 use super::generation::{Generation, ReplacedBy, is_copy};
 use super::old_files::OldFiles;
 use super::siblings::{Sibling, Siblings};
@@ -250,7 +250,7 @@ impl GenerationList {
         self.len() - self.iter().rev().take_while(is_newer).count()
     }
 
-    /// Adds the siblings of the path `id` that `discovery` says are new. Returns `false` if there is no room for all of them.
+    /// Adds the siblings of the path `id` that `discovery` says are new, up to the file `newest`.
     pub(super) fn add_siblings(
         &mut self,
         siblings: &Siblings,
@@ -258,10 +258,11 @@ impl GenerationList {
         discovery: &Discovery,
         id: usize,
         pass: &mut PassContext<'_>,
-    ) -> bool {
-        // If the newest file was rotated meanwhile, the files behind it are found together with the one that the path
+    ) -> SiblingsAdded {
+        // If the newest file was rotated meanwhile, the files from there on are found together with the one that the path
         // names then.
-        let end = newest.and_then(|newest| siblings.position(newest)).unwrap_or(siblings.files.len());
+        let rotated = newest.and_then(|newest| siblings.position(newest));
+        let end = rotated.unwrap_or(siblings.files.len());
         let mut before: Option<&Sibling> = None;
         for sibling in &siblings.files[..end] {
             let is_known = pass.claims.is_known(sibling.identity);
@@ -288,13 +289,13 @@ impl GenerationList {
             }
             let at = self.index_by_age(sibling, siblings);
             if at == self.files.len() && at >= MAX_GENERATIONS {
-                return false;
+                return SiblingsAdded::NoRoom;
             }
             if self.insert_sibling(at, sibling, id, pass) {
                 before = Some(sibling);
             }
         }
-        true
+        if rotated.is_some() { SiblingsAdded::NewestRotated } else { SiblingsAdded::All }
     }
 
     /// Inserts a sibling as a generation. Returns `false` if it is compressed.

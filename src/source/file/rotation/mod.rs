@@ -33,7 +33,7 @@ use super::reader::FileReader;
 use super::target::Refusal;
 pub(super) use checkpoint_search::ResumeResult;
 use checkpoint_search::{CheckpointSearch, SearchOutcome};
-use discovery::{Discovery, Listing};
+use discovery::{Discovery, Listing, SiblingsAdded};
 use generation::{Generation, NextStep, OpenResult};
 pub(super) use generation::{MAX_OLD_FILE_TIME, ReplacedBy};
 use generation_list::{GenerationList, MAX_GENERATIONS};
@@ -193,6 +193,7 @@ impl Rotation {
             self.checkpoint_changed = true;
         }
         let Some(at) = self.generations.position(identity) else { return false };
+        self.discovery.note_named(identity);
         self.generations.superseded_at = None;
         let named = &mut self.generations[at];
         named.changed |= named.reader.note_metadata(metadata);
@@ -255,27 +256,26 @@ impl Rotation {
         if !self.discover_previous(newest, has_room, pass) {
             return false;
         }
-        match self.discovery.list(&self.location, newest, has_room, pass.index) {
+        let listing = self.discovery.list(&self.location, newest, has_room, pass.index);
+        self.deferred |= matches!(listing, Listing::Unclear);
+        match listing {
             Listing::Known => true,
-            Listing::NoRoom => false,
-            Listing::Unclear => {
-                self.deferred = true;
-                false
-            }
+            Listing::NoRoom | Listing::Unclear => false,
             Listing::Siblings(siblings) => {
-                let is_all = self.add_siblings(&siblings, newest, pass);
-                self.discovery.finish(&siblings, is_all);
-                is_all
+                let added = self.add_new(&siblings, newest, pass);
+                self.discovery.finish(&siblings, added);
+                self.deferred |= added == SiblingsAdded::NewestRotated;
+                added == SiblingsAdded::All
             }
         }
     }
 
-    /// Adds the new siblings. Returns `false` if there is no room for all of them.
-    fn add_siblings(&mut self, siblings: &Siblings, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
+    /// Adds the new siblings up to the file `newest`.
+    fn add_new(&mut self, siblings: &Siblings, newest: Option<Identity>, pass: &mut PassContext<'_>) -> SiblingsAdded {
         let was_empty = self.generations.is_empty();
-        let is_all = self.generations.add_siblings(siblings, newest, &self.discovery, self.id, pass);
+        let added = self.generations.add_siblings(siblings, newest, &self.discovery, self.id, pass);
         self.checkpoint_changed |= was_empty && !self.generations.is_empty();
-        is_all
+        added
     }
 
     /// Adds the files that were rotated away at the location from which the path was switched to the current one, and the
@@ -291,7 +291,7 @@ impl Rotation {
         };
         siblings.order(self.discovery.counts_up());
         siblings.files.retain(|sibling| Some(sibling.identity) != newest);
-        let is_all = self.add_siblings(&siblings, newest, pass);
+        let is_all = self.add_new(&siblings, newest, pass) == SiblingsAdded::All;
         if is_all && siblings.settled_stamp.is_some() {
             self.location.forget_previous();
         } else {

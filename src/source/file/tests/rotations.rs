@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::ReadFrom;
 
-use super::harness::{TailerHarness, long, numbers};
+use super::harness::{TailerHarness, after_open, long, numbers, run_after_open};
 
 #[test]
 fn one_reader_for_a_file_by_many_names() {
@@ -224,6 +224,50 @@ fn files_in_the_directories_of_rotated_files_are_found() {
             }
             assert_eq!(numbers(&all), [0, 1, 2, 3], "{name}, {rotated}, restart: {restart}");
             assert_eq!(harness.loss_texts, [""; 0], "{name}, {rotated}, restart: {restart}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_rotated_away_while_it_is_opened_has_its_successors_read() {
+    for name in ["log", "lo[g]"] {
+        for rotations in 1..4 {
+            for up in [false, true] {
+                for restart in [false, true] {
+                    let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+                    harness.directory.write("log", &long(0));
+                    let mut all = harness.run_until_idle();
+                    let directory = harness.directory.path("");
+                    let number = move |rotation: u32| if up { 10 + rotation } else { 20 - rotation };
+                    let rotate = move |rotation: u32| {
+                        let to = directory.join(format!("log.{}", number(rotation)));
+                        fs::rename(directory.join("log"), to).unwrap();
+                        // The files have different ages.
+                        std::thread::park_timeout(Duration::from_millis(12));
+                        fs::write(directory.join("log"), long(rotation)).unwrap();
+                    };
+                    rotate(1);
+                    // The file with line 1 is at the path when the pass begins, and rotated away before the others are
+                    // looked for.
+                    let path = harness.directory.path("log");
+                    after_open(path.clone(), move || {
+                        (2..2 + rotations).for_each(rotate);
+                        // The names do not seem to be changing any more.
+                        std::thread::park_timeout(Duration::from_millis(12));
+                    });
+                    all.extend(harness.run_until_idle());
+                    if restart {
+                        harness.restart();
+                    }
+                    assert!(!run_after_open(&path), "the path was opened");
+                    for _ in 0..=2 * rotations {
+                        all.extend(harness.after(6000));
+                    }
+                    let expected: Vec<_> = (0..2 + rotations).collect();
+                    let case = format!("{name}, {rotations} rotations, up: {up}, restart: {restart}");
+                    assert_eq!((numbers(&all), &harness.loss_texts), (expected, &Vec::new()), "{case}");
+                }
+            }
         }
     }
 }
