@@ -40,6 +40,13 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
 /// Delay before a reconnect, unless the daemon has specified another.
 const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
+/// Delay before the first reconnect after a connection that worked was cut without a word, in milliseconds: a daemon that
+/// was killed is started again at once, and what connects meanwhile waits for it.
+const FIRST_RECONNECT_DELAY_MILLIS: std::ops::Range<u64> = 10..100;
+
+/// The time for which a connection must have worked, so that a proxy that cuts each one is not asked without a pause.
+const MIN_WORKING_TIME: Duration = Duration::from_millis(250);
+
 /// Maximum time that a daemon which was reachable before may be unreachable; an upgrade takes less.
 const MAX_DAEMON_ABSENCE: Duration = Duration::from_mins(1);
 
@@ -309,13 +316,16 @@ impl StreamFollower<'_> {
     async fn live(&mut self, decoder: &mut SseDecoder) -> Result<u8, ClientError> {
         let mut heard = Instant::now();
         loop {
+            let began = Instant::now();
             let cut = self.connection(decoder, &mut heard).await?;
+            let worked = heard > began && began.elapsed() > MIN_WORKING_TIME;
             // What is live now is not known until the next connection.
             self.withdraw()?;
             let cut = match cut {
                 ControlFlow::Break(code) => return Ok(code),
                 ControlFlow::Continue(cut) => cut,
             };
+            let is_announced = matches!(cut, Disconnect::Stopping | Disconnect::Restarting);
             match cut {
                 Disconnect::Stopping if !self.is_daemon_ready().await => {
                     return Ok(self.report_gone("the daemon was stopped"));
@@ -339,7 +349,9 @@ impl StreamFollower<'_> {
                 Disconnect::Failed(error) => log::info!(stream = self.name, error:% = error; "connecting again"),
             }
             decoder.reconnect();
-            sleep(decoder.retry.map_or(DEFAULT_RECONNECT_DELAY, Duration::from_millis)).await;
+            let wanted = decoder.retry.map_or(DEFAULT_RECONNECT_DELAY, Duration::from_millis);
+            let first = Duration::from_millis(fastrand::u64(FIRST_RECONNECT_DELAY_MILLIS));
+            sleep(if worked && !is_announced { wanted.min(first) } else { wanted }).await;
         }
     }
 

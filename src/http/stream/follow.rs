@@ -33,7 +33,7 @@ use crate::http::response::answer;
 const RECONNECT_DELAY_MILLIS: std::ops::Range<u32> = 1000..3000;
 
 /// The same if another daemon takes the place of this one at once: its connections wait meanwhile.
-const RESTART_DELAY_MILLIS: std::ops::Range<u32> = 50..300;
+const RESTART_DELAY_MILLIS: std::ops::Range<u32> = 10..100;
 
 /// The reconnect delay if the daemon is not ready or the caller has too many readers.
 const BUSY_RECONNECT_DELAY_MILLIS: u32 = 10_000;
