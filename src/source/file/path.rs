@@ -245,7 +245,8 @@ impl PathTail {
     /// Reads a chunk of the current generation, and of each old file that is still written to. Returns the number of
     /// bytes, and whether there is more to do.
     pub(super) fn read(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
-        self.rotation.generations_mut().note_growth(pass.now.instant);
+        let is_deleted = self.rotation.generations_mut().note_growth(pass.now.instant);
+        *self.rotation.checkpoint_changed() |= is_deleted;
         let (old_bytes, more_old) = self.rotation.read_old_files(pass);
         let (bytes, more) = self.read_current(pass);
         for OldFileLoss { missed, bytes, reason } in self.rotation.take_losses() {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::mem;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(crate) struct Generation {
     pub(crate) closed_at: Option<Instant>,
     /// The size and the modification time when [`note_growth`](Self::note_growth) examined the file last.
     pub(crate) examined: Option<(u64, u64)>,
+    /// The file was seen to have no name any more: it is gone if it is not read before rtlogd ends.
+    pub(crate) is_deleted: bool,
     /// The number of writes that were notified while the path named the file, since it was read last.
     pub(crate) notified_writes: u32,
     /// The file changed since it was read last.
@@ -72,6 +75,7 @@ impl Generation {
             grew_at: None,
             closed_at: None,
             examined: None,
+            is_deleted: false,
             notified_writes: 0,
             changed: true,
             name: None,
@@ -129,13 +133,14 @@ impl Generation {
     }
 
     /// Examines whether the file grew since the last time. Reading is not growing: a file that waits for those before it
-    /// is silent for as long as nothing is written to it.
-    pub(super) fn note_growth(&mut self, now: Instant) {
-        let Ok(metadata) = self.reader.file().and_then(File::metadata) else { return };
+    /// is silent for as long as nothing is written to it. Returns whether the file was deleted since the last time.
+    pub(super) fn note_growth(&mut self, now: Instant) -> bool {
+        let Ok(metadata) = self.reader.file().and_then(File::metadata) else { return false };
         let found = (metadata.len(), metadata.modified().map_or(0, unix_nanos));
         if self.examined.replace(found).is_some_and(|before| before != found) {
             self.grew_at = Some(now);
         }
+        metadata.nlink() == 0 && !mem::replace(&mut self.is_deleted, true)
     }
 
     /// Records a read of bytes; `more` says whether there are more. Returns whether the file grew after its rotation.

@@ -142,15 +142,16 @@ impl GenerationList {
         self.files.len() > 1 && self.old_files.has_room()
     }
 
-    /// Examines which of the replaced files were closed or grew, once at each time.
-    pub(in crate::source::file) fn note_growth(&mut self, now: Instant) {
+    /// Examines which of the replaced files were closed or grew, once at each time. Returns whether one was deleted.
+    pub(in crate::source::file) fn note_growth(&mut self, now: Instant) -> bool {
         if mem::take(&mut self.closed) {
             self.files.iter_mut().filter(|file| file.replaced_at.is_some()).for_each(|file| file.closed_at = Some(now));
         }
         if self.examined_at.replace(now) == Some(now) {
-            return;
+            return false;
         }
-        self.files.iter_mut().filter(|file| file.replaced_at.is_some()).for_each(|file| file.note_growth(now));
+        let replaced = self.files.iter_mut().filter(|file| file.replaced_at.is_some());
+        replaced.fold(false, |any, file| any | file.note_growth(now))
     }
 
     /// Goes back to the start of the current generation, which was truncated. Returns the fingerprint up to which it was
@@ -213,9 +214,11 @@ impl GenerationList {
             let point = generation.reader.read_point();
             let positions = || generation.reader.stream_positions().to_vec();
             let new = || Checkpoint::new(generation.reader.identity(), point, now).with_stream_positions(positions());
-            // An unread generation is discovered again, unless it is older than the current one and was truncated.
-            let is_discovered =
-                point.offset() == 0 && current.is_none_or(|current| generation.reader.age() >= current.reader.age());
+            // An unread generation is discovered again, unless it was deleted, or is older than the current one and was
+            // truncated.
+            let is_discovered = point.offset() == 0
+                && !generation.is_deleted
+                && current.is_none_or(|current| generation.reader.age() >= current.reader.age());
             generation.saved.clone().or_else(|| (!is_discovered).then(new))
         };
         // The checkpoint of a file whose last lines wait for the next file begins with these lines.

@@ -137,3 +137,34 @@ fn what_was_rotated_is_read_although_the_path_names_nothing_after_a_restart() {
     assert_eq!(numbers(&[harness.run_until_idle(), harness.run_after_rotate_wait()].concat()), [2]);
     assert_eq!(harness.losses, 1, "what may have been written to the file that is gone");
 }
+
+#[test]
+fn a_file_that_is_deleted_before_it_was_read_is_a_loss_after_a_restart() {
+    for name in ["log", "lo[g]"] {
+        for deleted in [&[1][..], &[2], &[1, 2]] {
+            for restart in [false, true] {
+                let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+                harness.directory.write("log", &long(0));
+                let mut all = harness.run_until_idle();
+                for n in 1..4 {
+                    harness.rename("log", &format!("log-2026010{n}"));
+                    harness.create_later("log", &long(n));
+                    all.extend(harness.after(10));
+                }
+                // The files with the lines 1 and 2 wait for late writers of the first one.
+                for n in deleted {
+                    fs::remove_file(harness.directory.path(&format!("log-2026010{}", n + 1))).unwrap();
+                }
+                all.extend(harness.after(10));
+                if restart {
+                    harness.restart();
+                }
+                (0..8).for_each(|_| all.extend(harness.after(6000)));
+                let case = format!("{name}, deleted: {deleted:?}, restart: {restart}");
+                let expected: Vec<_> = (0..4).filter(|n| !(restart && deleted.contains(n))).collect();
+                assert_eq!(numbers(&all), expected, "{case}");
+                assert_eq!(harness.losses > 0, restart, "{case}: {:?}", harness.loss_texts);
+            }
+        }
+    }
+}
