@@ -526,3 +526,58 @@ fn metrics_tell_of_runs_that_were_taken_over() {
     Deadline::new().until("the next run", || (run_of(&daemon, "p").1 == 2).then_some(()));
     assert_eq!(all(&daemon).map(|value| value.to_string()), ["0", "1", "0"]);
 }
+
+/// Ends the daemon as if the next one took its place, or as if it was stopped, and starts the next one.
+fn next_daemon(daemon: Daemon, how: &str) -> Daemon {
+    match how {
+        "kill" => again(daemon.kill()),
+        "handover" => {
+            let ended = daemon.execute(&["shutdown", "--keep-processes", "--config", "rtlogd.yaml"]);
+            assert!(ended.status.success(), "{}", ended.err);
+            again(daemon.ended_by(Deadline::new()).1)
+        }
+        _ => {
+            daemon.terminate();
+            again(daemon.ended_by(Deadline::new()).1)
+        }
+    }
+}
+
+#[test]
+fn a_command_that_has_ended_or_was_stopped_is_not_run_again_by_the_next_daemon() {
+    let once = "once: { command: [sh, -c, 'echo deployed; exit 3'], restart: never }";
+    let stopped = "stopped: { command: [sh, -c, 'echo ready; sleep 1000'] }";
+    let listen = "listen: [\"127.0.0.1:0\", \"unix:socket\"]";
+    let yaml = format!("{listen}\nstate_directory: state\nstreams: {{ {once}, {stopped} }}");
+    for (how, runs) in [("kill", 1), ("handover", 1), ("stop", 2)] {
+        let daemon = TestDir::new().start(&yaml);
+        run_of(&daemon, "stopped");
+        assert_eq!(daemon.unix().post("/streams/stopped/stop", b"").status, 200);
+        let has_ended = |daemon: &Daemon, name: &str| daemon.state(name)["source"]["state"] == "stopped";
+        Deadline::new().until("the end", || has_ended(&daemon, "once").then_some(()));
+        // Twice, since the second daemon knows the first one's word only from the history.
+        let daemon = next_daemon(daemon, how);
+        let daemon = if how == "stop" { daemon } else { next_daemon(daemon, how) };
+        for name in ["once", "stopped"] {
+            let wanted = if how == "stop" && name == "stopped" { "running" } else { "stopped" };
+            let is_so = || daemon.state(name)["source"]["state"] == wanted;
+            Deadline::new().until("its state", || is_so().then_some(()));
+        }
+        Deadline::new().until("its runs", || {
+            (texts(&events(&daemon, "once")).iter().filter(|text| **text == "deployed").count() == runs).then_some(())
+        });
+        assert_eq!(daemon.state("once")["source"]["last"]["code"], 3, "{how}");
+        if how != "stop" {
+            assert_eq!(of_kind(&events(&daemon, "stopped"), "end").len(), 1, "{how}");
+            // A request starts it, and a changed configuration does.
+            assert_eq!(daemon.unix().post("/streams/stopped/start", b"").status, 200);
+            run_of(&daemon, "stopped");
+            let dir = daemon.kill();
+            dir.configure(&yaml.replace("deployed", "other"));
+            let daemon = again(dir);
+            Deadline::new()
+                .until("the other command", || texts(&events(&daemon, "once")).contains(&"other").then_some(()));
+            assert_eq!(run_of(&daemon, "stopped").1, 2, "{how}");
+        }
+    }
+}

@@ -376,7 +376,7 @@ pub struct Loss {
 }
 
 /// The end of one run of a process; the fields of an `end` event.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunEnd {
     /// The number of the run, counted from 1.
     pub run: u64,
@@ -396,12 +396,12 @@ pub struct RunEnd {
     pub cause: EndCause,
     /// The processes that were left and did not end when they were asked to, so that `KILL` ended them: names with ids, such
     /// as `sleep (4711)`; at most 16.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub killed: Vec<String>,
 }
 
 /// The cause of the end of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndCause {
     /// The process exited on its own.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::procfs;
 use super::shim::ShimAddress;
 use crate::config::ProcessSourceConfig;
-use crate::event::EndCause;
+use crate::event::{EndCause, RunEnd};
 
 /// The key of the run record among the checkpoints of a stream.
 pub(in crate::source) const RUN_RECORD_KEY: &str = "run";
@@ -16,7 +16,7 @@ pub(in crate::source) const RUN_RECORD_KEY: &str = "run";
 pub(super) const RUN_MARK_VARIABLE: &str = "RTLOGD_RUN";
 
 /// A run and its process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::source) struct RunRecord {
     /// The number of the run, from 1.
     pub(in crate::source) run: u64,
@@ -41,6 +41,21 @@ pub(in crate::source) struct RunRecord {
     /// [`RunSnapshot`](super::shim::snapshot::RunSnapshot).
     #[serde(default)]
     pub(super) generation: u64,
+    /// The process is not to be started again by itself after this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) resting: Option<Resting>,
+}
+
+/// The state of a process that is not started again until somebody asks for it. The daemon that takes the place of this one,
+/// by a restart, an upgrade or after a kill, leaves it so; one that is started after a stop, or after a start of the
+/// machine, begins anew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Resting {
+    /// The boot of the machine, as the kernel names it.
+    boot: String,
+    /// Why the process does not run, in words.
+    pub(super) reason: String,
+    pub(super) last: Option<RunEnd>,
 }
 
 /// What follows a run that was asked to end.
@@ -78,7 +93,23 @@ impl RunRecord {
             shim: None,
             spec: 0,
             generation: 0,
+            resting: None,
         }
+    }
+
+    /// Records that the process is not started again by itself after this run, for this reason.
+    pub(super) fn set_resting(&mut self, reason: &str, last: Option<RunEnd>) {
+        self.resting = Some(Resting { boot: boot_id(), reason: reason.to_owned(), last });
+    }
+
+    /// Records that the next daemon begins anew. Returns whether this is a change.
+    pub(super) fn clear_resting(&mut self) -> bool {
+        self.resting.take().is_some()
+    }
+
+    /// The state in which the next daemon leaves a process with this configuration; `None` if it begins anew.
+    pub(super) fn resting_as(&self, source: &ProcessSourceConfig) -> Option<&Resting> {
+        self.resting.as_ref().filter(|resting| self.ended && self.spec == hash_of(source) && resting.boot == boot_id())
     }
 
     /// Parses the record of an earlier daemon; `None` if it is damaged.
@@ -129,6 +160,11 @@ impl RunRecord {
             .is_some_and(|stat| pid.as_raw_nonzero().get() == self.pid && stat.started == self.started);
         (leader || procfs::has_variable(pid, &variable)) && pidfd_send_signal(held, signal).is_ok()
     }
+}
+
+/// The identity of this boot of the machine; empty if the kernel does not tell it.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// A hash of what a program is started with: if it is another one after a restart of rtlogd, the program is restarted, too.

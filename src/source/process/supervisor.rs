@@ -19,7 +19,7 @@ use crate::stream::Checkpoints;
 
 use crate::source::backoff::Backoff;
 use crate::source::process::run::{ProcessRun, TakenOverRun};
-use crate::source::process::run_record::{AfterStop, RUN_RECORD_KEY, RunRecord};
+use crate::source::process::run_record::{AfterStop, RUN_RECORD_KEY, Resting, RunRecord};
 use crate::source::process::{Tee, shim};
 use crate::source::writer::StreamWriter;
 use crate::source::{ClockReading, SourceError, SourceOptions};
@@ -48,6 +48,8 @@ pub(crate) struct Supervisor<'a> {
     stops: Vec<ReplySender<CommandReply>>,
     /// The last request of an operator during this run.
     desired: DesiredState,
+    /// The record of the last run that has ended.
+    ended: Option<RunRecord>,
 }
 
 /// The action after the end of a run.
@@ -58,6 +60,9 @@ enum DesiredState {
     Stopped,
     Started,
 }
+
+/// The state of a process that an operator stopped.
+const STOPPED_ON_REQUEST: &str = "stopped on request";
 
 /// How a run ended for this daemon.
 enum RunOutcome {
@@ -89,7 +94,7 @@ impl<'a> Supervisor<'a> {
         let (requests, tee) = (options.process_requests.take(), options.tee.take());
         let backoff = Backoff::new(&process.restart);
         let (starts, stops, desired) = (Vec::new(), Vec::new(), DesiredState::AsConfigured);
-        Self { spec, process, options, stopping, requests, tee, backoff, starts, stops, desired }
+        Self { spec, process, options, stopping, requests, tee, backoff, starts, stops, desired, ended: None }
     }
 
     /// Runs the process as often as its policy and commands require, until the daemon stops; with
@@ -105,16 +110,20 @@ impl<'a> Supervisor<'a> {
             (number, Some(run)) => (number - 1, Some(run)),
             (number, None) => (number, None),
         };
+        let resting = self.ended.as_ref().and_then(|record| record.resting_as(self.process)).cloned();
         let mut idle = match self.process.start {
             _ if taken.is_some() => Idle::Start,
+            _ if resting.is_some() => Idle::Manual,
             _ if self.desired == DesiredState::Stopped => Idle::Manual,
             StartWhen::Boot => Idle::Start,
             StartWhen::Demand => Idle::OnReader(0),
             StartWhen::Manual => Idle::Manual,
         };
-        if idle != Idle::Start {
+        if let Some(Resting { reason, last, .. }) = resting {
+            writer.say(SourceState::Stopped { reason, last }).await;
+        } else if idle != Idle::Start {
             let reason = match (idle, self.desired) {
-                (_, DesiredState::Stopped) => "stopped on request",
+                (_, DesiredState::Stopped) => STOPPED_ON_REQUEST,
                 (Idle::Manual, _) => "starts on request",
                 _ => "starts with the first reader",
             };
@@ -123,6 +132,12 @@ impl<'a> Supervisor<'a> {
         let mut last = Ok(None);
         loop {
             if !self.wait_for_start(idle, &mut readers, &last, writer).await {
+                if !self.options.hands_over.load(Ordering::Acquire)
+                    && let Some(record) = &mut self.ended
+                    && record.clear_resting()
+                {
+                    writer.batch.checkpoint(RUN_RECORD_KEY, Some(record.to_text()));
+                }
                 writer.say(SourceState::Stopping).await;
                 return last;
             }
@@ -135,6 +150,11 @@ impl<'a> Supervisor<'a> {
             };
             let ran = began.elapsed();
             if self.stopping.is_cancelled() {
+                if self.desired == DesiredState::Stopped {
+                    // The next daemon takes the place of this one, and does not start the process either.
+                    self.rest(STOPPED_ON_REQUEST.to_owned(), ended.as_ref().ok().cloned(), writer).await;
+                    self.stops.drain(..).for_each(|reply| reply.send(Ok(CommandReply::Done)));
+                }
                 return ended.map(Some);
             }
             let joined = *readers.borrow_and_update();
@@ -156,7 +176,9 @@ impl<'a> Supervisor<'a> {
             Some(record) if !record.ended => record,
             ended => {
                 self.end_unrecorded(None, writer).await;
-                return (ended.map_or(0, |record| record.run), None);
+                let number = ended.as_ref().map_or(0, |record| record.run);
+                self.ended = ended;
+                return (number, None);
             }
         };
         let taken = ProcessRun::take_over(self.spec, self.process, &self.options, &record, &mut writer.batch).await;
@@ -250,9 +272,12 @@ impl<'a> Supervisor<'a> {
         };
         writer.batch.end(now, &end);
         record.ended = true;
+        if record.stopping == Some(AfterStop::Stopped) {
+            record.set_resting(STOPPED_ON_REQUEST, Some(end));
+        }
         writer.batch.checkpoint(RUN_RECORD_KEY, Some(record.to_text()));
         writer.flush().await;
-        record.run
+        self.ended.insert(record).run
     }
 
     /// Waits until all processes of that run are gone. Returns `false` if they are not within `time`, or if the daemon
@@ -297,7 +322,7 @@ impl<'a> Supervisor<'a> {
                     ProcessRequest::Lifecycle(LifecycleCommand::Stop, reply) => {
                         idle = Idle::Manual;
                         let last = last.as_ref().ok().cloned().flatten();
-                        writer.say(SourceState::Stopped { reason: "stopped on request".to_owned(), last }).await;
+                        writer.say(SourceState::Stopped { reason: STOPPED_ON_REQUEST.to_owned(), last }).await;
                         reply.send(Ok(CommandReply::Done));
                     }
                     ProcessRequest::Run(_, reply) => reply.send(Err(CommandError::NotRunning)),
@@ -341,7 +366,8 @@ impl<'a> Supervisor<'a> {
                 ended = run.next(&mut self.tee, &mut writer.batch) => {
                     if let Some(end) = ended {
                         writer.batch.end(ClockReading::read().time, &end);
-                        writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().to_text()));
+                        let record = self.ended.insert(run.record());
+                        writer.batch.checkpoint(RUN_RECORD_KEY, Some(record.to_text()));
                         writer.flush().await;
                         run.release();
                         return Ok(RunOutcome::Ended(end));
@@ -369,7 +395,7 @@ impl<'a> Supervisor<'a> {
                     ProcessRequest::Attach(reply) => reply.send(run.attach()),
                 },
                 mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
-                () = self.stopping.cancelled(), if !run.is_stopping() || self.desired != DesiredState::AsConfigured => {
+                () = self.stopping.cancelled(), if !self.is_last_word(&run) => {
                     let is_kept = self.options.hands_over.load(Ordering::Acquire) && !self.process.orphan_timeout.is_zero();
                     if is_kept && run.can_be_left() {
                         run.leave();
@@ -388,6 +414,13 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
+    }
+
+    /// Returns whether a run is already asked to end as the end of the daemon wants it: for good, or, if the next daemon takes
+    /// the place of this one, as an operator has asked.
+    fn is_last_word(&self, run: &ProcessRun) -> bool {
+        let is_asked = self.desired == DesiredState::Stopped && self.options.hands_over.load(Ordering::Acquire);
+        run.is_stopping() && (is_asked || self.desired == DesiredState::AsConfigured)
     }
 
     /// Starts, stops or restarts the process while it runs.
@@ -451,8 +484,7 @@ impl<'a> Supervisor<'a> {
             }
             DesiredState::Stopped => {
                 info!(stream; "process stopped on request");
-                writer.say(SourceState::Stopped { reason: "stopped on request".to_owned(), last }).await;
-                return Idle::Manual;
+                return self.rest(STOPPED_ON_REQUEST.to_owned(), last, writer).await;
             }
             DesiredState::AsConfigured => {}
         }
@@ -467,8 +499,11 @@ impl<'a> Supervisor<'a> {
             } else {
                 info!(stream, status = error.as_str(); "process ended and is not restarted");
             }
+            if self.process.start != StartWhen::Demand {
+                return self.rest(error, last, writer).await;
+            }
             writer.say(SourceState::Stopped { reason: error, last }).await;
-            return if self.process.start == StartWhen::Demand { Idle::OnReader(readers) } else { Idle::Manual };
+            return Idle::OnReader(readers);
         }
         let now = ClockReading::read();
         let Some(wait) = self.backoff.wait(failed, ran, now.instant) else {
@@ -477,8 +512,7 @@ impl<'a> Supervisor<'a> {
                 None => warn!(stream, error = error.as_str(); "process ended too often"),
             }
             let reason = format!("restarted too often; the last run {error}");
-            writer.say(SourceState::Stopped { reason, last }).await;
-            return Idle::Manual;
+            return self.rest(reason, last, writer).await;
         };
         let failures = self.backoff.failures();
         match errno {
@@ -489,6 +523,16 @@ impl<'a> Supervisor<'a> {
         let until = Time(now.time.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)));
         writer.say(SourceState::BackingOff { until, failures, error, last }).await;
         Idle::BackingOff(now.instant + wait)
+    }
+
+    /// Leaves the process alone until somebody asks for it, also by way of the next daemon.
+    async fn rest(&mut self, reason: String, last: Option<RunEnd>, writer: &mut StreamWriter) -> Idle {
+        if let Some(record) = self.ended.as_mut().filter(|_| last.is_some()) {
+            record.set_resting(&reason, last.clone());
+            writer.batch.checkpoint(RUN_RECORD_KEY, Some(record.to_text()));
+        }
+        writer.say(SourceState::Stopped { reason, last }).await;
+        Idle::Manual
     }
 }
 
