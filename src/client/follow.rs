@@ -29,6 +29,7 @@ use crate::wire::sse::COMPLETED_MARK;
 use super::connect::{RemoteDaemon, percent_encode};
 use super::line_printer::LinePrinter;
 use super::live_events::{OpenEvent, ProgressEvent};
+use super::reconnect;
 use super::sse_decoder::{ParsedSseMessage, SseDecoder};
 use super::terminal::{self, ColourChoice, Display, LineForm, Output, SafeText};
 use super::{ClientError, MAX_RESPONSE_SIZE, RemoteRunEnd, RemoteSource, RemoteStream, parse};
@@ -36,16 +37,6 @@ use super::{ClientError, MAX_RESPONSE_SIZE, RemoteRunEnd, RemoteSource, RemoteSt
 /// The time without data after which a connection is considered dead. The daemon sends something at least every 15
 /// seconds, so three of these are missing then.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
-
-/// Delay before a reconnect, unless the daemon has specified another.
-const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
-
-/// Delay before the first reconnect after a connection that worked was cut without a word, in milliseconds: a daemon that
-/// was killed is started again at once, and what connects meanwhile waits for it.
-const FIRST_RECONNECT_DELAY_MILLIS: std::ops::Range<u64> = 10..100;
-
-/// The time for which a connection must have worked, so that a proxy that cuts each one is not asked without a pause.
-const MIN_WORKING_TIME: Duration = Duration::from_millis(250);
 
 /// Maximum time that a daemon which was reachable before may be unreachable; an upgrade takes less.
 const MAX_DAEMON_ABSENCE: Duration = Duration::from_mins(1);
@@ -289,7 +280,7 @@ impl StreamFollower<'_> {
                 ControlFlow::Continue(Disconnect::Ended) if !decoder.last_id.ends_with(COMPLETED_MARK) => {
                     // The connection had reached its age limit before all events were sent.
                     decoder.reconnect();
-                    sleep(decoder.retry.map_or(DEFAULT_RECONNECT_DELAY, Duration::from_millis)).await;
+                    sleep(reconnect::delay(decoder.retry, false)).await;
                 }
                 // If there is a last id, all events were received; otherwise the stream is gone.
                 ControlFlow::Continue(Disconnect::NothingLeft) if decoder.last_id.is_empty() => {
@@ -318,7 +309,7 @@ impl StreamFollower<'_> {
         loop {
             let began = Instant::now();
             let cut = self.connection(decoder, &mut heard).await?;
-            let worked = heard > began && began.elapsed() > MIN_WORKING_TIME;
+            let worked = heard > began && began.elapsed() > reconnect::MIN_WORKING_TIME;
             // What is live now is not known until the next connection.
             self.withdraw()?;
             let cut = match cut {
@@ -349,9 +340,7 @@ impl StreamFollower<'_> {
                 Disconnect::Failed(error) => log::info!(stream = self.name, error:% = error; "connecting again"),
             }
             decoder.reconnect();
-            let wanted = decoder.retry.map_or(DEFAULT_RECONNECT_DELAY, Duration::from_millis);
-            let first = Duration::from_millis(fastrand::u64(FIRST_RECONNECT_DELAY_MILLIS));
-            sleep(if worked && !is_announced { wanted.min(first) } else { wanted }).await;
+            sleep(reconnect::delay(decoder.retry, worked && !is_announced)).await;
         }
     }
 

@@ -7,6 +7,7 @@
 //! `rtlogd doctor --url`, with the fixes of `proxy_fix`. `terminal` prints everything that rtlogd prints.
 
 mod connect;
+mod reconnect;
 mod sse_decoder;
 mod stream_url;
 mod follow;

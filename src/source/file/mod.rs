@@ -74,6 +74,8 @@ mod denied;
 mod protected;
 mod open_file;
 mod trusted_owner;
+#[cfg(test)]
+mod open_hook;
 mod open_limit;
 mod reader;
 mod checkpoint;

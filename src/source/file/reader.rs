@@ -114,7 +114,7 @@ impl FileReader {
         }
         let identity = Identity::from(&metadata);
         #[cfg(test)]
-        super::tests::harness::run_after_open(path);
+        super::open_hook::run_after_open(path);
         Ok(Self {
             file: Some(file),
             identity,

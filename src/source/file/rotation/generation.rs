@@ -47,10 +47,8 @@ pub(crate) struct Generation {
     pub(crate) grew_at: Option<Instant>,
     /// The time when a writer was seen to have closed the file after its rotation. Others may still have it open.
     pub(crate) closed_at: Option<Instant>,
-    /// The size and the modification time when [`note_growth`](Self::note_growth) examined the file last.
-    pub(crate) examined: Option<(u64, u64)>,
-    /// The file was seen to have no name any more: it is gone if it is not read before rtlogd ends.
-    pub(crate) is_deleted: bool,
+    /// What [`note_growth`](Self::note_growth) saw of the file last.
+    pub(crate) examined: Option<Examined>,
     /// The number of writes that were notified while the path named the file, since it was read last.
     pub(crate) notified_writes: u32,
     /// The file changed since it was read last.
@@ -61,6 +59,16 @@ pub(crate) struct Generation {
     pub(crate) sought_since: Option<Instant>,
     /// The reason why the file cannot be read, and the time to try again.
     pub(crate) refused: Option<(Refusal, Instant)>,
+}
+
+/// A file as it was at one time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Examined {
+    pub(crate) size: u64,
+    /// The modification time, in nanoseconds since the Unix epoch.
+    pub(crate) written: u64,
+    /// It had no name any more.
+    pub(crate) is_deleted: bool,
 }
 
 impl Generation {
@@ -75,7 +83,6 @@ impl Generation {
             grew_at: None,
             closed_at: None,
             examined: None,
-            is_deleted: false,
             notified_writes: 0,
             changed: true,
             name: None,
@@ -136,11 +143,21 @@ impl Generation {
     /// is silent for as long as nothing is written to it. Returns whether the file was deleted since the last time.
     pub(super) fn note_growth(&mut self, now: Instant) -> bool {
         let Ok(metadata) = self.reader.file().and_then(File::metadata) else { return false };
-        let found = (metadata.len(), metadata.modified().map_or(0, unix_nanos));
-        if self.examined.replace(found).is_some_and(|before| before != found) {
+        let found = Examined {
+            size: metadata.len(),
+            written: metadata.modified().map_or(0, unix_nanos),
+            is_deleted: metadata.nlink() == 0,
+        };
+        let before = self.examined.replace(found);
+        if before.is_some_and(|before| (before.size, before.written) != (found.size, found.written)) {
             self.grew_at = Some(now);
         }
-        metadata.nlink() == 0 && !mem::replace(&mut self.is_deleted, true)
+        found.is_deleted && !before.is_some_and(|before| before.is_deleted)
+    }
+
+    /// Returns whether the file was seen to have no name any more: it is gone if it is not read before rtlogd ends.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.examined.is_some_and(|examined| examined.is_deleted)
     }
 
     /// Records a read of bytes; `more` says whether there are more. Returns whether the file grew after its rotation.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::discovery::{Discovery, SiblingsAdded};
-use super::generation::{Generation, ReplacedBy, is_copy};
+use super::generation::{Examined, Generation, ReplacedBy, is_copy};
 use super::old_files::OldFiles;
 use super::siblings::{Sibling, Siblings};
 use crate::source::ClockReading;
@@ -217,7 +217,7 @@ impl GenerationList {
             // An unread generation is discovered again, unless it was deleted, or is older than the current one and was
             // truncated.
             let is_discovered = point.offset() == 0
-                && !generation.is_deleted
+                && !generation.is_deleted()
                 && current.is_none_or(|current| generation.reader.age() >= current.reader.age());
             generation.saved.clone().or_else(|| (!is_discovered).then(new))
         };
@@ -319,7 +319,7 @@ impl GenerationList {
         pass.claims.claim(identity, id);
         let name = Some(sibling.path.clone());
         let now = Some(pass.now.instant);
-        let examined = Some((sibling.size, sibling.written));
+        let examined = Some(Examined { size: sibling.size, written: sibling.written, is_deleted: false });
         let generation = Generation { replaced_at: now, added_at: now, name, examined, ..Generation::new(reader) };
         self.files.insert(at, generation);
         true

@@ -172,24 +172,6 @@ impl TailerHarness {
     }
 }
 
-type AfterOpen = (std::path::PathBuf, Box<dyn FnOnce()>);
-
-thread_local! {
-    static AFTER_OPEN: std::cell::RefCell<Option<AfterOpen>> = const { std::cell::RefCell::new(None) };
-}
-
-/// Does `work` once, as soon as this thread has opened the file with this path, in the middle of a pass.
-pub(in crate::source::file) fn after_open(path: std::path::PathBuf, work: impl FnOnce() + 'static) {
-    AFTER_OPEN.set(Some((path, Box::new(work))));
-}
-
-/// Does what is to be done after this path was opened. Returns whether there was something.
-pub(in crate::source::file) fn run_after_open(path: &std::path::Path) -> bool {
-    let is_it = AFTER_OPEN.with_borrow(|wanted| wanted.as_ref().is_some_and(|(wanted, _)| wanted == path));
-    let work = if is_it { AFTER_OPEN.take() } else { None };
-    work.map(|(_, work)| work()).is_some()
-}
-
 /// A text that is long enough for recognising a copy.
 pub(super) fn long(n: u32) -> String {
     format!("{n} is the number of this line\n")

@@ -1,7 +1,7 @@
 //! Tests of following files: random operations against a `model`, and cases that a `harness` runs pass by pass: `rotations`,
 //! `restarts`, `copies`, `late_writers`, `contents` and `passes`.
 
-pub(super) mod harness;
+mod harness;
 mod rotations;
 mod restarts;
 mod copies;

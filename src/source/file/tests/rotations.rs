@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::config::ReadFrom;
 
-use super::harness::{TailerHarness, after_open, long, numbers, run_after_open};
+use super::harness::{TailerHarness, long, numbers};
+use crate::source::file::open_hook::{after_open, run_after_open};
 
 #[test]
 fn one_reader_for_a_file_by_many_names() {
