@@ -498,10 +498,10 @@ impl ProcessRun {
         }
     }
 
-    /// Sends `signal` to the group and to the processes that left it. Returns whether a process was left.
+    /// Signals the group and then the processes that left it, whose parents may be in it. Returns whether one was left.
     fn signal_all(&self, signal: Signal) -> bool {
-        let escaped = if self.ends_escaped { self.record.signal_escaped(signal) } else { 0 };
-        self.group.signal(signal) || escaped > 0
+        let is_left = self.group.signal(signal);
+        (self.ends_escaped && self.record.signal_escaped(signal) > 0) || is_left
     }
 
     /// Returns whether a process of the group, or one that left it, is alive.

@@ -1,6 +1,8 @@
 //! The record of a run as a plain struct that can be stored: the next daemon takes over the run, or ends its processes,
 //! and continues its number.
 
+use std::collections::HashSet;
+
 use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -122,7 +124,10 @@ impl RunRecord {
         serde_json::to_string(self).expect("numbers and texts can be written")
     }
 
-    /// The living processes of this run, without zombies.
+    /// The living processes of this run, without zombies, and each after its parent.
+    ///
+    /// A parent comes first since a shell that loses a command to a signal reports that in its output, as if the program
+    /// had printed it. The order of process ids is not enough: the system starts again at low numbers.
     ///
     /// The leader is recognised by its id and start time, the others by the variable that they inherited. A process
     /// that left the group and cleared its environment is not found.
@@ -130,14 +135,15 @@ impl RunRecord {
         let leader = Pid::from_raw(self.pid);
         let is_leader = |pid: Pid, stat: &procfs::ProcStat| Some(pid) == leader && stat.started == self.started;
         let variable = format!("{RUN_MARK_VARIABLE}={}", self.mark);
-        let ours = |pid: &Pid| {
-            let Some(stat) = procfs::stat(*pid) else { return false };
+        let ours = |pid: Pid| {
+            let stat = procfs::stat(pid)?;
             // Older processes are skipped, since reading their environment costs more.
-            !stat.zombie
+            let is_ours = !stat.zombie
                 && stat.started >= self.started
-                && (is_leader(*pid, &stat) || procfs::has_variable(*pid, &variable))
+                && (is_leader(pid, &stat) || procfs::has_variable(pid, &variable));
+            is_ours.then_some((pid, stat.parent))
         };
-        procfs::others().filter(ours).collect()
+        parents_first(procfs::others().filter_map(ours).collect())
     }
 
     /// Sends `signal` to the processes of this run that left its group. Returns their number.
@@ -178,9 +184,44 @@ pub(super) fn hash_of(source: &ProcessSourceConfig) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// Orders processes, which are given with their parents, so that each comes after its parent.
+fn parents_first(mut processes: Vec<(Pid, i32)>) -> Vec<Pid> {
+    let mut ordered = Vec::with_capacity(processes.len());
+    while !processes.is_empty() {
+        let ids: HashSet<i32> = processes.iter().map(|(pid, _)| pid.as_raw_nonzero().get()).collect();
+        let (children, roots): (Vec<_>, Vec<_>) = processes.iter().partition(|(_, parent)| ids.contains(parent));
+        if roots.is_empty() {
+            // The processes changed while they were listed, so that the parents form a circle.
+            ordered.extend(children.into_iter().map(|(pid, _)| pid));
+            break;
+        }
+        ordered.extend(roots.into_iter().map(|(pid, _)| pid));
+        processes = children;
+    }
+    ordered
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_signalled_after_its_parent_whatever_their_ids_are() {
+        let table = [
+            (&[][..], &[][..]),
+            (&[(20, 1), (21, 20), (22, 21)], &[20, 21, 22]),
+            // The ids started again at low numbers.
+            (&[(5, 32767), (6, 5), (32766, 1), (32767, 32766)], &[32766, 32767, 5, 6]),
+            (&[(3, 9), (4, 8), (8, 1), (9, 1)], &[8, 9, 3, 4]),
+            // An id was given to another process between two reads.
+            (&[(3, 4), (4, 3), (5, 1)], &[5, 3, 4]),
+        ];
+        let pid = |number: i32| Pid::from_raw(number).unwrap();
+        for (processes, expected) in table {
+            let ordered = parents_first(processes.iter().map(|(id, parent)| (pid(*id), *parent)).collect());
+            assert_eq!(ordered, expected.iter().map(|id| pid(*id)).collect::<Vec<_>>(), "{processes:?}");
+        }
+    }
 
     #[test]
     fn a_record_is_read_by_this_and_by_later_versions() {
