@@ -354,6 +354,33 @@ fn what_a_command_leaves_behind_is_asked_to_end_and_then_killed() {
 }
 
 #[test]
+fn what_left_over_processes_print_while_they_end_comes_before_the_end() {
+    // The process ends as soon as it has printed the last line.
+    let left = "trap '' HUP; trap 'echo asked; sleep 1; seq 5000; exit' TERM; echo ready; while :; do sleep 0.1; done";
+    for keys in ["", "pty: true,", "state_directory"] {
+        let dir = TestDir::new();
+        dir.fifo("go");
+        let (keys, first) = match keys {
+            "state_directory" => ("", "state_directory: state\n"),
+            keys => (keys, ""),
+        };
+        // Standard error has what the shell reports of its own commands.
+        let script = format!("exec 2>/dev/null; ({left}) & read x <go; exit 0");
+        let keys = format!("directory: ., {keys} restart: never, stop: {{ grace: 60s }}");
+        let daemon = dir.start(&format!("{first}streams: {{ p: {{ command: [bash, -c, {script:?}], {keys} }} }}"));
+        let mut reader = daemon.follow("p").query("tail=all").open();
+        assert_eq!(reader.take(1)[0].data, "ready", "{keys} {first}");
+        daemon.release("go");
+        let seen = reader.until("the end", |message| message.event == "end");
+        let printed: Vec<_> = seen.iter().filter(|message| message.is_line()).map(|message| &*message.data).collect();
+        let expected: Vec<_> =
+            std::iter::once("asked".to_owned()).chain((1..=5000).map(|line| line.to_string())).collect();
+        assert_eq!(printed, expected, "{keys} {first}");
+        assert_eq!(end(&seen).get("killed"), None, "{keys} {first}");
+    }
+}
+
+#[test]
 fn only_the_leader_is_asked_first_if_the_configuration_says_so() {
     // The leader ends its child itself, and waits for it; the child says if it was asked by somebody else.
     let child = "trap 'echo child was asked' TERM; trap 'echo child was told; told=1' USR1; echo ready; while [ -z \"$told\" ]; do sleep 0.1; done";

@@ -17,7 +17,8 @@
 //! **End.** The exit of the leader ends the phase `Running`. Its descendants may still hold the pipes, so that these
 //! are drained until nothing came for [`DRAIN_QUIET_TIME`], for at most [`MAX_DRAIN_WAIT`]. Then the remaining
 //! processes of the run are asked to end, unless they were asked together with the leader, and have the grace period for
-//! it. What is left after that is killed, and the end event names it. The end event is the last event of a run.
+//! it. What is left after that is killed, and the end event names it. What they printed meanwhile is read once they are gone.
+//! The end event is the last event of a run.
 //!
 //! **Killed processes.** The process group, and processes that left it on purpose: these inherit the *mark* of the run
 //! in their environment, by which they are found. The parent of the program, which is the daemon or a shim, is the
@@ -32,15 +33,16 @@
 //! thread for blocking work: with `PR_SET_PDEATHSIG` the child dies when that idle thread ends. Reading until the pipes
 //! are closed: a daemon that was started in the background keeps them open forever.
 //!
-//! Reading order: `supervisor`, `run`, `spawn`, `environment_file`, `temporary`, `child`, `descriptors`, `leader`, `shim`, `program`,
-//! `pipes`, `pty`, `input`, `stop`, `run_record`, `procfs`; `kill_point` is for tests,
-//! and `helper` runs tools for other sources.
+//! Reading order: `supervisor`, `run`, `draining`, `spawn`, `environment_file`, `temporary`, `child`, `descriptors`, `leader`,
+//! `shim`, `program`, `pipes`, `pty`, `input`, `stop`, `run_record`, `procfs`; `kill_point` is for tests, and `helper` runs
+//! tools for other sources.
 //!
 //! [`ProcessRun`]: run::ProcessRun
-//! [`DRAIN_QUIET_TIME`]: run::DRAIN_QUIET_TIME
-//! [`MAX_DRAIN_WAIT`]: run::MAX_DRAIN_WAIT
+//! [`DRAIN_QUIET_TIME`]: draining::DRAIN_QUIET_TIME
+//! [`MAX_DRAIN_WAIT`]: draining::MAX_DRAIN_WAIT
 
 mod run;
+mod draining;
 mod child;
 mod shim;
 mod spawn;

@@ -19,6 +19,7 @@ use crate::control::{Attachment, CommandError, RunCommand};
 use crate::event::{EndCause, RunEnd, SourceState, signal_name};
 use crate::stream::Batch;
 
+use super::draining::{Draining, MAX_DRAIN_WAIT};
 use super::input::{InputWrite, PackedInput, ProcessInput};
 use super::kill_point::{KillPoint, kill_point};
 use super::leader::{LeaderExit, whole_microseconds};
@@ -31,15 +32,6 @@ use super::staging::OutputStaging;
 use super::stop::ProcessGroup;
 use super::{procfs, shim, spawn};
 use crate::source::{ClockReading, SourceError, SourceOptions, until};
-
-/// The time for which pipes must be quiet after the end of the process: its descendants may still write.
-pub(super) const DRAIN_QUIET_TIME: Duration = Duration::from_millis(300);
-
-/// The longest time for which pipes are drained: a background process that was left behind may write forever.
-pub(super) const MAX_DRAIN_WAIT: Duration = Duration::from_secs(5);
-
-/// The interval at which a group that was asked to end is checked.
-const GROUP_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A process that wrote nothing for this long may be buffering its output: its state says so, once in a run.
 pub(super) const SILENCE_NOTE_AFTER: Duration = Duration::from_mins(1);
@@ -108,13 +100,8 @@ pub(super) struct ProcessRun {
 #[derive(Debug)]
 enum RunPhase {
     Running,
-    /// The process has ended; its pipes are read until `quiet_until`, at most until `last`.
-    Draining {
-        end: RunEnd,
-        quiet_until: Instant,
-        last: Instant,
-        killed: bool,
-    },
+    /// The process has ended; the rest of its output is read.
+    Draining(Draining),
     Ended,
     /// The next daemon continues the run.
     Left,
@@ -302,7 +289,7 @@ impl ProcessRun {
         loop {
             let done = match self.phase {
                 RunPhase::Running => self.poll_running(tee, batch).await,
-                RunPhase::Draining { .. } => self.poll_draining(tee, batch).await,
+                RunPhase::Draining(_) => self.poll_draining(tee, batch).await,
                 RunPhase::Ended | RunPhase::Left => pending().await,
             };
             if let Some(done) = done {
@@ -357,11 +344,11 @@ impl ProcessRun {
     async fn poll_draining(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
         let open = !self.pipes.is_ended();
         let patient = self.stopping.is_none() && tee.is_some();
-        let RunPhase::Draining { quiet_until: quiet, last, .. } = &mut self.phase else { return None };
+        let RunPhase::Draining(draining) = &mut self.phase else { return None };
         // The tee waits for its reader as long as the process was not asked to end.
         let waits = tee.as_ref().is_some_and(Tee::waits);
-        let last = Some(*last).filter(|_| !patient);
-        let rest = Some(*quiet).filter(|_| !(patient && waits));
+        let last = Some(draining.last).filter(|_| !patient);
+        let rest = Some(draining.quiet_until).filter(|_| !(patient && waits));
         let read = select! {
             biased;
             () = until(last) => PipeRead::End,
@@ -370,7 +357,7 @@ impl ProcessRun {
         };
         match read {
             PipeRead::Bytes | PipeRead::TerminalUnread => {
-                *quiet = Instant::now() + DRAIN_QUIET_TIME;
+                draining.note_output();
                 Some(None)
             }
             PipeRead::OpenLineDue => Some(None),
@@ -404,7 +391,7 @@ impl ProcessRun {
 
     /// Asks the processes that the leader left behind to end, unless they were asked already. Returns the time when they are
     /// killed.
-    fn ask_leftovers(&mut self, now: Instant) -> Option<Instant> {
+    fn ask_leftovers(&mut self) -> Option<Instant> {
         let asked_with_leader = self.stopping.filter(|_| self.stop.only == StopTarget::All).map(|(_, kill)| kill);
         if let Some(kill) = asked_with_leader.or(self.leftovers_killed_at) {
             return Some(kill);
@@ -415,7 +402,7 @@ impl ProcessRun {
         let left = self.names_of_left().join(", ");
         info!(stream = self.stream.as_str(), run = self.record.run, processes = left.as_str(); "the command left processes behind, which are asked to end");
         self.ask_all();
-        let kill = self.stopping.map_or(now + self.stop.grace, |(_, kill)| kill);
+        let kill = self.stopping.map_or_else(|| Instant::now() + self.stop.grace, |(_, kill)| kill);
         self.leftovers_killed_at = Some(kill);
         Some(kill)
     }
@@ -551,41 +538,36 @@ impl ProcessRun {
             cause,
             killed: Vec::new(),
         };
-        // Nobody can write into pipes that had ended before the process did, so there is nothing to wait for.
-        let quiet_until = if self.pipes.is_ended() { now } else { now + DRAIN_QUIET_TIME };
-        self.phase = RunPhase::Draining { end, quiet_until, last: now + MAX_DRAIN_WAIT, killed: false };
+        self.phase = RunPhase::Draining(Draining::begin(end, self.pipes.is_ended()));
     }
 
     /// Returns the end of the run once its pipes are closed or their time has expired, if none of its processes is
     /// left.
     fn try_finish(&mut self, batch: &mut Batch) -> Option<RunEnd> {
-        let now = Instant::now();
-        let kill_at = self.ask_leftovers(now);
-        let waits = kill_at.filter(|kill| now < *kill && self.is_alive());
-        let left = if waits.is_none() { self.names_of_left() } else { Vec::new() };
-        let killed = match &mut self.phase {
-            RunPhase::Draining { killed, end, .. } if waits.is_none() => {
-                if !*killed {
-                    end.killed = left;
-                }
-                mem::replace(killed, true)
+        let kill_at = self.ask_leftovers();
+        let is_alive = self.is_alive();
+        let were_asked = self.leftovers_killed_at.is_some();
+        let RunPhase::Draining(draining) = &mut self.phase else { return None };
+        // All processes of the run were asked to end, and have as much time as the process itself.
+        if let Some(kill) = kill_at.filter(|kill| is_alive && Instant::now() < *kill) {
+            draining.wait_for_leftovers(kill);
+            return None;
+        }
+        let may_have_printed = draining.has_waited_for_leftovers() || were_asked;
+        if draining.begin_rest() {
+            let killed = self.names_of_left();
+            let is_killed = self.signal_all(Signal::KILL);
+            let RunPhase::Draining(draining) = &mut self.phase else { return None };
+            draining.end.killed = killed;
+            if (is_killed || may_have_printed) && !self.pipes.is_ended() {
+                draining.read_rest();
+                return None;
             }
-            _ => false,
+        }
+        let RunPhase::Draining(Draining { end, .. }) = mem::replace(&mut self.phase, RunPhase::Ended) else {
+            return None;
         };
-        let kills = waits.is_none() && !killed && self.signal_all(Signal::KILL) && !self.pipes.is_ended();
-        let RunPhase::Draining { end, quiet_until: quiet, last, .. } = &mut self.phase else { return None };
-        if let Some(kill) = waits {
-            // All processes of the run were asked to end, and have as much time as the process itself.
-            (*quiet, *last) = ((now + GROUP_POLL_INTERVAL).min(kill), (now + GROUP_POLL_INTERVAL).min(kill));
-            return None;
-        }
-        if kills {
-            (*quiet, *last) = (now + DRAIN_QUIET_TIME, now + DRAIN_QUIET_TIME);
-            return None;
-        }
-        let end = end.clone();
         self.pipes.finish(batch);
-        self.phase = RunPhase::Ended;
         Some(end)
     }
 }

@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Tee;
+use super::draining::DRAIN_QUIET_TIME;
 use super::procfs;
-use super::run::{DRAIN_QUIET_TIME, ProcessRun, SILENCE_NOTE_AFTER};
+use super::run::{ProcessRun, SILENCE_NOTE_AFTER};
 use super::run_record::{AfterStop, RunRecord};
 use crate::config::{ProcessSourceConfig, TerminalSize};
 use crate::control::{CommandError, RunCommand};
