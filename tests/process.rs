@@ -292,8 +292,15 @@ fn a_command_has_a_usual_umask_and_no_ignored_signals_whatever_started_rtlogd() 
             "streams: {{ p: {{ command: [sh, -c, {script:?}], {keys} restart: {{ when: never }} }} }}"
         ));
         let parent = "umask 027; trap '' HUP QUIT USR1 USR2 ALRM TSTP TTIN TTOU 40; exec \"$@\"";
-        let daemon = dir.launch_by(&["sh", "-c", parent, "sh"], &["serve", "--config", "rtlogd.yaml"]);
+        // What a program blocks is inherited, and a shell cannot do that.
+        let block = "import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.execvp(sys.argv[1], sys.argv[1:])";
+        let parents = ["python3", "-c", block, "sh", "-c", parent, "sh"];
+        let daemon = dir.launch_by(&parents, &["serve", "--config", "rtlogd.yaml"]);
         let seen = daemon.follow("p").query("run=current").until_end();
+        daemon.terminate();
+        assert!(daemon.ended().status.success(), "{keys}");
         let seen = lines(&seen);
         assert_eq!((seen[0], seen.len()), (umask, 3), "{keys}: {seen:?}");
         for line in &seen[1..] {

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use clap::{CommandFactory, Parser};
+use nix::sys::signal::SigSet;
 
 use crate::cli::doctor::{Finding, Severity};
 use crate::client::terminal;
@@ -67,6 +68,7 @@ pub fn command() -> clap::Command {
 
 /// Runs the command that the command line names, and prints its error.
 pub fn main() -> ExitCode {
+    unblock_signals();
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {
         Some(first) if first == CHILD_COMMAND => return daemon::become_child(),
@@ -83,6 +85,16 @@ pub fn main() -> ExitCode {
             print_failure(&*error);
             ExitCode::from(code)
         }
+    }
+}
+
+/// Lets all signals arrive, whatever the program that started this one had blocked: rtlogd would not learn that a command has
+/// ended or that it is to end itself, and its commands would inherit it. Must be called before there are threads.
+fn unblock_signals() {
+    // After an upgrade, signals wait until they are handled.
+    if !upgrade::is_replacement() {
+        // The call cannot fail with a set of signals that exists.
+        SigSet::empty().thread_set_mask().unwrap_or_default();
     }
 }
 

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
+use nix::sys::signal::SigSet;
 use nix::unistd::{Group, User, initgroups, setgid, setuid};
 use rustix::fs::{FileType, Gid, Mode, Uid};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -296,9 +297,10 @@ fn switch_group(group: nix::unistd::Gid) -> io::Result<()> {
 }
 
 /// Gives the signals that the daemon's parent ignored, such as QUIT for a program in the background of a script, their
-/// default meaning: a signal that has a handler gets it when the program is executed (execve(2)). Blocked signals and PIPE
-/// are restored by [`Command::exec`].
+/// default meaning: a signal that has a handler gets it when the program is executed (execve(2)). No signal is blocked then.
+/// PIPE is restored by [`Command::exec`].
 fn restore_default_signals() -> io::Result<()> {
+    SigSet::empty().thread_set_mask()?;
     let status = std::fs::read_to_string("/proc/self/status")?;
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
