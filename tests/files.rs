@@ -206,6 +206,31 @@ fn an_unreadable_file_is_denied_until_it_becomes_readable() {
 }
 
 #[test]
+fn a_fifo_that_may_not_be_read_is_denied_until_it_may() {
+    for files in ["in.fifo", "'*.fifo'"] {
+        let dir = TestDir::new();
+        dir.fifo("in.fifo");
+        let fifo = dir.path("in.fifo");
+        fs::set_permissions(&fifo, fs::Permissions::from_mode(0o000)).unwrap();
+        dir.configure(&format!("streams: {{ app: {{ file: {files}, private: false }} }}"));
+        let arguments = ["serve", "--config", "rtlogd.yaml"];
+        let daemon = if fs::metadata(&fifo).unwrap().uid() == 0 {
+            // Within a namespace of its own, root may not read what belongs to others.
+            std::os::unix::fs::chown(&fifo, Some(12345), Some(12345)).unwrap();
+            dir.launch_by(&["unshare", "-Ur"], &arguments)
+        } else {
+            dir.launch(&arguments, std::process::Stdio::null())
+        };
+        let mut reader = daemon.follow("app").query("tail=all").open();
+        let denied = reader.until("denied", |message| message.is_state("denied")).pop().unwrap().json();
+        assert_eq!(denied["errno"], 13, "{files}: {denied}");
+        fs::set_permissions(&fifo, fs::Permissions::from_mode(0o666)).unwrap();
+        reader.until("following", |message| message.is_state("following"));
+        daemon.release("in.fifo");
+    }
+}
+
+#[test]
 fn files_are_followed_even_without_free_watches() {
     let dir = TestDir::new();
     dir.write("app.log", "one\n");

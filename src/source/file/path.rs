@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::warn;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tokio::time::Instant;
 
 use crate::config::ReadFrom;
@@ -172,7 +173,7 @@ impl PathTail {
             Err(error) if OpenDenied::of(&error).is_some() => return Err(error),
             other => {
                 let found = match &other {
-                    Ok(metadata) => PathTarget::special(metadata),
+                    Ok(metadata) => self.special(metadata),
                     Err(error) if is_missing(error) => PathTarget::Missing,
                     // A file that is open stays open.
                     Err(error) => return Ok(PathTarget::of_error(self.path(), "examine", error)),
@@ -200,6 +201,17 @@ impl PathTail {
     fn metadata(&self, pass: &PassContext<'_>) -> io::Result<Metadata> {
         let file = fs::metadata(self.path()).ok().filter(Metadata::is_file);
         file.map_or_else(|| pass.open_limit.opener().metadata(self.path()), Ok)
+    }
+
+    /// The target if it is not a file. A FIFO that may not be read is refused like a file. It is not opened for that, since its
+    /// writer would take rtlogd for its reader.
+    fn special(&self, metadata: &Metadata) -> PathTarget {
+        let target = PathTarget::special(metadata);
+        if !matches!(target, PathTarget::Fifo(_)) {
+            return target;
+        }
+        let access = accessat(CWD, self.path(), Access::READ_OK, AtFlags::EACCESS);
+        access.map_or_else(|errno| PathTarget::of_error(self.path(), "open", &errno.into()), |()| target)
     }
 
     /// Handles a failure to open what the path names. If it is forbidden, it replaced the file that was read, which is
