@@ -74,7 +74,7 @@ impl FileSelector {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Start")]
 pub enum ReadFrom {
-    /// At the end; only new lines are read.
+    /// At the end: new lines are read, and of files that exist at the first start the last 100 lines, which they share.
     #[default]
     End,
     /// At the start; everything in it is read.
