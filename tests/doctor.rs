@@ -1,6 +1,7 @@
 //! `rtlogd doctor`: finds problems, and says how to fix them.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::TestDir;
 
@@ -30,6 +31,63 @@ fn doctor_reports_problems_with_their_fixes() {
         assert!(said.contains(what), "{what}: {said}");
     }
     assert_eq!(said.lines().count(), 8, "{said}");
+}
+
+#[test]
+fn doctor_names_what_its_user_may_not_use() {
+    let dir = TestDir::new();
+    let is_root = rustix::process::geteuid().is_root();
+    for directory in ["old", "closed", "journal"] {
+        std::fs::create_dir(dir.path(directory)).unwrap();
+    }
+    for file in ["a.log", "b.log", "a.env", "run", "closed/run"] {
+        dir.write(file, "");
+    }
+    let open = |name: &str, mode| {
+        let path = dir.path(name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        if is_root {
+            // Within a namespace of its own, root may not use what belongs to others.
+            std::os::unix::fs::chown(&path, Some(12345), Some(12345)).unwrap();
+        }
+    };
+    for (name, mode) in [("old", 0), ("journal", 0), ("a.log", 0), ("b.log", 0o644), ("a.env", 0), ("run", 0o100)] {
+        open(name, if is_root || mode != 0o100 { mode } else { 0o010 });
+    }
+    open("closed/run", 0o755);
+    open("closed", 0);
+    dir.configure(
+        "streams:
+  logs: { file: '*.log', rotated: old }
+  below: { file: 'closed/*.log' }
+  env: { command: [/bin/sh], environment_file: a.env }
+  run: { command: [./run], directory: . }
+  closed: { command: [./run], directory: closed }
+  journal: { journal: { directory: journal } }",
+    );
+    let wrapper = if is_root { &["unshare", "-Ur"][..] } else { &["env"] };
+    let mut command = std::process::Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_rtlogd")).args(DOCTOR).current_dir(dir.path("."));
+    let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let path = |name: &str| dir.path(name).display().to_string();
+    for (stream, what, fix) in [
+        ("logs", format!("may not read 1 of the 2 files that match, such as {}", path("a.log")), "setfacl -m u:"),
+        ("logs", format!("may not list {}", path("old")), "setfacl -m u:"),
+        ("below", format!("may not read {}", path("closed")), "setfacl -m u:"),
+        ("env", format!("cannot use the environment file {}: Permission denied", path("a.env")), "setfacl -m u:"),
+        ("run", "is not permitted to run ".to_owned(), "setfacl -m u:"),
+        ("closed", "is not permitted to run ".to_owned(), "setfacl -m u:"),
+        ("journal", format!("may not list {}", path("journal")), "setfacl -m u:"),
+    ] {
+        let mut lines = said.lines();
+        let found = lines.any(|line| line.contains(&format!("stream {stream}: ")) && line.contains(&what));
+        assert!(found && lines.next().is_some_and(|line| line.contains(fix)), "{stream}: {what}: {said}");
+    }
+    assert_eq!(said.matches("stream below: ").count(), 1, "{said}");
+    // The directory is removed by its owner.
+    for name in ["old", "closed", "journal"] {
+        std::fs::set_permissions(dir.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }
 
 #[test]

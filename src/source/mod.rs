@@ -31,7 +31,7 @@ mod testing;
 
 pub(crate) use checkpoint_text::describe_checkpoint;
 pub(crate) use driver::run;
-pub(crate) use file::{Watcher, is_hidden, open_denial};
+pub(crate) use file::{Watcher, is_hidden, matching_files, open_denial};
 pub(crate) use process::environment_file::read as read_environment_file;
 pub(crate) use process::{
     Children, SHIM_DIRECTORY, SHIM_VERSION, TEMPORARY_DIRECTORY, Tee, become_child, become_shim, end_unclaimed,

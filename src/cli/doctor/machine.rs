@@ -34,14 +34,24 @@ pub(super) fn has_group(group: &str) -> bool {
 
 /// The path of the program of a command, if the calling user may run it.
 pub(in crate::cli) fn find_program(process: &ProcessSourceConfig) -> Option<PathBuf> {
-    let program = Path::new(process.argv.first()?);
     let may_run = |path: &PathBuf| path.is_file() && check_access(path, Access::EXEC_OK).is_ok();
+    candidates(process).into_iter().find(may_run)
+}
+
+/// The paths at which the program of a command is looked for.
+pub(super) fn candidates(process: &ProcessSourceConfig) -> Vec<PathBuf> {
+    let Some(program) = process.argv.first().map(Path::new) else { return Vec::new() };
     if program.components().count() > 1 {
         let base = process.directory.as_deref().unwrap_or(Path::new(""));
-        return Some(base.join(program)).filter(may_run);
+        return vec![base.join(program)];
     }
-    let path = process.environment.get("PATH").map_or_else(|| std::env::var_os("PATH"), |path| Some(path.into()))?;
-    std::env::split_paths(&path).map(|directory| directory.join(program)).find(may_run)
+    let path = process.environment.get("PATH").map_or_else(|| std::env::var_os("PATH"), |path| Some(path.into()));
+    std::env::split_paths(&path.unwrap_or_default()).map(|directory| directory.join(program)).collect()
+}
+
+/// The first directory of a path that the calling user may not enter.
+pub(super) fn closed_directory(path: &Path) -> Option<&Path> {
+    path.ancestors().skip(1).filter(|directory| check_access(directory, Access::EXEC_OK).is_err()).last()
 }
 
 pub(super) fn check_access(path: &Path, access: Access) -> io::Result<()> {

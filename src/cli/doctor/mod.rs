@@ -6,18 +6,20 @@
 //! they use the rights of the calling user.
 //!
 //! This file has the checks, `missing` the notes of `rtlogd check`, and `machine` the facts about this machine that both
-//! ask for. `continuity` has what ends commands in a restart. `other_rtlogd` finds out whose daemon listens on a port, and `unit` has the settings of the service.
+//! ask for. `continuity` has what ends commands in a restart. `other_rtlogd` finds out whose daemon listens on a port, `program` why a program
+//! cannot be run, and `unit` has the settings of the service.
 
 mod continuity;
 mod machine;
 mod missing;
 mod other_rtlogd;
+mod program;
 mod unit;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -31,17 +33,19 @@ use rustix::process::Resource;
 use super::DEFAULT_CONFIG_PATH;
 use crate::access::{Keyring, effective_user_name};
 use crate::config::{
-    self, Config, FileSelector, FileSourceConfig, Limits, ListenAddress, ProcessSourceConfig, SourceKind, TrustedProxy,
+    self, Config, FileSelector, FileSourceConfig, JournalSourceConfig, Limits, ListenAddress, ProcessSourceConfig,
+    SourceKind, TrustedProxy,
 };
-use crate::event::{shell_word, with_causes};
+use crate::event::{StreamName, shell_word, with_causes};
 use crate::listen::{TlsError, TlsServer};
 use crate::source;
 
 pub(super) use machine::find_program;
-use machine::{check_access, find_user, free_space, has_group, is_rtlogd, remote_file_system};
+use machine::{check_access, closed_directory, find_user, free_space, has_group, is_rtlogd, remote_file_system};
 pub(crate) use missing::missing;
 use missing::{file_directories, is_missing_directory};
 use other_rtlogd::OtherRtlogd;
+use program::ProgramProblem;
 use unit::unit_settings;
 
 /// The inotify watches that a followed file needs: one for the file, one for its directory.
@@ -82,9 +86,9 @@ pub(crate) fn find_problems(config: &Config) -> Vec<Finding> {
     for stream in &config.streams {
         let name = stream.name.as_str();
         match &stream.source {
-            SourceKind::File(file) => doctor.check_files(name, file, config),
+            SourceKind::File(file) => doctor.check_files(&stream.name, file, config),
             SourceKind::Process(process) => doctor.check_command(name, process),
-            SourceKind::Journal(_) => doctor.check_journal(name),
+            SourceKind::Journal(journal) => doctor.check_journal(name, journal),
             SourceKind::Push => {}
         }
     }
@@ -287,26 +291,67 @@ impl Doctor {
         }
     }
 
-    fn check_files(&mut self, name: &str, source: &FileSourceConfig, config: &Config) {
+    fn check_files(&mut self, name: &StreamName, source: &FileSourceConfig, config: &Config) {
         for path in file_directories(source).into_iter().filter(|path| is_missing_directory(path)) {
             self.note(
                 format!("stream {name}: there is no directory {}; its files are read once it appears", path.display()),
                 format!("correct the path, or mkdir -p {}", quoted(&path)),
             );
         }
+        let before = self.findings.len();
         for files in &source.files {
             let path = match files {
                 FileSelector::Path(path) => path.clone(),
-                // The files of a pattern are checked while they are followed; only its first directory is known now.
                 FileSelector::Pattern(pattern) => literal_prefix(pattern),
             };
-            self.check_file(name, &path, matches!(files, FileSelector::Pattern(_)));
+            self.check_file(name.as_str(), &path, matches!(files, FileSelector::Pattern(_)));
             if let Some(reason) = source::open_denial(&path, source.follow_symlinks, config.own_paths()) {
                 self.report(
                     format!("stream {name}: {} is not followed: {reason}", path.display()),
                     "use a path in which all symlinks belong to root",
                 );
             }
+        }
+        self.check_found_files(name, source, self.findings.len() == before);
+    }
+
+    /// The command that lets rtlogd read a file or a directory.
+    fn read_fix(&self, path: &Path) -> String {
+        let wanted = if path.is_dir() { "rx" } else { "r" };
+        let (at, right) = closed_directory(path).map_or((path, wanted), |directory| (directory, "x"));
+        format!("setfacl -m u:{0}:{right} {1}, or add {0} to its group", self.user, quoted(at))
+    }
+
+    /// Checks the files and directories that patterns match, except those in which they begin, and those of rotated files.
+    fn check_found_files(&mut self, name: &StreamName, source: &FileSourceConfig, are_bases_open: bool) {
+        let (found, denial) = source::matching_files(name, source);
+        let is_closed = |path: &&PathBuf| is_denied(path, Access::READ_OK);
+        let closed: Vec<_> = found.iter().filter(is_closed).collect();
+        if let Some(first) = closed.first() {
+            let count = closed.len();
+            let caller = effective_user_name();
+            self.report(
+                format!(
+                    "stream {name}: {caller} may not read {count} of the {} files that match, such as {}",
+                    found.len(),
+                    first.display()
+                ),
+                self.read_fix(first),
+            );
+        }
+        if let Some(reason) = denial.filter(|_| are_bases_open) {
+            self.report(format!("stream {name}: {reason}"), "let rtlogd list the directory, or correct the pattern");
+        }
+        for directory in source.rotated.iter().filter(|path| !is_missing_directory(path)) {
+            self.check_directory(name.as_str(), directory);
+        }
+    }
+
+    /// Checks that a directory that exists can be listed.
+    fn check_directory(&mut self, name: &str, directory: &Path) {
+        if is_denied(directory, Access::READ_OK | Access::EXEC_OK) {
+            let what = format!("stream {name}: {} may not list {}", effective_user_name(), directory.display());
+            self.report(what, self.read_fix(directory));
         }
     }
 
@@ -330,16 +375,10 @@ impl Doctor {
             );
         }
         // A file may appear later; the source waits for it.
-        if let Err(error) = File::open(path)
-            && error.kind() == ErrorKind::PermissionDenied
-        {
-            let closed =
-                path.ancestors().skip(1).filter(|directory| check_access(directory, Access::EXEC_OK).is_err()).last();
-            let wanted = if path.is_dir() { "rx" } else { "r" };
-            let (at, right) = closed.map_or((path, wanted), |directory| (directory, "x"));
+        if is_denied(path, Access::READ_OK) {
             self.report(
                 format!("stream {name}: {} may not read {}", effective_user_name(), path.display()),
-                format!("setfacl -m u:{0}:{right} {1}, or add {0} to its group", self.user, quoted(at)),
+                self.read_fix(path),
             );
         }
         if let Some(kind) = remote_file_system(path) {
@@ -369,20 +408,25 @@ impl Doctor {
             let what = format!("stream {name}: there is no group {group}");
             self.report(what, format!("addgroup --system {group}, or name another group"));
         }
-        let Some(program) = process.argv.first().map(PathBuf::from) else { return };
-        if find_program(process).is_none() {
-            let is_path = program.components().count() > 1;
-            let file_name = program.file_name().map_or(program.as_path(), Path::new);
-            let other_fix = if is_path { "correct the path" } else { "write the full path of the program" };
-            self.report(
-                format!(
-                    "stream {name}: there is no program {} that {} may run",
-                    program.display(),
-                    effective_user_name()
-                ),
-                format!("apt-file search bin/{} finds its package; or {other_fix}", file_name.display()),
-            );
+        for path in &process.environment_files {
+            self.check_environment_file(name, path);
         }
+        if let Some(problem) = ProgramProblem::of(process) {
+            let what = format!("stream {name}: {}", problem.describe(&effective_user_name()));
+            self.report(what, problem.fix(&self.user));
+        }
+    }
+
+    /// Checks that rtlogd can read variables from a file.
+    fn check_environment_file(&mut self, name: &str, path: &Path) {
+        let Err(error) = source::read_environment_file(path) else { return };
+        let fix = match error.kind() {
+            ErrorKind::PermissionDenied => self.read_fix(path),
+            ErrorKind::NotFound => "create the file, or correct the path".to_owned(),
+            _ => "correct the file".to_owned(),
+        };
+        let who = effective_user_name();
+        self.report(format!("stream {name}: {who} cannot use the environment file {}: {error}", path.display()), fix);
     }
 
     /// Checks that a command may be run as that user.
@@ -420,7 +464,14 @@ impl Doctor {
     }
 
     /// Checks that journalctl exists, and may read entries of other users.
-    fn check_journal(&mut self, name: &str) {
+    fn check_journal(&mut self, name: &str, journal: &JournalSourceConfig) {
+        if let Some(directory) = &journal.directory {
+            if is_missing_directory(directory) {
+                let what = format!("stream {name}: there is no directory {} with a journal", directory.display());
+                self.report(what, "correct `directory`, or copy the journal there");
+            }
+            self.check_directory(name, directory);
+        }
         match Command::new("journalctl").args(["--lines=1", "--no-pager", "--output=cat"]).output() {
             Err(error) => self.report(
                 format!(
@@ -429,6 +480,8 @@ impl Doctor {
                 ),
                 "apt install systemd",
             ),
+            // The journal of another machine is read instead of that of this one.
+            Ok(_) if journal.directory.is_some() => {}
             Ok(output) if !output.status.success() || output.stderr.starts_with(b"Hint:") => {
                 let why = String::from_utf8_lossy(&output.stderr);
                 self.report(
@@ -532,6 +585,11 @@ fn needs_tokens(config: &Config) -> bool {
 fn literal_prefix(pattern: &Path) -> PathBuf {
     let plain = |part: &Component<'_>| !part.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
     pattern.components().take_while(plain).collect()
+}
+
+/// Returns whether the calling user lacks this permission for something that exists.
+fn is_denied(path: &Path, access: Access) -> bool {
+    check_access(path, access).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 fn first_line(text: &str) -> &str {

@@ -46,9 +46,10 @@ fn problems_of(config: &Config, unit: &str) -> Vec<String> {
     let mut doctor = Doctor::new(parse_settings(unit), config);
     for stream in &config.streams {
         match &stream.source {
-            SourceKind::File(file) => doctor.check_files(stream.name.as_str(), file, config),
+            SourceKind::File(file) => doctor.check_files(&stream.name, file, config),
             SourceKind::Process(process) => doctor.check_command(stream.name.as_str(), process),
-            SourceKind::Journal(_) | SourceKind::Push => {}
+            SourceKind::Journal(journal) => doctor.check_journal(stream.name.as_str(), journal),
+            SourceKind::Push => {}
         }
     }
     let problems = doctor.findings.into_iter().filter(|finding| finding.severity == Severity::Problem);
@@ -101,6 +102,47 @@ fn a_program_that_is_not_there_is_found() {
         problems_of(&command("no-such-program"), "")[0].starts_with("stream s: there is no program no-such-program")
     );
     assert_eq!(problems_of(&command("/no/such"), "").len(), 1);
+}
+
+#[test]
+fn what_is_there_and_cannot_be_used_is_told_from_what_is_missing() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name);
+    let text = |name: &str| path(name).display().to_string();
+    std::fs::write(path("plain"), "A=b\nnonsense").unwrap();
+    let me = effective_user_name();
+    let process = |program: &str| ProcessSourceConfig::new(vec![program.into()]);
+    let with_file = |name: &str| ProcessSourceConfig { environment_files: vec![path(name)], ..process("/bin/sh") };
+    let named = ProcessSourceConfig {
+        environment: [("PATH".to_owned(), home.path().display().to_string())].into(),
+        ..process("plain")
+    };
+    let journal = JournalSourceConfig { directory: Some(path("journal")), ..JournalSourceConfig::default() };
+    for (source, expected) in [
+        (SourceKind::Process(process(&text("plain"))), format!("{} is not executable", text("plain"))),
+        (SourceKind::Process(named), format!("{} is not executable", text("plain"))),
+        (SourceKind::Process(process(&text("."))), format!("{} is not a program", text("."))),
+        (
+            SourceKind::Process(process(&text("none"))),
+            format!("there is no program {} that {me} may run", text("none")),
+        ),
+        (
+            SourceKind::Process(with_file("none")),
+            format!("{me} cannot use the environment file {}: No such file or directory (os error 2)", text("none")),
+        ),
+        (
+            SourceKind::Process(with_file("plain")),
+            format!("{me} cannot use the environment file {}: line 2 is not NAME=value", text("plain")),
+        ),
+        (SourceKind::Journal(journal), format!("there is no directory {} with a journal", text("journal"))),
+    ] {
+        let found = problems_of(&config_of(source.clone()), "");
+        assert_eq!(found.first(), Some(&format!("stream s: {expected}")), "{source:?}");
+    }
+    // Nobody writes into this FIFO, and nobody waits for that.
+    rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let fifo = config_of(SourceKind::File(FileSourceConfig::new(path("fifo"))));
+    assert_eq!(problems_of(&fifo, ""), [""; 0]);
 }
 
 #[test]
@@ -169,7 +211,7 @@ fn a_directory_of_files_that_is_not_there_is_named_with_its_fix() {
         let config = Config { files: vec!["/srv/my.yaml".into()], ..config_of(source.clone()) };
         let mut doctor = Doctor::new(BTreeMap::new(), &config);
         let SourceKind::File(files) = &source else { panic!() };
-        doctor.check_files("s", files, &config);
+        doctor.check_files(&"s".parse().unwrap(), files, &config);
         let expected = missing.map(|name| {
             let path = path(name);
             let problem =

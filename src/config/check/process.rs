@@ -76,9 +76,12 @@ fn check_account(context: &mut CheckContext<'_>, location: NodeLocation, name: S
         context.wrong(location, format!("not the name of a user (write `user: {user}` and `group: {group}`)"));
         return None;
     }
-    let is_too_large =
-        name.bytes().all(|byte| byte.is_ascii_digit()) && name.parse::<u32>().is_ok_and(|id| id == u32::MAX);
-    if name.is_empty() || name.contains(['\0', ':', '/']) || is_too_large {
+    // The largest number means "no user" to the system, and programs take a sign for the beginning of a number or an option.
+    let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
+    let is_too_large = is_number && name.parse::<u32>().map_or(true, |id| id == u32::MAX);
+    let has_sign = name.starts_with(['-', '+']);
+    if name.is_empty() || name.contains(['\0', ':', '/']) || name.contains(char::is_control) || is_too_large || has_sign
+    {
         context.wrong(location, format!("not the name or number of a {what} (such as www-data or 33)"));
         return None;
     }

@@ -258,6 +258,10 @@ fn a_user_a_group_and_a_umask_have_their_forms() {
     let table = [
         ("user: 'a:b'", "1:37: not the name of a user (write `user: a` and `group: b`)".to_owned()),
         ("user: 4294967295", "1:37: not the name or number of a user (such as www-data or 33)".to_owned()),
+        ("user: 4294967296", "1:37: not the name or number of a user (such as www-data or 33)".to_owned()),
+        ("user: -1", "1:37: not the name or number of a user (such as www-data or 33)".to_owned()),
+        ("user: '+5'", "1:37: not the name or number of a user (such as www-data or 33)".to_owned()),
+        ("group: -1", "1:38: not the name or number of a group (such as www-data or 33)".to_owned()),
         ("user: a/b", "1:37: not the name or number of a user (such as www-data or 33)".to_owned()),
         ("group: ''", "1:38: not the name or number of a group (such as www-data or 33)".to_owned()),
         ("group: 'a:b'", "1:38: not the name or number of a group (such as www-data or 33)".to_owned()),

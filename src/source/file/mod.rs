@@ -92,11 +92,12 @@ mod fifo;
 pub(crate) use crate::source::file::watch::watcher::Watcher;
 pub(super) use checkpoint::Checkpoint;
 
+use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::panic;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,13 +105,15 @@ use tokio::select;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{FileSourceConfig, OwnPaths, Stream};
+use crate::config::{FileSelector, FileSourceConfig, OwnPaths, Stream};
+use crate::event::StreamName;
 use crate::stream::{Batch, Checkpoints, ReadAhead, ReadRoom};
 
 use super::ClockReading;
 use crate::source::file::watch::watcher::Mailbox;
 use denied::OpenDenied;
 use fifo::Fifos;
+use glob::Globs;
 use open_file::FileOpener;
 use rotation::old_files::OLD_FILE_NUMBERS;
 use tailer::{NextPass, Tailer};
@@ -130,6 +133,18 @@ pub(crate) fn is_hidden(path: &Path, follow_symlinks: bool, own: OwnPaths) -> bo
 pub(crate) fn open_denial(path: &Path, follow_symlinks: bool, own: OwnPaths) -> Option<String> {
     let error = examine(path, follow_symlinks, own).err()?;
     OpenDenied::of(&error).map(ToString::to_string)
+}
+
+/// The files that the patterns of a source match now, and the reason why one of their directories is not searched. Blocks.
+pub(crate) fn matching_files(stream: &StreamName, source: &FileSourceConfig) -> (BTreeSet<PathBuf>, Option<String>) {
+    let patterns = source.files.iter().filter_map(|files| match files {
+        FileSelector::Pattern(pattern) => Some(pattern.clone()),
+        FileSelector::Path(_) => None,
+    });
+    let watcher = Watcher::new().with_follow_symlinks(source.follow_symlinks);
+    let mut globs = Globs::new(stream.clone(), patterns.collect(), &source.exclude, watcher, Arc::default());
+    let found = globs.scan();
+    (found, globs.denial().map(str::to_owned))
 }
 
 /// The metadata of what a path names. The errors are the same as for opening it, except for missing permissions.
