@@ -34,8 +34,8 @@
 //! are closed: a daemon that was started in the background keeps them open forever.
 //!
 //! Reading order: `supervisor`, `run`, `draining`, `spawn`, `environment_file`, `temporary`, `child`, `descriptors`, `leader`,
-//! `shim`, `program`, `pipes`, `pty`, `input`, `stop`, `run_record`, `procfs`; `kill_point` is for tests, and `helper` runs
-//! tools for other sources.
+//! `shim`, `program`, `pipes`, `staging`, `turn`, `pty`, `input`, `stop`, `run_record`, `procfs`; `kill_point` is for tests,
+//! and `helper` runs tools for other sources.
 //!
 //! [`ProcessRun`]: run::ProcessRun
 //! [`DRAIN_QUIET_TIME`]: draining::DRAIN_QUIET_TIME
@@ -52,6 +52,7 @@ pub(crate) mod environment_file;
 mod leader;
 mod pipes;
 mod staging;
+mod turn;
 mod pty;
 mod input;
 mod stop;

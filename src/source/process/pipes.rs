@@ -16,6 +16,7 @@ use super::kill_point::{KillPoint, kill_point};
 use super::pty;
 use super::shim::snapshot::{RestoredState, RunSnapshot};
 use super::staging::{OutputEnd, OutputStaging, StageResult, StagedOutput};
+use super::turn::{Turn, reads_in};
 use crate::config::{Stream, TerminalSize};
 use crate::control::{Attachment, TerminalOutput};
 use crate::event::Origin;
@@ -62,6 +63,8 @@ pub(super) struct Pipes {
     snapshot: Option<RunSnapshot>,
     /// The present generation was begun, and its state is not written yet.
     in_generation: bool,
+    /// The changes since the snapshot was written.
+    turn: Turn,
     /// The viewers of the raw terminal output.
     terminal_viewers: Option<TerminalOutput>,
     pipeline: LinePipeline,
@@ -112,6 +115,7 @@ impl Pipes {
             ends,
             snapshot,
             in_generation: false,
+            turn: Turn::Other,
             terminal_viewers,
             pipeline,
             bytes_read: [0; 2],
@@ -138,6 +142,7 @@ impl Pipes {
         self.read_available(0, tee, batch);
         let resized = pty::resize(self.ends[0].as_ref()?, size);
         if resized.is_ok() {
+            self.turn = Turn::Other;
             self.pipeline.resize(0, size, ClockReading::read(), batch);
         }
         Some(resized)
@@ -158,8 +163,11 @@ impl Pipes {
         }
     }
 
-    /// The unfinished state for another process, `with_recent` lines that the program may still move up to.
-    pub(super) fn pack(&self, with_recent: bool) -> PackedPipes {
+    /// The unfinished state for another process, which continues in exactly this state if it `is_last`.
+    pub(super) fn pack(&self, is_last: bool) -> PackedPipes {
+        // The program may still move up to the last lines, and so may what follows in the log. Packing them takes longer than
+        // reading a line, but not than reading as much as a log has.
+        let with_recent = is_last || self.turn != Turn::Bulk;
         let origins =
             [0, 1].map(|output| self.ends[output].is_some().then(|| self.pipeline.pack(output, with_recent)).flatten());
         let is_staged = |end: &OutputEnd| matches!(end, OutputEnd::Staged(_));
@@ -171,21 +179,45 @@ impl Pipes {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn snapshot(&self) -> &RunSnapshot {
+        self.snapshot.as_ref().expect("the test left one")
+    }
+
     /// Returns whether the state is left for a next daemon.
     pub(super) fn has_snapshot(&self) -> bool {
         self.snapshot.is_some()
+    }
+
+    /// Notes that something else than the output has changed that is a part of the state for the next daemon.
+    pub(super) fn note_other_change(&mut self) {
+        self.turn = Turn::Other;
     }
 
     /// Leaves the state after the present generation for the next daemon. Returns the generation, up to which the events are
     /// recorded next if there are any; `None` if there is no shim.
     pub(super) fn write_snapshot(&mut self, has_events: bool, content: &[u8]) -> Option<u64> {
         self.begin_generation();
+        let turn = if self.turn == Turn::Bulk { Turn::Other } else { Turn::Read(Vec::new()) };
         let snapshot = self.snapshot.as_mut()?;
-        self.in_generation = false;
+        (self.in_generation, self.turn) = (false, turn);
         // A state that is too large is forgotten, rather than the output after it.
         if let Err(error) = snapshot.write(has_events, content).or_else(|_| snapshot.write(has_events, &[])) {
             log::warn!(errno = error.raw_os_error(), error:% = error; "the state of the run cannot be left to the next rtlogd");
         }
+        Some(snapshot.generation())
+    }
+
+    /// Leaves what was read in the present generation for the next daemon, which has the state before it. Returns the
+    /// generation; `None` if the whole state must be [written](Self::write_snapshot).
+    pub(super) fn append_to_snapshot(&mut self, has_events: bool) -> Option<u64> {
+        self.begin_generation();
+        let (snapshot, Turn::Read(bytes)) = (self.snapshot.as_mut()?, &mut self.turn) else { return None };
+        if !snapshot.append(has_events, bytes).unwrap_or(false) {
+            return None;
+        }
+        bytes.clear();
+        self.in_generation = false;
         Some(snapshot.generation())
     }
 
@@ -217,7 +249,7 @@ impl Pipes {
 
     /// The state that an earlier daemon left, if the history has the events up to the generation `recorded`.
     pub(super) fn restore(&mut self, recorded: u64) -> Option<RestoredState> {
-        let restored = self.snapshot.as_ref()?.restore(recorded);
+        let restored = self.snapshot.as_mut()?.restore(recorded);
         self.in_generation = !restored.is_staged_done;
         Some(restored)
     }
@@ -241,8 +273,9 @@ impl Pipes {
         }
     }
 
-    /// Continues the unfinished state of another process. An output that was at its end is not read again.
-    pub(super) fn unpack(&mut self, packed: PackedPipes, batch: &mut Batch) {
+    /// Continues the unfinished state of another process, with what that read after it; the events of both are recorded. An
+    /// output that was at its end is not read again.
+    pub(super) fn unpack(&mut self, packed: PackedPipes, log: &[u8], batch: &mut Batch) {
         if packed.terminal != self.terminal_viewers.is_some() {
             return;
         }
@@ -251,6 +284,12 @@ impl Pipes {
             match origin {
                 Some(origin) => self.pipeline.unpack(output, origin, ClockReading::read(), batch),
                 None => self.ends[output] = None,
+            }
+        }
+        for (output, bytes) in reads_in(log) {
+            self.pipeline.push(output, bytes, ClockReading::read(), &mut Batch::new());
+            if let Some(bytes_read) = self.bytes_read.get_mut(output) {
+                *bytes_read += bytes.len() as u64;
             }
         }
     }
@@ -290,7 +329,9 @@ impl Pipes {
             () = readable(self.ends[0].as_ref()), if self.ends[0].is_some() => 0,
             () = readable(self.ends[1].as_ref()), if self.ends[1].is_some() => 1,
             () = sleep_until(due.unwrap_or_else(|| ClockReading::read().instant)), if due.is_some() => {
-                self.pipeline.run_due(ClockReading::read().instant, batch);
+                if !self.pipeline.run_due(ClockReading::read().instant, batch).is_empty() {
+                    self.turn = Turn::Other;
+                }
                 return PipeRead::OpenLineDue;
             }
             else => {
@@ -368,9 +409,13 @@ impl Pipes {
         let mut chunk = &self.buffer[..count];
         self.bytes_read[output] += count as u64;
         if self.within_lost_line[output] {
+            self.turn = Turn::Other;
             let Some(at) = next_line_start(chunk) else { return };
             self.within_lost_line[output] = false;
             chunk = &chunk[at..];
+        }
+        if let Some(snapshot) = &self.snapshot {
+            self.turn.add(output, chunk, |size| snapshot.has_room(size));
         }
         self.pipeline.push(output, chunk, ClockReading::read(), batch);
         if let Some(viewers) = &self.terminal_viewers {
@@ -383,6 +428,7 @@ impl Pipes {
 
     fn close(&mut self, output: usize, batch: &mut Batch) {
         if self.ends[output].take().is_some() {
+            self.turn = Turn::Other;
             self.pipeline.finish(output, ClockReading::read(), batch);
         }
     }

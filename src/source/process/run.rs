@@ -230,10 +230,11 @@ impl ProcessRun {
         kill_point(KillPoint::Settled);
     }
 
-    /// Writes the unfinished state for the next daemon; `is_left` says that this daemon ends now. Returns the generation.
+    /// Leaves the unfinished state to the next daemon; `is_left` says that this daemon ends now. Returns the generation.
     fn write_snapshot(&mut self, has_events: bool, is_left: bool) -> Option<u64> {
-        if !self.pipes.has_snapshot() {
-            return None;
+        let appended = if is_left { None } else { self.pipes.append_to_snapshot(has_events) };
+        if appended.is_some() || !self.pipes.has_snapshot() {
+            return appended;
         }
         let packed = PackedRun { pipes: self.pipes.pack(is_left), input: self.input.pack(), is_left };
         let content = serde_json::to_vec(&packed).unwrap_or_default();
@@ -247,7 +248,8 @@ impl ProcessRun {
         let is_complete = match serde_json::from_slice::<PackedRun>(&restored.content) {
             Ok(packed) => {
                 let is_complete = packed.is_left || packed.pipes.is_staged();
-                self.unpack(packed, batch);
+                self.pipes.unpack(packed.pipes, &restored.log, batch);
+                self.input.unpack(packed.input);
                 is_complete
             }
             // There is none before the end of the first generation. Later, it was too large, or is damaged.
@@ -262,11 +264,6 @@ impl ProcessRun {
     #[cfg(test)]
     pub(super) fn abandon(mut self) {
         self.phase = RunPhase::Left;
-    }
-
-    fn unpack(&mut self, packed: PackedRun, batch: &mut Batch) {
-        self.pipes.unpack(packed.pipes, batch);
-        self.input.unpack(packed.input);
     }
 
     /// Lets the shim end, since the end of the run is recorded.
@@ -324,6 +321,7 @@ impl ProcessRun {
             }
             RunEvent::Exit(exit) => self.begin_draining(exit),
             RunEvent::InputWritten(written) => {
+                self.pipes.note_other_change();
                 if written == InputWrite::Ended {
                     self.program.end_input();
                 }
@@ -440,6 +438,7 @@ impl ProcessRun {
         batch: &mut Batch,
     ) -> Result<(), CommandError> {
         self.check_running()?;
+        self.pipes.note_other_change();
         match command {
             RunCommand::Input(bytes) => {
                 self.input.push(&bytes)?;
@@ -524,6 +523,7 @@ impl ProcessRun {
     /// Begins draining after the end of the process.
     fn begin_draining(&mut self, exit: LeaderExit) {
         self.group.leader_ended();
+        self.pipes.note_other_change();
         self.input = ProcessInput::Ended;
         let now = Instant::now();
         let code = exit.status.and_then(|status| status.code());
