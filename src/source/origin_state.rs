@@ -401,7 +401,7 @@ impl OriginState {
     /// pieces must not be copied for each of them.
     pub(super) fn live_rows_for_progress(&self) -> Vec<Vec<u8>> {
         let joined = self.joined.as_ref().and_then(|(joined, _)| joined.open()).map_or(0, <[u8]>::len);
-        if joined + self.lines.plain_open().len() <= MAX_PROGRESS_LINE_SIZE { self.live_rows() } else { Vec::new() }
+        if joined + self.lines.open_size() <= MAX_PROGRESS_LINE_SIZE { self.live_rows() } else { Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {

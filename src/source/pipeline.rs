@@ -116,7 +116,7 @@ impl LinePipeline {
         }
         self.update(origin, now, batch, |state, progress, batch| {
             state.push(chunk, now, progress, batch);
-            progress.open(state.output.number, &state.live_rows_for_progress(), now, batch);
+            progress.open(state.output.number, || state.live_rows_for_progress(), now, batch);
             false
         });
     }
@@ -170,7 +170,7 @@ impl LinePipeline {
                 state.push(b"\n", now, progress, batch);
             }
             state.wait_for_piece(now.instant);
-            progress.open(number, &state.live_rows_for_progress(), now, batch);
+            progress.open(number, || state.live_rows_for_progress(), now, batch);
             false
         });
     }
@@ -276,7 +276,7 @@ impl LinePipeline {
         }
         self.update(origin, now, batch, |state, progress, batch| {
             state.finish(now, progress, batch);
-            progress.open(state.output.number, &[], now, batch);
+            progress.open(state.output.number, Vec::new, now, batch);
             true
         });
     }
@@ -290,7 +290,7 @@ impl LinePipeline {
         }
         self.update(origin, now, batch, |state, progress, batch| {
             state.change_file(now, progress, batch);
-            progress.open(state.output.number, &[], now, batch);
+            progress.open(state.output.number, Vec::new, now, batch);
             true
         });
     }
@@ -482,6 +482,8 @@ mod tests {
     use super::*;
     use crate::config::{self, ConfigRegex, FileSourceConfig, MultilineConfig as Joined};
     use crate::event::{Epoch, Level, Position};
+    use crate::line::PIPE_COLUMNS;
+    use crate::progress::MAX_PROGRESS_LINE_SIZE;
     use crate::source::live_rows::{MIN_OPEN_LINE_INTERVAL, OPEN_LINE_DELAY};
     use crate::source::origin_state::REDRAW_SETTLE_TIME;
     use crate::source::testing::{process, spec};
@@ -670,6 +672,45 @@ mod tests {
         let mut off = TestPipeline::new(&Stream { progress: config::ProgressDetection::Off, ..commanded() });
         off.push("[ 10%] a\n");
         assert_eq!((off.percent(), off.pipeline.due()), (None, None));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_for_progress_is_not_copied_for_each_piece_of_it() {
+        let file = || spec(SourceKind::File(FileSourceConfig::new("/x".into())));
+        let terminal = || {
+            let size = config::TerminalSize { columns: 80, rows: 24 };
+            spec(SourceKind::Process(config::ProcessSourceConfig { pty: Some(size), ..process(&["x"]) }))
+        };
+        // The stream, the start of the line, and its pieces.
+        let table = [
+            (file(), "", "x"),
+            (Stream { redact: Some(Vec::new()), ..file() }, "", "x "),
+            (Stream { multiline: Some(indented()), ..file() }, "a\n", " b\n"),
+            (spec(SourceKind::Push), "", "x"),
+            (commanded(), "", "x"),
+            (commanded(), "\x1b[31m", "x"),
+            (terminal(), "", "x"),
+            (terminal(), "\x1b[31m", "x"),
+            (terminal(), "x\n\x1b[31m", "x"),
+            (Stream { redact: Some(Vec::new()), ..terminal() }, "\x1b[31m", "x "),
+        ];
+        for (at, (spec, start, piece)) in table.into_iter().enumerate() {
+            let mut test = TestPipeline::new(&spec);
+            test.push(start);
+            let mut pieces = 0;
+            for read in (0..3 * MAX_PROGRESS_LINE_SIZE).step_by(piece.len()) {
+                test.push(piece);
+                let copied = test.pipeline.origins[&0].live_rows_for_progress().concat().len();
+                assert!(copied > 0 || read > MAX_PROGRESS_LINE_SIZE / 2, "{at}: {read} bytes are not too many");
+                pieces += usize::from(copied > 0);
+            }
+            // A full row of a pipe has 500 columns.
+            let limit = (MAX_PROGRESS_LINE_SIZE + usize::from(PIPE_COLUMNS)) / piece.len();
+            assert!(pieces <= limit, "{at}: the line was copied for {pieces} of its pieces");
+        }
+        let mut off = TestPipeline::new(&Stream { progress: config::ProgressDetection::Off, ..commanded() });
+        off.push("[ 10%] a");
+        off.pipeline.progress.open(0, || panic!("nothing examines the rows"), off.now, &mut off.batch);
     }
 
     #[test]

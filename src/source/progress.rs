@@ -51,9 +51,15 @@ impl SourceProgress {
     }
 
     /// Examines the rows that a program can still change, and adds the reports that are due to `batch`.
-    pub(crate) fn open(&mut self, origin: usize, rows: &[Vec<u8>], now: ClockReading, batch: &mut Batch) {
+    pub(crate) fn open(
+        &mut self,
+        origin: usize,
+        rows: impl FnOnce() -> Vec<Vec<u8>>,
+        now: ClockReading,
+        batch: &mut Batch,
+    ) {
         if let Some(tracker) = &mut self.tracker {
-            tracker.open(origin, rows, now.time);
+            tracker.open(origin, &rows(), now.time);
             self.append_update(now, batch);
         }
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::drawing::DrawingState;
 use super::links::Links;
 use super::row::{Row, write_end};
 use super::rows::ScreenRows;
@@ -108,6 +109,16 @@ impl LineOutput {
         let start = self.start.as_mut().filter(|start| start.text.len() > max && start.committed.is_none())?;
         start.visible.clear();
         Some(std::mem::take(&mut start.text))
+    }
+
+    /// The size of the line at the front of what is drawn, if it is the only one that is not final; otherwise 0.
+    pub(super) fn size_of_open_line(&self, rows: &ScreenRows, drawing: &DrawingState, columns: usize) -> usize {
+        if drawing.top() < drawing.front {
+            return 0;
+        }
+        let first = rows.first_of_line(drawing.front);
+        let start = self.start.as_ref().filter(|_| first == 0).map_or(0, |start| start.text.len());
+        start + (drawing.front - first) * columns
     }
 
     /// Commits the line that begins at `first`. Returns the row after it.

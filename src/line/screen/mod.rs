@@ -214,9 +214,16 @@ impl Screen {
         self.lines.finish(sink);
     }
 
-    /// The unfinished line, if it does not contain control functions.
-    pub fn plain_open(&self) -> &[u8] {
-        self.lines.open()
+    /// The size of the unfinished line if it is the only live row, in bytes, or in columns as far as it is on a screen;
+    /// otherwise 0. Does not take time in proportion to it.
+    pub fn open_size(&self) -> usize {
+        match self.terminal.as_deref() {
+            Some(Terminal { uses_grid: true, grid, .. }) if grid.main.is_none() => {
+                grid.lines.size_of_open_line(&grid.rows, &grid.drawing, grid.columns)
+            }
+            Some(terminal) if terminal.uses_grid => 0,
+            Some(_) | None => self.lines.open().len(),
+        }
     }
 
     /// The rows that the program can still change, with their colours; a line without control functions is one row.

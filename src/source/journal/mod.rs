@@ -290,7 +290,7 @@ impl JournalSource {
         }
         self.buffer = if self.skipping { Vec::new() } else { rest.to_vec() };
         let now = ClockReading::read();
-        self.progress.open(0, &[], now, batch);
+        self.progress.open(0, Vec::new, now, batch);
         if let Some(checkpoint) = &self.checkpoint {
             batch.checkpoint(CHECKPOINT_KEY, Some(self.query.to_text(checkpoint)));
         }
