@@ -62,7 +62,10 @@ const STEM_HINTS: [&str; 26] = [
 ];
 
 /// Hints of three letters: few enough for a separate search.
-const SHORT_STEM_HINTS: [&str; 6] = ["key", "pwd", "pw=", "pw:", "pw\"", "7z "];
+const SHORT_STEM_HINTS: [&str; 6] = ["key", "pwd", "pw=", "pw:", "pw\"", SEVEN_ZIP];
+
+/// A program, and the end of every tenth timestamp in UTC, where it follows a digit.
+const SEVEN_ZIP: &str = "7z ";
 
 /// Substrings of the prefixes of all formats. They are searched for only if a word is long enough to be a token.
 const FORMAT_HINTS: [&str; 64] = [
@@ -148,10 +151,16 @@ impl HintSearcher {
     }
 
     fn matches(&self, text: &[u8]) -> bool {
+        self.find(text).is_some()
+    }
+
+    /// The bounds of the first hint.
+    fn find(&self, text: &[u8]) -> Option<(usize, usize)> {
         match self {
-            Self::Vectors(searcher) => searcher.find(text).is_some(),
-            Self::Automaton(automaton) => automaton.is_match(text),
+            Self::Vectors(searcher) => searcher.find(text),
+            Self::Automaton(automaton) => automaton.find(text),
         }
+        .map(|found| (found.start(), found.end()))
     }
 }
 
@@ -188,8 +197,23 @@ pub(super) fn may_have(text: &[u8], scratch: &mut Vec<u8>) -> bool {
     scratch.extend_from_slice(text);
     scratch.make_ascii_lowercase();
     STEM_HINT_SEARCHER.matches(scratch)
-        || SHORT_HINT_SEARCHER.matches(scratch)
+        || has_short_hint(scratch)
         || has_long_word(scratch) && FORMAT_HINT_SEARCHER.matches(scratch)
+}
+
+/// Returns whether the text has one of the [`SHORT_STEM_HINTS`], except the end of a timestamp.
+fn has_short_hint(text: &[u8]) -> bool {
+    let mut from = 0;
+    while let Some((begin, end)) = SHORT_HINT_SEARCHER.find(&text[from..]) {
+        let (begin, end) = (from + begin, from + end);
+        let is_time =
+            text[begin..].starts_with(SEVEN_ZIP.as_bytes()) && text[..begin].last().is_some_and(u8::is_ascii_digit);
+        if !is_time {
+            return true;
+        }
+        from = end;
+    }
+    false
 }
 
 /// Returns whether the text has an `@`, plain or encoded, or an escape that may be within a stem: a colour, or its
@@ -204,19 +228,37 @@ fn has_escape(text: &[u8]) -> bool {
     })
 }
 
-/// Returns whether the text has a word as long as a token. Only every eighth byte is examined, unless all bytes between
-/// two of these may be in a word.
+/// Returns whether the text has a word as long as a token. Such a word fills one of the blocks of eight bytes into which
+/// the text is divided, and only the surroundings of those are examined byte by byte.
 fn has_long_word(text: &[u8]) -> bool {
-    const LONG_WORD_STEP: usize = MIN_TOKEN_SIZE / 2;
-    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    (LONG_WORD_STEP..text.len()).step_by(LONG_WORD_STEP).any(|at| {
-        text[at - LONG_WORD_STEP..=at].iter().all(is_word) && {
-            let behind = text[at + 1..].iter().take(MIN_TOKEN_SIZE).take_while(|byte| is_word(byte)).count();
-            let before =
-                text[..at - LONG_WORD_STEP].iter().rev().take(MIN_TOKEN_SIZE).take_while(|byte| is_word(byte)).count();
-            before + LONG_WORD_STEP + 1 + behind >= MIN_TOKEN_SIZE
-        }
+    const BLOCK_SIZE: usize = MIN_TOKEN_SIZE / 2;
+    let (chunks, rest) = text.as_chunks::<{ 4 * BLOCK_SIZE }>();
+    let mut end = [b' '; 4 * BLOCK_SIZE];
+    end[..rest.len()].copy_from_slice(rest);
+    chunks.iter().chain([&end]).enumerate().any(|(number, chunk)| {
+        // The compiler can vectorize this.
+        let in_word = chunk.map(word_mark);
+        let (blocks, _) = in_word.as_chunks::<BLOCK_SIZE>();
+        let is_full = blocks.iter().map(|block| u64::from_ne_bytes(*block) == u64::from_ne_bytes([1; BLOCK_SIZE]));
+        is_full.enumerate().filter(|(_, is_full)| *is_full).any(|(block, _)| {
+            let at = (number * 4 + block) * BLOCK_SIZE;
+            let behind = text[at + BLOCK_SIZE..].iter().take(BLOCK_SIZE).take_while(|byte| is_word(**byte)).count();
+            let before = text[..at].iter().rev().take(BLOCK_SIZE).take_while(|byte| is_word(**byte)).count();
+            before + BLOCK_SIZE + behind >= MIN_TOKEN_SIZE
+        })
     })
+}
+
+/// Returns whether a byte may be in a token.
+fn is_word(byte: u8) -> bool {
+    word_mark(byte) == 1
+}
+
+/// 1 if a byte may be in a token, otherwise 0; without branches.
+fn word_mark(byte: u8) -> u8 {
+    let (letter, digit) = ((byte | 0x20).wrapping_sub(b'a'), byte.wrapping_sub(b'0'));
+    let mark = u8::from(byte == b'_') | u8::from(byte == b'-') | u8::from(byte == b'.');
+    u8::from(letter < 26) | u8::from(digit < 10) | mark
 }
 
 /// All stems of the text with their bounds, in the order in which they begin.
@@ -259,6 +301,13 @@ mod tests {
     }
 
     #[test]
+    fn a_word_has_letters_digits_and_three_marks() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(is_word(byte), byte.is_ascii_alphanumeric() || b"_-.".contains(&byte), "{byte}");
+        }
+    }
+
+    #[test]
     fn stems_are_found_in_any_case_and_within_each_other() {
         let mut scratch = Vec::new();
         for text in [
@@ -270,6 +319,9 @@ mod tests {
             "ghp_0123456789abcdef",
             "a long text before the Token and behind it",
             "\"pas\\u001b[1msword\"",
+            "7z a -px",
+            "2026-11-28T17:00:07Z 7z a -px",
+            "2026-11-28T17:00:07Z key",
         ] {
             assert!(may_have(text.as_bytes(), &mut scratch), "{text}");
         }
@@ -278,6 +330,9 @@ mod tests {
         {
             assert!(!may_have(text.as_bytes(), &mut scratch), "{text}");
             assert_eq!(find(text.as_bytes()), []);
+        }
+        for text in ["2026-11-28T17:00:07Z INFO listening", "17:00:07Z INFO from 17:00:17Z to 17:00:27Z "] {
+            assert!(!may_have(text.as_bytes(), &mut scratch), "{text}");
         }
         assert_eq!(find(b"my SSHPASS"), [(3, 10, Stem::Program), (6, 10, Stem::Name)]);
     }
