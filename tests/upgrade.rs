@@ -214,11 +214,17 @@ fn a_program_that_cannot_be_executed_in_the_end_leaves_the_old_one() {
     // The checks remove the program.
     daemon.replace_by_script("check) rm \"$0\"; exit 0;;");
     let asked = daemon.upgrade();
-    assert!(asked.status.success(), "{asked:?}");
+    assert_eq!((asked.status.code(), asked.out.len()), (Some(1), 0), "{asked:?}");
+    let reason = "cannot be executed: No such file or directory";
+    assert!(asked.err.contains(reason) && asked.err.contains("was not replaced"), "{}", asked.err);
     assert!(daemon.log().contains("this version continues"), "{}", daemon.log());
     assert_eq!((daemon.pid(), daemon.run_of("p")), (pid, run));
     let lines = daemon.lines("p").len();
     Deadline::new().until("more lines", || (daemon.lines("p").len() > lines).then_some(()));
+    // The failure is that of one request.
+    daemon.replace(&fs::read(env!("CARGO_BIN_EXE_rtlogd")).unwrap(), 0o755);
+    let asked = daemon.upgrade();
+    assert!(asked.status.success(), "{asked:?}");
 }
 
 #[test]

@@ -111,7 +111,7 @@ async fn serve_until_stopped(
     let ServeOptions { config, file, load, installed, pid_file, on_ready } = options;
     let mut termination = TerminationSignals::new().map_err(DaemonError::Signals)?;
     let mut sighup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
-    let ReceivedHandover { pid_file: locked, client } = inherited.handover.unwrap_or_default();
+    let ReceivedHandover { pid_file: locked, client, failure } = inherited.handover.unwrap_or_default();
     let pid_file = pid_file.open(locked)?;
     let client = client.map(|client| LocalRequest::of_client(LocalCommand::Upgrade, client)).transpose();
     let client = client.map_err(DaemonError::Upgrade)?;
@@ -139,8 +139,14 @@ async fn serve_until_stopped(
     server.start_watchdog();
     on_ready();
     if let Some(client) = client {
-        let text = format!("process {} is now rtlogd {}", process::id(), env!("CARGO_PKG_VERSION"));
-        client.answer(&RequestResult::Applied(text)).await;
+        let version = env!("CARGO_PKG_VERSION");
+        let result = match failure {
+            None => RequestResult::Applied(format!("process {} is now rtlogd {version}", process::id())),
+            Some(failure) => RequestResult::Refused(format!(
+                "{failure}\nthe program was not replaced: rtlogd {version} was executed again, and continues"
+            )),
+        };
+        client.answer(&result).await;
     }
     if early_signals.reloads() {
         server.reload().await;

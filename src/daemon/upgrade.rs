@@ -139,6 +139,17 @@ impl InstalledProgram {
             Err(_) => Err(format!("`{name}` did not end within {} s", MAX_CHECK_TIME.as_secs())),
         }
     }
+
+    /// Executes the program at `path` in the place of this one, with these arguments. Returns only if that fails.
+    fn execute_at(&self, path: &Path, environment: &[OsString]) -> io::Result<()> {
+        let text = |word: &OsString| CString::new(word.as_bytes()).map_err(io::Error::other);
+        let program = CString::new(path.as_os_str().as_bytes())?;
+        let name = self.path.clone().into_os_string();
+        let words: Vec<_> = [&name].into_iter().chain(&self.arguments).map(text).collect::<io::Result<_>>()?;
+        let environment: Vec<_> = environment.iter().map(text).collect::<io::Result<_>>()?;
+        execve(&program, &words, &environment)?;
+        Ok(())
+    }
 }
 
 /// The path of a program as a shell finds it: a name without a slash is searched for in the directories of `search`.
@@ -173,12 +184,15 @@ fn with_absolute_paths(arguments: &[OsString]) -> Vec<OsString> {
 }
 
 /// What is passed in addition to the listening sockets. Fields may be added, with defaults.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct UpgradeMessage {
     /// The first descriptor is the locked pid file.
     pid_file: bool,
     /// The next one is the client that waits for the result.
     client: bool,
+    /// The reason why the installed program could not be executed, if this is the earlier one again.
+    #[serde(default)]
+    failure: Option<String>,
 }
 
 /// The descriptors for the new program.
@@ -195,6 +209,8 @@ pub(crate) struct Handover {
 pub(crate) struct ReceivedHandover {
     pub(crate) pid_file: Option<OwnedFd>,
     pub(crate) client: Option<OwnedFd>,
+    /// The reason why the installed program could not be executed, and this one was executed again.
+    pub(crate) failure: Option<String>,
 }
 
 impl ReceivedHandover {
@@ -209,7 +225,7 @@ impl ReceivedHandover {
         let mut descriptors = descriptors.into_iter();
         let pid_file = if message.pid_file { descriptors.next() } else { None };
         let client = if message.client { descriptors.next() } else { None };
-        Ok(Self { pid_file, client })
+        Ok(Self { pid_file, client, failure: message.failure })
     }
 }
 
@@ -220,13 +236,9 @@ pub(crate) fn is_replacement() -> bool {
 }
 
 impl Handover {
-    /// Executes the program, with the descriptors. Returns only if that fails, which leaves nothing of the daemon but the
-    /// process. If the new program cannot be executed, the present one is executed again.
+    /// Executes the program, with the descriptors. If it cannot be executed, the present one is executed again, and learns
+    /// the reason. Returns only if that fails as well, which leaves nothing of the daemon but the process.
     pub(crate) fn execute(self, program: &InstalledProgram) -> io::Error {
-        let (descriptors, environment) = match self.prepare() {
-            Ok(prepared) => prepared,
-            Err(error) => return error,
-        };
         if let Some(limit) = crate::daemon::descriptors::open_file_limit_for_commands() {
             // The new program is started with the limit with which this one was.
             crate::daemon::descriptors::set_open_file_limit(limit).unwrap_or_default();
@@ -234,21 +246,30 @@ impl Handover {
         // Until the new program handles signals, they wait: a request to reload would end it.
         SigSet::all().thread_block().unwrap_or_default();
         info!("executing {}", program.path.display());
-        let failure = program.execute_at(&program.path, &environment);
-        error!(errno = failure.raw_os_error(), error:% = failure; "cannot execute {}: this version continues", program.path.display());
-        let failure = program.execute_at(Path::new("/proc/self/exe"), &environment);
-        drop(descriptors);
-        failure
+        let error = self.execute_at(&program.path, program, None);
+        error!(errno = error.raw_os_error(), error:% = error; "cannot execute {}: this version continues", program.path.display());
+        let failure = format!("{} cannot be executed: {error}", program.path.display());
+        self.execute_at(Path::new("/proc/self/exe"), program, Some(failure))
+    }
+
+    /// Executes the program at `path` in the place of this one, with the arguments of `program`. Returns only if that fails.
+    fn execute_at(&self, path: &Path, program: &InstalledProgram, failure: Option<String>) -> io::Error {
+        let execute = || {
+            // The descriptors must stay open until the new program has them.
+            let (_descriptors, environment) = self.prepare(failure)?;
+            program.execute_at(path, &environment)
+        };
+        execute().err().unwrap_or_else(|| io::ErrorKind::Other.into())
     }
 
     /// The descriptors, which the new program inherits, and the environment that describes them.
-    fn prepare(self) -> io::Result<(Vec<OwnedFd>, Vec<OsString>)> {
+    fn prepare(&self, failure: Option<String>) -> io::Result<(Vec<OwnedFd>, Vec<OsString>)> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let message = UpgradeMessage { pid_file: self.pid_file.is_some(), client: self.client.is_some() };
+        let message = UpgradeMessage { pid_file: self.pid_file.is_some(), client: self.client.is_some(), failure };
         let carried: Vec<BorrowedFd<'_>> = self.pid_file.iter().chain(&self.client).map(AsFd::as_fd).collect();
         source::send_message(&ours, &message, &carried)?;
-        let (names, sockets): (Vec<_>, Vec<_>) =
-            self.sockets.into_iter().chain([(UPGRADE_SOCKET_NAME.to_owned(), theirs)]).unzip();
+        let listening = self.sockets.iter().map(|(name, socket)| (name.as_str(), socket.as_fd()));
+        let (names, sockets): (Vec<_>, Vec<_>) = listening.chain([(UPGRADE_SOCKET_NAME, theirs.as_fd())]).unzip();
         let descriptors = in_one_range(&sockets)?;
         for descriptor in &descriptors {
             rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
@@ -273,27 +294,8 @@ impl Handover {
     }
 }
 
-impl InstalledProgram {
-    /// Executes the program at `path` in the place of this one. Returns only if that fails.
-    fn execute_at(&self, path: &Path, environment: &[OsString]) -> io::Error {
-        let text = |word: &OsString| CString::new(word.as_bytes()).map_err(io::Error::other);
-        let execute = || -> io::Result<()> {
-            let program = CString::new(path.as_os_str().as_bytes())?;
-            let words: Vec<_> = [&self.path.clone().into_os_string()]
-                .into_iter()
-                .chain(&self.arguments)
-                .map(text)
-                .collect::<io::Result<_>>()?;
-            let environment: Vec<_> = environment.iter().map(text).collect::<io::Result<_>>()?;
-            execve(&program, &words, &environment)?;
-            Ok(())
-        };
-        execute().err().unwrap_or_else(|| io::ErrorKind::Other.into())
-    }
-}
-
 /// Copies of the descriptors, whose numbers follow each other.
-fn in_one_range(descriptors: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
+fn in_one_range(descriptors: &[BorrowedFd<'_>]) -> io::Result<Vec<OwnedFd>> {
     let mut least = 3;
     for _ in 0..MAX_RANGE_ATTEMPTS {
         let copies: Vec<OwnedFd> = descriptors
@@ -381,7 +383,7 @@ mod tests {
         let sockets =
             vec![("listen-a".to_owned(), theirs.into()), ("listen-b".to_owned(), ours.try_clone().unwrap().into())];
         let handover = Handover { sockets, pid_file: None, client: Some(daemon.into()) };
-        let (descriptors, environment) = handover.prepare().unwrap();
+        let (descriptors, environment) = handover.prepare(Some("it is gone".to_owned())).unwrap();
         let numbers: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         assert_eq!(numbers, (numbers[0]..numbers[0] + 3).collect::<Vec<_>>());
         for variable in [
@@ -393,6 +395,7 @@ mod tests {
         }
         let received = ReceivedHandover::receive(&descriptors[2]).unwrap();
         assert!(received.pid_file.is_none());
+        assert_eq!(received.failure.as_deref(), Some("it is gone"));
         UnixStream::from(received.client.unwrap()).write_all(b"x").unwrap();
         (&client).read_exact(&mut [0]).unwrap();
     }
