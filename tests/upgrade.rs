@@ -64,7 +64,12 @@ impl Installed {
     }
 
     fn upgrade(&self) -> Ended {
-        self.0.execute(&["upgrade", "--config", "rtlogd.yaml"])
+        self.ask("upgrade").ended()
+    }
+
+    /// Asks the daemon, and does not wait for the result.
+    fn ask(&self, command: &str) -> Program {
+        Program::start(&mut self.0.command(&[command, "--config", "rtlogd.yaml"]))
     }
 
     fn pid(&self) -> i32 {
@@ -262,6 +267,58 @@ fn signals_reach_the_new_program_and_its_commands() {
     assert_eq!(blocked(daemon.run_of("p").0), "0".repeat(16), "a command of the new program receives all signals");
     kill_process(pid, Signal::TERM).unwrap();
     Deadline::new().until("the end of the daemon", || (!daemon.0.path("pid").exists()).then_some(()));
+}
+
+#[test]
+fn a_signal_while_the_new_program_is_checked_ends_the_daemon() {
+    let daemon = Installed::start("p: { command: [sleep, 1000] }");
+    let (pid, run) = (Pid::from_raw(daemon.pid()).unwrap(), daemon.run_of("p"));
+    let checking = daemon.0.path("checking");
+    let hangs = format!("__protocol) echo $$ >{0}.new; mv {0}.new {0}; exec sleep 1000;;", checking.display());
+    daemon.replace_by_script(&hangs);
+    let asked = daemon.ask("upgrade");
+    let check: u64 = Deadline::new().until("the check", || fs::read_to_string(&checking).ok()).trim().parse().unwrap();
+    // Meanwhile, everything is served.
+    kill_process(pid, Signal::HUP).unwrap();
+    Deadline::new().until("a reload", || daemon.log().contains("configuration applied").then_some(()));
+    let reloaded = daemon.ask("reload").ended();
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    let second = daemon.ask("upgrade").ended();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(second.err.contains("rtlogd is being upgraded; try again"), "{}", second.err);
+    assert_eq!(daemon.run_of("p"), run);
+    kill_process(pid, Signal::TERM).unwrap();
+    let asked = asked.ended();
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(asked.err.contains("was not replaced: rtlogd was asked to end"), "{}", asked.err);
+    Deadline::new().until("the end of the daemon", || (!daemon.0.path("pid").exists()).then_some(()));
+    Deadline::new().until("the end of the check", || (!runs(check) && !runs(run.0)).then_some(()));
+}
+
+#[test]
+fn a_signal_while_the_old_program_stops_ends_the_daemon() {
+    // The command `late` ends when the test says so. The other one is left to the next daemon before that.
+    let late = "trap 'read x <go; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+    let daemon = Installed::start(&format!(
+        "p: {{ command: [sleep, 1000] }}, late: {{ command: [sh, -c, \"{late}\"], directory: ., orphan_timeout: 0s, \
+         stop: {{ grace: 1000s }} }}"
+    ));
+    daemon.0.fifo("go");
+    let (late, left) = (daemon.run_of("late").0, daemon.run_of("p").0);
+    daemon.until_line("late", "ready");
+    let asked = daemon.ask("upgrade");
+    Deadline::new().until("a command that is left", || daemon.log().contains("is left to the next").then_some(()));
+    kill_process(Pid::from_raw(daemon.pid()).unwrap(), Signal::TERM).unwrap();
+    Deadline::new().until("the decision", || daemon.log().contains("is not replaced").then_some(()));
+    assert!(runs(late));
+    daemon.0.release("go");
+    let asked = asked.ended();
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(asked.err.contains("was not replaced: rtlogd was asked to end"), "{}", asked.err);
+    for file in ["pid", "s"] {
+        assert!(!daemon.0.path(file).exists(), "{file}");
+    }
+    Deadline::new().until("the end of the commands", || (!runs(late) && !runs(left)).then_some(()));
 }
 
 #[test]

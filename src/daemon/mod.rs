@@ -2,12 +2,13 @@
 //! which data flows.
 //!
 //! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they
-//! become those of another configuration. `local_socket` is the socket of `rtlogd reload`, `detach` and `pid_file` are for
+//! become those of another configuration, and `opened_sockets` are those in which it listens. `local_socket` is the socket of `rtlogd reload`, `detach` and `pid_file` are for
 //! machines without systemd, `upgrade` replaces the program there, `systemd` is for those with it, and `logging` sets up the log.
 
 pub(crate) mod detach;
 pub(crate) mod logging;
-mod pid_file;
+mod opened_sockets;
+pub(crate) mod pid_file;
 pub(crate) mod local_socket;
 pub(crate) mod serve;
 mod running_sources;
@@ -187,8 +188,8 @@ pub(crate) fn ignore_unused_signals(passed_on: impl Fn(i32) -> bool) {
     }
 }
 
-/// Signals that arrive before the runtime handles them. The program before this one in the same process let all signals
-/// wait, which this program must not: its commands would inherit that.
+/// Signals that arrive before the runtime handles them, or when it no longer does. An earlier program of this process let
+/// all signals wait, which this program must not: its commands would inherit that.
 #[derive(Debug, Default)]
 pub(crate) struct EarlySignals {
     terminates: Arc<AtomicBool>,
@@ -196,15 +197,21 @@ pub(crate) struct EarlySignals {
 }
 
 impl EarlySignals {
-    /// Notes the signals that were waiting, and those that follow. Must be called before there are threads.
-    ///
-    /// # Errors
-    /// If the system refuses it.
-    pub(crate) fn catch() -> io::Result<Self> {
+    /// Notes the signals that end the daemon.
+    pub(crate) fn note_termination() -> io::Result<Self> {
         let early = Self::default();
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGQUIT] {
             signal_hook::flag::register(signal, early.terminates.clone())?;
         }
+        Ok(early)
+    }
+
+    /// Notes all signals that were waiting, and those that follow. Must be called before there are threads.
+    ///
+    /// # Errors
+    /// If the system refuses it.
+    pub(crate) fn catch() -> io::Result<Self> {
+        let early = Self::note_termination()?;
         signal_hook::flag::register(signal_hook::consts::SIGHUP, early.reloads.clone())?;
         for number in IGNORED_SIGNALS.into_iter().map(rustix::process::Signal::as_raw).chain(REAL_TIME_SIGNALS) {
             signal_hook::flag::register(number, Arc::default())?;
@@ -516,11 +523,11 @@ impl Daemon {
     }
 
     /// Leaves the listening sockets to the next daemon, for which somebody else keeps them: connections that are not
-    /// accepted yet wait for it.
-    pub(crate) fn hand_over_sockets(&mut self) {
+    /// accepted yet wait for it. Returns the files of the sockets, which the next daemon needs.
+    pub(crate) fn hand_over_sockets(&mut self) -> Vec<SocketFile> {
         self.restart_notice.set();
         self.stop_accepting.cancel();
-        self.socket_files.drain(..).for_each(SocketFile::keep);
+        mem::take(&mut self.socket_files)
     }
 
     /// Remembers the listening sockets for [`take_listeners`](Self::take_listeners).

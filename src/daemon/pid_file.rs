@@ -104,6 +104,27 @@ impl PidFile {
     }
 }
 
+/// The pid file of the daemon.
+#[derive(Debug)]
+pub(crate) enum PidFileOption {
+    None,
+    Created(PidFile),
+    /// An earlier program of this process created it, and passed its lock on.
+    Inherited(PathBuf),
+}
+
+impl PidFileOption {
+    /// The file, with the lock that was passed on.
+    pub(crate) fn open(self, locked: Option<OwnedFd>) -> Result<Option<PidFile>, PidFileError> {
+        match (self, locked) {
+            (Self::None, _) => Ok(None),
+            (Self::Created(file), _) => Ok(Some(file)),
+            (Self::Inherited(path), Some(locked)) => PidFile::adopt(&path, locked).map(Some),
+            (Self::Inherited(path), None) => PidFile::create(&path).map(Some),
+        }
+    }
+}
+
 fn open(directory: &Directory, name: &str) -> io::Result<File> {
     loop {
         match directory.open_existing(name, OFlags::RDWR) {

@@ -5,18 +5,19 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use log::{error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::config::{self, Config, ListenAddress, ProcessesAtStop, SourceKind, Stream};
+use crate::config::{self, Config, ProcessesAtStop, SourceKind, Stream};
 use crate::daemon::local_socket::{LocalCommand, LocalListener, LocalRequest, RequestResult};
-use crate::daemon::pid_file::{PidFile, PidFileError};
+use crate::daemon::opened_sockets::{adopt_systemd_sockets, open_or_take_stored, remove_stored};
+use crate::daemon::pid_file::{PidFile, PidFileOption};
 use crate::daemon::running_sources::{ReconcilePlan, RunningSources};
 use crate::daemon::systemd::{self, InheritedSockets};
 use crate::daemon::upgrade::{Handover, InstalledProgram, ReceivedHandover};
@@ -24,12 +25,18 @@ use crate::daemon::{
     Daemon, DaemonError, EarlySignals, TerminationSignals, block_on, ignore_unused_signals, reap_orphans,
 };
 use crate::event::StreamName;
-use crate::listen::{InheritedSocket, ListeningSocket};
+use crate::listen::SocketFile;
 use crate::source::{self, Watcher};
 use crate::stream::{Catalog, HistoryError};
 
 /// Loads the configuration at the start and for each reload. The error is for people, one mistake on each line.
 pub(crate) type ConfigLoader = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
+
+/// The answer to a request for an upgrade while there is another one.
+const UPGRADE_IN_PROGRESS: &str = "rtlogd is being upgraded; try again";
+
+/// The answer to a request for an upgrade after which the daemon was ended.
+const ENDED_INSTEAD: &str = "the program was not replaced: rtlogd was asked to end";
 
 /// The options of `rtlogd serve`.
 pub(crate) struct ServeOptions {
@@ -47,27 +54,6 @@ pub(crate) struct ServeOptions {
     pub(crate) on_ready: Box<dyn FnOnce()>,
 }
 
-/// The pid file of the daemon.
-#[derive(Debug)]
-pub(crate) enum PidFileOption {
-    None,
-    Created(PidFile),
-    /// An earlier program of this process created it, and passed its lock on.
-    Inherited(PathBuf),
-}
-
-impl PidFileOption {
-    /// The file, with the lock that was passed on.
-    fn open(self, locked: Option<OwnedFd>) -> Result<Option<PidFile>, PidFileError> {
-        match (self, locked) {
-            (Self::None, _) => Ok(None),
-            (Self::Created(file), _) => Ok(Some(file)),
-            (Self::Inherited(path), Some(locked)) => PidFile::adopt(&path, locked).map(Some),
-            (Self::Inherited(path), None) => PidFile::create(&path).map(Some),
-        }
-    }
-}
-
 impl fmt::Debug for ServeOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServeOptions").field("config", &self.config).field("file", &self.file).finish_non_exhaustive()
@@ -82,7 +68,25 @@ enum StopReason {
     /// A request to end.
     ShutDown(ProcessesAtStop, LocalRequest),
     /// A request to become another program.
-    Upgrade(Handover),
+    Upgrade(Handover, LocalRequest),
+}
+
+/// A check of the program that is now installed, while the daemon continues to serve.
+#[derive(Debug)]
+struct PendingUpgrade {
+    request: LocalRequest,
+    /// Returns the version of the program, or the reason why it cannot take over.
+    check: JoinHandle<Result<String, String>>,
+}
+
+impl PendingUpgrade {
+    /// Waits for the result; without a check, for ever. May be dropped at any time.
+    async fn checked(pending: Option<&mut Self>) -> Result<String, String> {
+        match pending {
+            Some(pending) => (&mut pending.check).await.unwrap_or_else(|error| Err(error.to_string())),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Serves until SIGTERM or SIGINT, or until a request to end. In the case of an upgrade, it returns only if that fails.
@@ -92,11 +96,11 @@ pub(crate) fn serve(options: ServeOptions) -> Result<(), DaemonError> {
     let installed = options.installed.clone();
     let early_signals = match &inherited.handover {
         Some(_) => EarlySignals::catch().map_err(DaemonError::Signals)?,
-        None => EarlySignals::default(),
+        None => EarlySignals::note_termination().map_err(DaemonError::Signals)?,
     };
-    match block_on(serve_until_stopped(options, inherited, early_signals))? {
+    match block_on(serve_until_stopped(options, inherited, &early_signals))? {
         None => Ok(()),
-        Some(handover) => Err(DaemonError::Upgrade(handover.execute(&installed))),
+        Some(handover) => Err(DaemonError::Upgrade(handover.execute(&installed, &early_signals))),
     }
 }
 
@@ -105,7 +109,7 @@ pub(crate) fn serve(options: ServeOptions) -> Result<(), DaemonError> {
 async fn serve_until_stopped(
     options: ServeOptions,
     inherited: InheritedSockets,
-    early_signals: EarlySignals,
+    early_signals: &EarlySignals,
 ) -> Result<Option<Handover>, DaemonError> {
     ignore_unused_signals(|_| false);
     let ServeOptions { config, file, load, installed, pid_file, on_ready } = options;
@@ -158,66 +162,7 @@ async fn serve_until_stopped(
     };
     // A next daemon creates the socket again.
     drop(local_listener);
-    server.stop(reason).await
-}
-
-/// Takes the sockets of these addresses from those that were kept since an earlier process opened them, or opens them, and
-/// lets systemd keep them for the next process. Connections that were made meanwhile are waiting in them. Returns the
-/// sockets with the names under which they are kept.
-async fn open_or_take_stored(
-    wanted: &[ListenAddress],
-    mut stored: Vec<(String, InheritedSocket)>,
-) -> Result<Vec<(String, ListeningSocket)>, DaemonError> {
-    let mut sockets = Vec::new();
-    let mut unused = Vec::new();
-    for address in wanted {
-        let name = systemd::stored_socket_name(address);
-        let found = stored.iter().position(|(stored, _)| *stored == name).map(|at| stored.swap_remove(at));
-        let kept = found.map(|(_, socket)| ListeningSocket::kept(socket, address)).transpose();
-        match kept.map_err(DaemonError::SystemdSocket)? {
-            Some(Some(socket)) => sockets.push((name, socket)),
-            Some(None) => {
-                // For example, the file of a Unix socket was removed.
-                systemd::remove_stored_socket(&name);
-                unused.push((name, address));
-            }
-            None => unused.push((name, address)),
-        }
-    }
-    // Before others are opened: another configuration may have written the same address in another way.
-    remove_stored(stored);
-    for (name, address) in unused {
-        let socket = ListeningSocket::open(address).await?;
-        systemd::store_socket(&name, socket.as_fd());
-        sockets.push((name, socket));
-    }
-    Ok(sockets)
-}
-
-/// Closes sockets that systemd kept, which the configuration does not want any more.
-fn remove_stored(stored: Vec<(String, InheritedSocket)>) {
-    for (name, socket) in stored {
-        info!(name = name.as_str(); "rtlogd no longer listens on a socket that systemd kept");
-        systemd::remove_stored_socket(&name);
-        drop(socket);
-    }
-}
-
-/// Adopts the sockets that systemd opened, under the same rule as for `listen`: addresses that other machines can reach
-/// are accepted only if the configuration `is_safe` to expose.
-fn adopt_systemd_sockets(
-    inherited: Vec<InheritedSocket>,
-    is_safe: bool,
-) -> Result<Vec<(String, ListeningSocket)>, DaemonError> {
-    let mut sockets = Vec::new();
-    for inherited in inherited {
-        let socket = ListeningSocket::inherited(inherited).map_err(DaemonError::SystemdSocket)?;
-        if !is_safe && !socket.configured_address().is_local() {
-            return Err(DaemonError::InsecureSystemdSocket(socket.configured_address().clone()));
-        }
-        sockets.push((systemd::ACTIVATED_SOCKET_NAME.to_owned(), socket));
-    }
-    Ok(sockets)
+    server.stop(reason, &mut termination).await
 }
 
 /// The daemon with its sources, which are kept as the configuration describes them.
@@ -235,6 +180,7 @@ struct Server {
     status: String,
     /// The program that replaces this one on request, and the configuration file; `None` without one.
     upgrade: Option<(InstalledProgram, PathBuf)>,
+    pending_upgrade: Option<PendingUpgrade>,
     pid_file: Option<PidFile>,
 }
 
@@ -242,7 +188,8 @@ impl Server {
     fn new(daemon: Daemon, config: Config, load: ConfigLoader, is_interactive: bool) -> Self {
         let (sources, watcher, status) = (RunningSources::default(), Watcher::new(), String::new());
         watcher.protect(config.own_paths());
-        Self { daemon, sources, watcher, config, load, is_interactive, status, upgrade: None, pid_file: None }
+        let (upgrade, pending_upgrade, pid_file) = (None, None, None);
+        Self { daemon, sources, watcher, config, load, is_interactive, status, upgrade, pending_upgrade, pid_file }
     }
 
     /// Starts a source.
@@ -318,6 +265,10 @@ impl Server {
                     LocalRequest::by_signal(LocalCommand::Reload)
                 }
                 request = local_listener.accept() => request,
+                checked = PendingUpgrade::checked(self.pending_upgrade.as_mut()) => match self.finish_check(checked).await {
+                    Some(reason) => return reason,
+                    None => continue,
+                },
             };
             match request.command {
                 LocalCommand::Reload => {
@@ -325,70 +276,125 @@ impl Server {
                     request.answer(&result).await;
                 }
                 LocalCommand::ShutDown(processes) => return StopReason::ShutDown(processes, request),
-                LocalCommand::Upgrade => match self.prepare_upgrade(&request).await {
-                    Ok(handover) => return StopReason::Upgrade(handover),
-                    Err(reason) => {
-                        warn!("rtlogd is not replaced: {reason}");
-                        let text =
-                            format!("{reason}\nnothing was changed: rtlogd {} continues", env!("CARGO_PKG_VERSION"));
-                        request.answer(&RequestResult::Refused(text)).await;
-                    }
-                },
+                LocalCommand::Upgrade => self.begin_check(request).await,
             }
         }
     }
 
-    /// Checks the program that is now installed, and collects what it takes over.
-    async fn prepare_upgrade(&mut self, request: &LocalRequest) -> Result<Handover, String> {
-        let Some((installed, file)) = &self.upgrade else {
-            return Err("this rtlogd was started without a configuration".to_owned());
+    /// Begins to check the program that is now installed.
+    async fn begin_check(&mut self, request: LocalRequest) {
+        if self.pending_upgrade.is_some() {
+            return request.answer(&RequestResult::Refused(UPGRADE_IN_PROGRESS.to_owned())).await;
+        }
+        let Some((installed, file)) = self.upgrade.clone() else {
+            return refuse_upgrade(request, "this rtlogd was started without a configuration").await;
         };
-        let version = installed.check(file, &self.daemon.children).await?;
+        let children = self.daemon.children.clone();
+        let check = tokio::spawn(async move { installed.check(&file, &children).await });
+        self.pending_upgrade = Some(PendingUpgrade { request, check });
+    }
+
+    /// Returns the reason to stop after the program was checked: the upgrade, unless it has to be refused.
+    async fn finish_check(&mut self, checked: Result<String, String>) -> Option<StopReason> {
+        let PendingUpgrade { request, .. } = self.pending_upgrade.take()?;
+        match checked.and_then(|version| self.prepare_upgrade(&version, &request)) {
+            Ok(handover) => Some(StopReason::Upgrade(handover, request)),
+            Err(reason) => {
+                refuse_upgrade(request, &reason).await;
+                None
+            }
+        }
+    }
+
+    /// Collects what a program of this version takes over.
+    fn prepare_upgrade(&mut self, version: &str, request: &LocalRequest) -> Result<Handover, String> {
         let pid_file = self.pid_file.as_ref().map(PidFile::locked).transpose();
         let pid_file = pid_file.map_err(|error| format!("the pid file cannot be passed on: {error}"))?;
         let sockets = self.daemon.take_listeners();
         if sockets.is_empty() {
             return Err("the listening sockets cannot be passed on; the log says why".to_owned());
         }
-        info!(version = version.as_str(); "rtlogd is replaced by version {version}");
+        info!(version; "rtlogd is replaced by version {version}");
         Ok(Handover { sockets, pid_file, client: request.client() })
     }
 
     /// Stops the daemon. Returns the descriptors for the program that this process is to become, if there is one.
-    async fn stop(mut self, reason: StopReason) -> Result<Option<Handover>, DaemonError> {
+    async fn stop(
+        mut self,
+        reason: StopReason,
+        termination: &mut TerminationSignals,
+    ) -> Result<Option<Handover>, DaemonError> {
+        if let Some(PendingUpgrade { request, check }) = self.pending_upgrade.take() {
+            check.abort();
+            request.answer(&RequestResult::Refused(ENDED_INSTEAD.to_owned())).await;
+        }
         let by_systemd = match &reason {
             StopReason::Signal => spawn_blocking(systemd::is_restarting).await.unwrap_or_default(),
-            StopReason::ShutDown(..) | StopReason::Upgrade(_) => false,
+            StopReason::ShutDown(..) | StopReason::Upgrade(..) => false,
         };
         let keeps = match &reason {
             StopReason::Signal => by_systemd || self.config.processes_at_stop == ProcessesAtStop::Keep,
             StopReason::ShutDown(processes, _) => *processes == ProcessesAtStop::Keep,
-            StopReason::Upgrade(_) => true,
+            StopReason::Upgrade(..) => true,
         };
         if keeps {
             self.daemon.hand_over_processes();
         }
-        if by_systemd || matches!(reason, StopReason::Upgrade(_)) {
-            self.daemon.hand_over_sockets();
+        if by_systemd {
+            self.daemon.hand_over_sockets().into_iter().for_each(SocketFile::keep);
+        }
+        if let StopReason::Upgrade(handover, request) = reason {
+            return Ok(self.stop_for_upgrade(handover, request, termination).await);
         }
         self.daemon.shut_down(self.config.limits.shutdown).await;
         self.daemon.children.sweep().await;
-        match reason {
-            StopReason::Signal => Ok(None),
-            StopReason::ShutDown(_, request) => {
-                // First, since the client waits for the end of the process.
-                drop(self.pid_file.take());
-                let text = if keeps { "rtlogd has ended; its commands continue" } else { "rtlogd has ended" };
-                request.answer(&RequestResult::Applied(text.to_owned())).await;
-                Ok(None)
+        if let StopReason::ShutDown(_, request) = reason {
+            // First, since the client waits for the end of the process.
+            drop(self.pid_file.take());
+            let text = if keeps { "rtlogd has ended; its commands continue" } else { "rtlogd has ended" };
+            request.answer(&RequestResult::Applied(text.to_owned())).await;
+        }
+        Ok(None)
+    }
+
+    /// Stops the daemon for an upgrade. A signal that would end it has precedence, and then there is nothing to hand over.
+    async fn stop_for_upgrade(
+        mut self,
+        handover: Handover,
+        request: LocalRequest,
+        termination: &mut TerminationSignals,
+    ) -> Option<Handover> {
+        let socket_files = self.daemon.hand_over_sockets();
+        let hands_over = self.daemon.hands_over.clone();
+        let keeps = self.config.processes_at_stop == ProcessesAtStop::Keep;
+        let mut shut_down = Box::pin(self.daemon.shut_down(self.config.limits.shutdown));
+        let is_ended = tokio::select! {
+            () = termination.wait() => true,
+            () = &mut shut_down => false,
+        };
+        if is_ended {
+            info!("rtlogd ends, and is not replaced");
+            hands_over.store(keeps, Ordering::Release);
+            shut_down.as_mut().await;
+        }
+        drop(shut_down);
+        self.daemon.children.sweep().await;
+        if !is_ended {
+            socket_files.into_iter().for_each(SocketFile::keep);
+            if let Some(pid_file) = self.pid_file.take() {
+                pid_file.keep();
             }
-            StopReason::Upgrade(handover) => {
-                if let Some(pid_file) = self.pid_file.take() {
-                    pid_file.keep();
-                }
-                Ok(Some(handover))
+            return Some(handover);
+        }
+        if let Some(directory) = self.config.state_directory.clone().filter(|_| !keeps) {
+            // Commands that were left before the signal arrived.
+            if let Ok(Err(error)) = spawn_blocking(move || source::sweep(&directory)).await {
+                warn!(errno = error.raw_os_error(), error:% = error; "cannot end the processes that continue");
             }
         }
+        drop((socket_files, self.pid_file.take()));
+        request.answer(&RequestResult::Refused(ENDED_INSTEAD.to_owned())).await;
+        None
     }
 
     /// Loads the configuration again, and applies it.
@@ -491,6 +497,13 @@ impl Server {
         self.remove_temporary_files();
         failures
     }
+}
+
+/// Logs that the program is not replaced, and tells the client.
+async fn refuse_upgrade(request: LocalRequest, reason: &str) {
+    warn!("rtlogd is not replaced: {reason}");
+    let text = format!("{reason}\nnothing was changed: rtlogd {} continues", env!("CARGO_PKG_VERSION"));
+    request.answer(&RequestResult::Refused(text)).await;
 }
 
 fn stream_failure(name: &StreamName, error: &HistoryError) -> String {

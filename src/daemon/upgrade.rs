@@ -17,14 +17,14 @@ use std::process;
 use std::time::Duration;
 
 use log::{error, info};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::unistd::execve;
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use crate::daemon::systemd;
+use crate::daemon::{EarlySignals, systemd};
 use crate::history;
 use crate::source::{self, Children};
 
@@ -238,13 +238,17 @@ pub(crate) fn is_replacement() -> bool {
 impl Handover {
     /// Executes the program, with the descriptors. If it cannot be executed, the present one is executed again, and learns
     /// the reason. Returns only if that fails as well, which leaves nothing of the daemon but the process.
-    pub(crate) fn execute(self, program: &InstalledProgram) -> io::Error {
+    pub(crate) fn execute(self, program: &InstalledProgram, signals: &EarlySignals) -> io::Error {
         if let Some(limit) = crate::daemon::descriptors::open_file_limit_for_commands() {
             // The new program is started with the limit with which this one was.
             crate::daemon::descriptors::set_open_file_limit(limit).unwrap_or_default();
         }
         // Until the new program handles signals, they wait: a request to reload would end it.
         SigSet::all().thread_block().unwrap_or_default();
+        if signals.terminates() {
+            // The request arrived when nothing but the execution was left to do: it waits for the new program, which ends.
+            raise(Signal::SIGTERM).unwrap_or_default();
+        }
         info!("executing {}", program.path.display());
         let error = self.execute_at(&program.path, program, None);
         error!(errno = error.raw_os_error(), error:% = error; "cannot execute {}: this version continues", program.path.display());

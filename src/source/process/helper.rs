@@ -30,9 +30,6 @@ const MAX_HELPER_STDERR: usize = 4 << 10;
 /// The maximum size of the output that [`output_of`] returns, in bytes.
 const MAX_HELPER_OUTPUT: usize = 64 << 10;
 
-/// How a program ended that succeeded.
-const SUCCESS: &str = "exited with code 0";
-
 /// A running helper program.
 #[derive(Debug)]
 pub(in crate::source) struct Helper {
@@ -93,13 +90,7 @@ impl Helper {
     /// once nothing more can come.
     pub(in crate::source) async fn ended(mut self) -> (String, String) {
         let status = self.wait().await;
-        let how = match (status.and_then(|status| status.code()), status.and_then(|status| status.signal())) {
-            (Some(0), _) => SUCCESS.to_owned(),
-            (Some(code), _) => format!("exited with code {code}"),
-            (None, Some(signal)) => format!("was killed by signal {}", signal_name(signal)),
-            (None, None) => "ended with an unknown status".to_owned(),
-        };
-        (how, self.stderr_text())
+        (in_words(status), self.stderr_text())
     }
 
     /// Waits for the end of the program.
@@ -121,13 +112,26 @@ impl Helper {
 /// # Errors
 /// The text says in words how it failed: it could not be started, or it did not exit with code 0.
 pub(crate) async fn output_of(argv: Vec<OsString>, children: &Children) -> Result<Vec<u8>, String> {
-    let mut helper = Helper::start("rtlogd", argv, children).await.map_err(|error| error.with_cause())?;
+    // A task of its own, since the start must not be dropped.
+    let children = children.clone();
+    let start = tokio::spawn(async move { Helper::start("rtlogd", argv, &children).await });
+    let mut helper = start.await.map_err(|error| error.to_string())?.map_err(|error| error.with_cause())?;
     let mut output = Vec::new();
     while helper.read(&mut output).await && output.len() < MAX_HELPER_OUTPUT {}
-    match helper.ended().await {
-        (how, _) if how == SUCCESS => Ok(output),
-        (how, stderr) if stderr.is_empty() => Err(format!("it {how}")),
-        (how, stderr) => Err(format!("it {how}: {stderr}")),
+    let status = helper.wait().await;
+    if status.is_some_and(|status| status.success()) {
+        return Ok(output);
+    }
+    let (how, stderr) = (in_words(status), helper.stderr_text());
+    Err(if stderr.is_empty() { format!("it {how}") } else { format!("it {how}: {stderr}") })
+}
+
+/// Describes how a program ended.
+fn in_words(status: Option<ExitStatus>) -> String {
+    match (status.and_then(|status| status.code()), status.and_then(|status| status.signal())) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("was killed by signal {}", signal_name(signal)),
+        (None, None) => "ended with an unknown status".to_owned(),
     }
 }
 
