@@ -322,6 +322,35 @@ fn a_signal_while_the_old_program_stops_ends_the_daemon() {
 }
 
 #[test]
+fn requests_during_an_upgrade_wait_for_the_new_program() {
+    for (requests, answer) in [(&["reload", "upgrade"][..], "is now rtlogd"), (&["shutdown"], "rtlogd has ended")] {
+        let late = "trap 'test ! -e go || read x <go; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+        let daemon = Installed::start(&format!(
+            "late: {{ command: [sh, -c, \"{late}\"], directory: ., orphan_timeout: 0s, stop: {{ grace: 1000s }} }}"
+        ));
+        daemon.0.fifo("go");
+        daemon.until_line("late", "ready");
+        let first = daemon.ask("upgrade");
+        Deadline::new().until("the upgrade", || daemon.log().contains("is replaced by version").then_some(()));
+        let asked: Vec<_> = requests.iter().map(|command| daemon.ask(command)).collect();
+        let socket = daemon.0.path("control-").display().to_string();
+        Deadline::new().until("requests that wait", || {
+            let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+            // In addition, that which listens, and the first request.
+            (sockets.lines().filter(|line| line.contains(&socket)).count() == requests.len() + 2).then_some(())
+        });
+        daemon.0.release("go");
+        fs::remove_file(daemon.0.path("go")).unwrap();
+        let first = first.ended();
+        assert!(first.status.success(), "{first:?}");
+        let ended: Vec<_> = asked.into_iter().map(Program::ended).collect();
+        assert!(ended.iter().all(|ended| ended.status.success()), "{ended:?}");
+        let last = String::from_utf8_lossy(&ended.last().unwrap().out);
+        assert!(last.contains(answer), "{last}");
+    }
+}
+
+#[test]
 fn a_daemon_in_the_foreground_is_replaced_too() {
     let daemon = TestDir::new().start("state_directory: state\nstreams: { p: { command: [sleep, 1000] } }");
     let pid = |daemon: &Daemon| Deadline::new().until("a command", || daemon.state("p")["source"]["pid"].as_u64());

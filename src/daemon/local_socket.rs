@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use log::{debug, warn};
+use log::{debug, info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{PidfdFlags, pidfd_open};
@@ -202,6 +202,28 @@ impl LocalListener {
         Self::open_first(socket_paths(path))
     }
 
+    /// The listener that an earlier program of this process left, in which requests may be waiting; a new one if it has
+    /// lost its name.
+    pub(crate) fn adopt(path: &Path, socket: OwnedFd) -> Self {
+        match adopt(socket) {
+            Ok(open) => Self { open: Some(open), client: None },
+            Err(error) => {
+                info!(errno = error.raw_os_error(), error:% = error; "the socket for local requests is opened again");
+                Self::open(path)
+            }
+        }
+    }
+
+    /// The socket for the next program of this process; `None` if there is none, or no descriptor for it.
+    pub(crate) fn socket(&self) -> Option<OwnedFd> {
+        self.open.as_ref()?.0.as_fd().try_clone_to_owned().ok()
+    }
+
+    /// Leaves the file of the socket to the next program of this process.
+    pub(crate) fn keep(mut self) {
+        self.open = None;
+    }
+
     /// The listener at the first of these paths that is usable.
     fn open_first(sockets: impl Iterator<Item = PathBuf>) -> Self {
         let mut causes = Vec::new();
@@ -259,6 +281,18 @@ impl Drop for LocalListener {
             debug!(path:? = path, error:% = error; "cannot remove the socket for local requests");
         }
     }
+}
+
+/// The listener of an earlier program of this process, and its path.
+fn adopt(socket: OwnedFd) -> io::Result<(UnixListener, PathBuf)> {
+    let listener = std::os::unix::net::UnixListener::from(socket);
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    if !fs::symlink_metadata(&path)?.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket"));
+    }
+    Ok((UnixListener::from_std(listener)?, path))
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {

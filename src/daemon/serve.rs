@@ -115,7 +115,7 @@ async fn serve_until_stopped(
     let ServeOptions { config, file, load, installed, pid_file, on_ready } = options;
     let mut termination = TerminationSignals::new().map_err(DaemonError::Signals)?;
     let mut sighup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
-    let ReceivedHandover { pid_file: locked, client, failure } = inherited.handover.unwrap_or_default();
+    let ReceivedHandover { pid_file: locked, client, local_socket, failure } = inherited.handover.unwrap_or_default();
     let pid_file = pid_file.open(locked)?;
     let client = client.map(|client| LocalRequest::of_client(LocalCommand::Upgrade, client)).transpose();
     let client = client.map_err(DaemonError::Upgrade)?;
@@ -137,7 +137,11 @@ async fn serve_until_stopped(
         server.start_source(spec)?;
     }
     server.end_unclaimed_runs().await;
-    let mut local_listener = file.map_or_else(LocalListener::disabled, |file| LocalListener::open(&file));
+    server.local_listener = match (file, local_socket) {
+        (None, _) => LocalListener::disabled(),
+        (Some(file), None) => LocalListener::open(&file),
+        (Some(file), Some(socket)) => LocalListener::adopt(&file, socket),
+    };
     let sockets = sockets.into_iter().map(|(_, socket)| socket).collect();
     server.status = server.daemon.start_serving(sockets, &server.config)?;
     server.start_watchdog();
@@ -158,10 +162,8 @@ async fn serve_until_stopped(
     let reason = if early_signals.terminates() {
         StopReason::Signal
     } else {
-        server.run_until(&mut termination, &mut sighup, &mut local_listener).await
+        server.run_until(&mut termination, &mut sighup).await
     };
-    // A next daemon creates the socket again.
-    drop(local_listener);
     server.stop(reason, &mut termination).await
 }
 
@@ -181,6 +183,7 @@ struct Server {
     /// The program that replaces this one on request, and the configuration file; `None` without one.
     upgrade: Option<(InstalledProgram, PathBuf)>,
     pending_upgrade: Option<PendingUpgrade>,
+    local_listener: LocalListener,
     pid_file: Option<PidFile>,
 }
 
@@ -188,8 +191,19 @@ impl Server {
     fn new(daemon: Daemon, config: Config, load: ConfigLoader, is_interactive: bool) -> Self {
         let (sources, watcher, status) = (RunningSources::default(), Watcher::new(), String::new());
         watcher.protect(config.own_paths());
-        let (upgrade, pending_upgrade, pid_file) = (None, None, None);
-        Self { daemon, sources, watcher, config, load, is_interactive, status, upgrade, pending_upgrade, pid_file }
+        Self {
+            daemon,
+            sources,
+            watcher,
+            config,
+            load,
+            is_interactive,
+            status,
+            upgrade: None,
+            pending_upgrade: None,
+            local_listener: LocalListener::disabled(),
+            pid_file: None,
+        }
     }
 
     /// Starts a source.
@@ -248,12 +262,7 @@ impl Server {
     }
 
     /// Carries out requests until the daemon is to stop.
-    async fn run_until(
-        &mut self,
-        termination: &mut TerminationSignals,
-        sighup: &mut Signal,
-        local_listener: &mut LocalListener,
-    ) -> StopReason {
+    async fn run_until(&mut self, termination: &mut TerminationSignals, sighup: &mut Signal) -> StopReason {
         loop {
             let request = tokio::select! {
                 () = termination.wait() => return StopReason::Signal,
@@ -264,7 +273,7 @@ impl Server {
                     }
                     LocalRequest::by_signal(LocalCommand::Reload)
                 }
-                request = local_listener.accept() => request,
+                request = self.local_listener.accept() => request,
                 checked = PendingUpgrade::checked(self.pending_upgrade.as_mut()) => match self.finish_check(checked).await {
                     Some(reason) => return reason,
                     None => continue,
@@ -315,7 +324,7 @@ impl Server {
             return Err("the listening sockets cannot be passed on; the log says why".to_owned());
         }
         info!(version; "rtlogd is replaced by version {version}");
-        Ok(Handover { sockets, pid_file, client: request.client() })
+        Ok(Handover { sockets, pid_file, client: request.client(), local_socket: self.local_listener.socket() })
     }
 
     /// Stops the daemon. Returns the descriptors for the program that this process is to become, if there is one.
@@ -346,6 +355,8 @@ impl Server {
         if let StopReason::Upgrade(handover, request) = reason {
             return Ok(self.stop_for_upgrade(handover, request, termination).await);
         }
+        // A next daemon creates the socket again.
+        self.local_listener = LocalListener::disabled();
         self.daemon.shut_down(self.config.limits.shutdown).await;
         self.daemon.children.sweep().await;
         if let StopReason::ShutDown(_, request) = reason {
@@ -381,6 +392,7 @@ impl Server {
         self.daemon.children.sweep().await;
         if !is_ended {
             socket_files.into_iter().for_each(SocketFile::keep);
+            self.local_listener.keep();
             if let Some(pid_file) = self.pid_file.take() {
                 pid_file.keep();
             }
@@ -392,7 +404,7 @@ impl Server {
                 warn!(errno = error.raw_os_error(), error:% = error; "cannot end the processes that continue");
             }
         }
-        drop((socket_files, self.pid_file.take()));
+        drop((socket_files, self.local_listener, self.pid_file.take()));
         request.answer(&RequestResult::Refused(ENDED_INSTEAD.to_owned())).await;
         None
     }

@@ -190,6 +190,9 @@ struct UpgradeMessage {
     pid_file: bool,
     /// The next one is the client that waits for the result.
     client: bool,
+    /// The next one is the socket for local requests.
+    #[serde(default)]
+    local_socket: bool,
     /// The reason why the installed program could not be executed, if this is the earlier one again.
     #[serde(default)]
     failure: Option<String>,
@@ -202,6 +205,8 @@ pub(crate) struct Handover {
     pub(crate) sockets: Vec<(String, OwnedFd)>,
     pub(crate) pid_file: Option<OwnedFd>,
     pub(crate) client: Option<OwnedFd>,
+    /// The socket for local requests, in which those that come meanwhile wait.
+    pub(crate) local_socket: Option<OwnedFd>,
 }
 
 /// What the earlier program of this process left, in addition to listening sockets.
@@ -209,6 +214,7 @@ pub(crate) struct Handover {
 pub(crate) struct ReceivedHandover {
     pub(crate) pid_file: Option<OwnedFd>,
     pub(crate) client: Option<OwnedFd>,
+    pub(crate) local_socket: Option<OwnedFd>,
     /// The reason why the installed program could not be executed, and this one was executed again.
     pub(crate) failure: Option<String>,
 }
@@ -225,7 +231,8 @@ impl ReceivedHandover {
         let mut descriptors = descriptors.into_iter();
         let pid_file = if message.pid_file { descriptors.next() } else { None };
         let client = if message.client { descriptors.next() } else { None };
-        Ok(Self { pid_file, client, failure: message.failure })
+        let local_socket = if message.local_socket { descriptors.next() } else { None };
+        Ok(Self { pid_file, client, local_socket, failure: message.failure })
     }
 }
 
@@ -269,8 +276,14 @@ impl Handover {
     /// The descriptors, which the new program inherits, and the environment that describes them.
     fn prepare(&self, failure: Option<String>) -> io::Result<(Vec<OwnedFd>, Vec<OsString>)> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let message = UpgradeMessage { pid_file: self.pid_file.is_some(), client: self.client.is_some(), failure };
-        let carried: Vec<BorrowedFd<'_>> = self.pid_file.iter().chain(&self.client).map(AsFd::as_fd).collect();
+        let message = UpgradeMessage {
+            pid_file: self.pid_file.is_some(),
+            client: self.client.is_some(),
+            local_socket: self.local_socket.is_some(),
+            failure,
+        };
+        let carried = self.pid_file.iter().chain(&self.client).chain(&self.local_socket);
+        let carried: Vec<BorrowedFd<'_>> = carried.map(AsFd::as_fd).collect();
         source::send_message(&ours, &message, &carried)?;
         let listening = self.sockets.iter().map(|(name, socket)| (name.as_str(), socket.as_fd()));
         let (names, sockets): (Vec<_>, Vec<_>) = listening.chain([(UPGRADE_SOCKET_NAME, theirs.as_fd())]).unzip();
@@ -386,7 +399,7 @@ mod tests {
         let (client, daemon) = UnixStream::pair().unwrap();
         let sockets =
             vec![("listen-a".to_owned(), theirs.into()), ("listen-b".to_owned(), ours.try_clone().unwrap().into())];
-        let handover = Handover { sockets, pid_file: None, client: Some(daemon.into()) };
+        let handover = Handover { sockets, pid_file: None, client: Some(daemon.into()), local_socket: None };
         let (descriptors, environment) = handover.prepare(Some("it is gone".to_owned())).unwrap();
         let numbers: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         assert_eq!(numbers, (numbers[0]..numbers[0] + 3).collect::<Vec<_>>());
@@ -398,7 +411,7 @@ mod tests {
             assert!(environment.iter().any(|found| found == variable), "{variable}");
         }
         let received = ReceivedHandover::receive(&descriptors[2]).unwrap();
-        assert!(received.pid_file.is_none());
+        assert!(received.pid_file.is_none() && received.local_socket.is_none());
         assert_eq!(received.failure.as_deref(), Some("it is gone"));
         UnixStream::from(received.client.unwrap()).write_all(b"x").unwrap();
         (&client).read_exact(&mut [0]).unwrap();
