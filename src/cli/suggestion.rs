@@ -11,7 +11,7 @@ use crate::config::{self, ProcessSourceConfig};
 use crate::event::shell_word;
 
 /// Commands of other tools, and what to write instead. `...` stands for the words that were written after the command.
-const FOREIGN_COMMANDS: [(&[&str], &str); 14] = [
+const FOREIGN_COMMANDS: [(&[&str], &str); 15] = [
     (&["ps", "status", "streams", "show", "info"], "`rtlogd ls` lists the streams and their states"),
     (&["logs", "log", "tail", "cat", "watch", "read"], "`rtlogd follow ...` prints a stream as it grows"),
     (&["up", "server", "daemon"], "`rtlogd serve` serves the streams of a configuration"),
@@ -20,7 +20,11 @@ const FOREIGN_COMMANDS: [(&[&str], &str); 14] = [
     (&["down", "quit"], "`rtlogd stop NAME` stops a process; `rtlogd shutdown` stops the daemon"),
     (&["validate", "verify", "test", "lint", "configtest"], "`rtlogd check ...` finds mistakes in a configuration"),
     (&["diagnose", "debug"], "`rtlogd doctor ...` finds what keeps a configuration from working"),
-    (&["update", "reread", "apply"], "`rtlogd reload` applies a changed configuration"),
+    (&["reread", "apply"], "`rtlogd reload` applies a changed configuration"),
+    (
+        &["update"],
+        "`rtlogd upgrade` runs the program that is now installed; `rtlogd reload` applies a changed configuration",
+    ),
     (&["write", "input", "type", "attach"], "`rtlogd send ...` types a line into a process"),
     (&["append", "publish", "upload", "put"], "`rtlogd push ...` appends lines to a push stream"),
     (&["login", "auth", "key", "keys"], "`rtlogd token` makes tokens and their keys"),
@@ -88,7 +92,11 @@ fn argument(word: &OsStr, all: &[OsString], may_be_program: bool) -> Option<Stri
 /// How to start and stop the daemon itself, whose commands are those for processes in other tools.
 fn daemon_command(word: &OsStr) -> Option<String> {
     let command = ["start", "stop", "restart"].into_iter().find(|command| word == *command)?;
-    let by_hand = if command == "start" { ", or `rtlogd serve`," } else { "" };
+    let by_hand = match command {
+        "start" => ", or `rtlogd serve`,",
+        "stop" => ", or `rtlogd shutdown`,",
+        _ => "",
+    };
     Some(format!("`systemctl {command} rtlogd`{by_hand} {command}s the daemon, and `rtlogd {command} NAME` a process"))
 }
 
@@ -120,7 +128,7 @@ mod tests {
         let (follows_plain, follows_all) =
             (format!("`rtlogd serve {plain}`"), format!("`rtlogd serve '{}`", path("*.log'")));
         let directory = path("");
-        let table: [(&[&str], &str); 22] = [
+        let table: [(&[&str], &str); 23] = [
             (&["status"], "`rtlogd ls`"),
             (&["ps", "-a"], "`rtlogd ls`"),
             (&["logs", "web"], "`rtlogd follow web`"),
@@ -135,7 +143,11 @@ mod tests {
                 &["start"],
                 "`systemctl start rtlogd`, or `rtlogd serve`, starts the daemon, and `rtlogd start NAME` a process",
             ),
-            (&["stop"], "`systemctl stop rtlogd` stops the daemon"),
+            (
+                &["stop"],
+                "`systemctl stop rtlogd`, or `rtlogd shutdown`, stops the daemon, and `rtlogd stop NAME` a process",
+            ),
+            (&["update"], "`rtlogd upgrade` runs the program that is now installed; `rtlogd reload` applies"),
             (&[&log, "*.log"], &follows),
             (&["*.log"], "`rtlogd serve '*.log'`"),
             (&["-"], "`rtlogd serve -`"),

@@ -101,10 +101,10 @@ impl RequestResult {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
     #[error(
-        "no rtlogd with the configuration {0:?} can be reached (name another configuration with --config; otherwise check that \
-         rtlogd is running, and that you are root or its user)"
+        "no rtlogd with the configuration {config:?} can be reached at {tried} (name another configuration with --config; \
+         otherwise check that rtlogd is running, and that you are root or its user)"
     )]
-    NotRunning(PathBuf, #[source] Option<io::Error>),
+    NotRunning { config: PathBuf, tried: String, source: Option<io::Error> },
     #[error("the daemon ended before it replied; its log says why")]
     Disconnected(#[source] Option<io::Error>),
     #[error("the daemon has not ended yet: it is still running as process {0}")]
@@ -123,9 +123,13 @@ fn request_by(
     mut sockets: impl Iterator<Item = PathBuf>,
     config: &Path,
 ) -> Result<RequestResult, RequestError> {
-    let mut cause = None;
-    let connected = sockets.find_map(|socket| UnixStream::connect(socket).map_err(|error| cause = Some(error)).ok());
-    let mut stream = connected.ok_or_else(|| RequestError::NotRunning(config.to_owned(), cause))?;
+    let (mut tried, mut source) = (Vec::new(), None);
+    let connected = sockets.find_map(|socket| {
+        tried.push(socket.display().to_string());
+        UnixStream::connect(socket).map_err(|error| source = Some(error)).ok()
+    });
+    let not_running = || RequestError::NotRunning { config: config.to_owned(), tried: tried.join(" or "), source };
+    let mut stream = connected.ok_or_else(not_running)?;
     let daemon = DaemonProcess::of(&stream);
     let disconnected = |error| RequestError::Disconnected(Some(error));
     stream.write_all(format!("{}\n", command.as_str()).as_bytes()).map_err(disconnected)?;
@@ -233,7 +237,8 @@ impl LocalListener {
                 Err(error) => causes.push(format!("{}: {error}", socket.display())),
             }
         }
-        debug!(error = causes.join("; ").as_str(); "`rtlogd reload` cannot reach this daemon; use SIGHUP");
+        let error = causes.join("; ");
+        warn!(error = error.as_str(); "`rtlogd reload`, `shutdown` and `upgrade` cannot reach this daemon; signals can");
         Self::disabled()
     }
 
@@ -428,8 +433,9 @@ mod tests {
         assert!(!sockets[1].exists(), "the listener removes its socket");
         let missing = request(&sockets).await.unwrap_err();
         assert!(
-            matches!(&missing, RequestError::NotRunning(path, Some(_)) if path == Path::new("a.yaml")),
-            "{missing:?}"
+            matches!(&missing, RequestError::NotRunning { source: Some(_), .. })
+                && sockets.iter().all(|socket| missing.to_string().contains(socket.to_str().unwrap())),
+            "{missing}"
         );
     }
 

@@ -157,7 +157,14 @@ fn find_program(name: &OsStr, search: &OsStr) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return std::path::absolute(name).ok();
     }
-    env::split_paths(search).map(|directory| directory.join(name)).find(|path| path.is_absolute() && path.is_file())
+    env::split_paths(search)
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_absolute() && is_executable(path))
+}
+
+/// Returns whether this process may execute the file.
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 /// The arguments, in which the paths of files are absolute.
@@ -333,6 +340,7 @@ mod tests {
     use super::*;
     use std::fs;
     use std::io::{Read, Write};
+    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixStream;
 
     type Change = fn(&mut Capabilities);
@@ -385,7 +393,11 @@ mod tests {
         for directory in [&first, &second] {
             fs::create_dir(directory).unwrap();
         }
-        fs::write(second.join("rtlogd"), "").unwrap();
+        for (directory, mode) in [(&first, 0o644), (&second, 0o755)] {
+            let path = directory.join("rtlogd");
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
         let search = env::join_paths([&first, &second]).unwrap();
         assert_eq!(find_program("rtlogd".as_ref(), &search), Some(second.join("rtlogd")));
         assert_eq!(find_program("other".as_ref(), &search), None);

@@ -116,7 +116,7 @@ export class Reader {
       const fields = JSON.parse(data);
       if (type === "state" && !fields.id) {
         // The server ends, and this is no event of the stream.
-        this.channel.restarting = fields.restarting;
+        this.channel.restarting = fields.restarting === true;
         return;
       }
       if (type === "gap") this.tell("stream.gap", fields);
