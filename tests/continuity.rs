@@ -134,7 +134,8 @@ fn a_command_that_ends_without_a_daemon_has_its_output_and_its_exit_code() {
     assert!(texts(&all).contains(&"last"));
     let end = of_kind(&all, "end")[0];
     assert_eq!((&end["code"], &end["run"], &end["cause"]), (&7.into(), &run.into(), &"exited".into()), "{end}");
-    assert_eq!(daemon.state("p")["source"]["state"], "stopped");
+    // The state follows the event.
+    Deadline::new().until("the state", || (daemon.state("p")["source"]["state"] == "stopped").then_some(()));
 }
 
 #[test]
