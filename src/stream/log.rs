@@ -230,13 +230,14 @@ impl Log {
     /// The sequence number of the `lines`-th last line before `bound` that passes the filter, or of the oldest event if
     /// there are fewer.
     async fn start_of_tail(&self, lines: u64, filter: Filter, bound: u64) -> u64 {
-        let (segments, oldest) = {
+        // Taken at one time: an event that came in between would be neither searched nor be before the end.
+        let (segments, oldest, end) = {
             let ring = self.access.ring.borrow();
-            (ring.segments(), ring.oldest())
+            (ring.segments(), ring.oldest(), ring.end())
         };
         let mut search = BackwardSearch::new(lines, filter, self.access.format);
         let found = segments.iter().rev().find_map(|segment| search.find_in(segment, bound));
-        let first = segments.first().map_or(self.access.ring.borrow().end(), |segment| segment.seq());
+        let first = segments.first().map_or(end, |segment| segment.seq());
         let (seq, filter_checks) = match (found, &self.access.shared.history) {
             (None, Some(history)) if oldest < first => {
                 history.find_backwards(search, first.min(bound)).await.unwrap_or((first, 0))
