@@ -242,7 +242,10 @@ impl PathTail {
             return Ok(found);
         }
         if !self.rotation.discover(Some(identity), pass) {
-            // The generations before it come first.
+            // The generations before it come first. If it was rotated meanwhile, the next pass looks again.
+            if self.rotation.generations().has_room() {
+                self.rotation.defer();
+            }
             return Ok(PathTarget::File);
         }
         let continues = self.rotation.continue_copy(&mut reader, pass);

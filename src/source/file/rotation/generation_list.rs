@@ -137,6 +137,11 @@ impl GenerationList {
         is_only && self.is_named() && self.files.iter().all(|current| current.reader.unread() > 0)
     }
 
+    /// Returns whether there is room for further generations.
+    pub(in crate::source::file) fn has_room(&self) -> bool {
+        self.files.len() <= MAX_GENERATIONS / 2
+    }
+
     /// Returns whether the successor may be read while the current generation is still followed.
     pub(super) fn may_continue(&self) -> bool {
         self.files.len() > 1 && self.old_files.has_room()

@@ -36,7 +36,7 @@ use checkpoint_search::{CheckpointSearch, SearchOutcome};
 use discovery::{Discovery, Listing, SiblingsAdded};
 use generation::{Generation, NextStep, OpenResult};
 pub(super) use generation::{MAX_OLD_FILE_TIME, ReplacedBy};
-use generation_list::{GenerationList, MAX_GENERATIONS};
+use generation_list::GenerationList;
 use joined_files::JoinedFiles;
 use location::LogLocation;
 use old_files::{DELETED_FILE_LOSS, OldFileLoss};
@@ -252,7 +252,7 @@ impl Rotation {
 
     /// Adds the files that were rotated away before the path named `newest`, or nothing. Returns whether these are all.
     pub(super) fn discover(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
-        let has_room = self.generations.len() <= MAX_GENERATIONS / 2;
+        let has_room = self.generations.has_room();
         if !self.discover_previous(newest, has_room, pass) {
             return false;
         }
@@ -264,7 +264,6 @@ impl Rotation {
             Listing::Siblings(siblings) => {
                 let added = self.add_new(&siblings, newest, pass);
                 self.discovery.finish(&siblings, added);
-                self.deferred |= added == SiblingsAdded::NewestRotated;
                 added == SiblingsAdded::All
             }
         }

@@ -498,9 +498,13 @@ impl RotationModel {
         if self.created[old].reading != ModelReading::Followed {
             self.lines[at].may_be_lost = true;
             let losses = self.counts.losses;
-            for _ in 0..2 {
+            // Files that were rotated one after the other are waited for one after the other.
+            for _ in 0..2 + MODEL_KEPT_ROTATIONS {
                 self.now += Duration::from_secs(6);
                 self.run_to_the_end();
+                if self.counts.losses > losses || self.lines[at].times_received > 0 {
+                    break;
+                }
             }
             let is_reported = self.counts.losses > losses || self.lines[at].times_received > 0;
             assert!(is_reported, "{id} is lost in silence: {:#?}", self.tail());
