@@ -50,7 +50,7 @@ pub(in crate::source) struct RunRecord {
 
 /// The state of a process that is not started again until somebody asks for it. The daemon that takes the place of this one,
 /// by a restart, an upgrade or after a kill, leaves it so; one that is started after a stop, or after a start of the
-/// machine, begins anew.
+/// machine, starts the process as its configuration says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Resting {
     /// The boot of the machine, as the kernel names it.
@@ -104,12 +104,13 @@ impl RunRecord {
         self.resting = Some(Resting { boot: boot_id(), reason: reason.to_owned(), last });
     }
 
-    /// Records that the next daemon begins anew. Returns whether this is a change.
+    /// Records that the next daemon starts the process as configured. Returns whether this is a change.
     pub(super) fn clear_resting(&mut self) -> bool {
         self.resting.take().is_some()
     }
 
-    /// The state in which the next daemon leaves a process with this configuration; `None` if it begins anew.
+    /// The state in which the next daemon leaves a process with this configuration; `None` if it starts the process as
+    /// configured.
     pub(super) fn resting_as(&self, source: &ProcessSourceConfig) -> Option<&Resting> {
         self.resting.as_ref().filter(|resting| self.ended && self.spec == hash_of(source) && resting.boot == boot_id())
     }
