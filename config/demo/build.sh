@@ -1,5 +1,5 @@
 #!/bin/sh
-# Plays a build of 60 steps, five a second: progress on standard output, a warning now and then on standard error, and the
+# Simulates a build of 60 steps, five a second: progress on standard output, a warning now and then on standard error, and the
 # details in ../../target/demo.log.
 set -eu
 cd "$(dirname "$0")/../.."

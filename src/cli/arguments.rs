@@ -35,7 +35,7 @@ pub(super) enum CliCommand {
         log_level: Option<String>,
         #[command(flatten)]
         detach: DetachArguments,
-        /// Files to follow without a configuration, or patterns in quotes, such as `'*.log'`; each becomes a stream named after it. `-` is the standard input
+        /// Files to follow without a configuration, or patterns in quotes, such as `'*.log'`; each becomes a stream named after it. `-` is standard input
         paths: Vec<PathBuf>,
     },
     /// Run one command, serve its output, and exit with its status
@@ -49,10 +49,11 @@ pub(super) enum CliCommand {
         /// Keep this much of the output in memory
         #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "64MiB")]
         memory: usize,
-        /// Keep serving readers for this long after the command has ended
+        /// Keep serving readers for this long after the command has ended; by default until connected readers have
+        /// received the rest, at most 5s
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         linger: Option<Duration>,
-        /// Give the command a terminal for its output, as it has by default if standard output is one
+        /// Give the command a terminal for its output; the default if standard output is a terminal
         #[arg(long, conflicts_with = "no_pty")]
         pty: bool,
         /// Give the command pipes for its output, which keep standard error apart
@@ -74,13 +75,13 @@ pub(super) enum CliCommand {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Make the daemon apply its changed configuration, and report the result
+    /// Make the daemon apply its changed configuration, and print the result
     Reload {
         /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// End the daemon, together with its commands or without them
+    /// End the daemon, with or without its commands
     Shutdown {
         /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE")]
@@ -89,13 +90,13 @@ pub(super) enum CliCommand {
         #[arg(long)]
         keep_processes: bool,
     },
-    /// Replace the running daemon by the program that is now installed, where systemd does not run it
+    /// Replace the running daemon with the installed program; for daemons that systemd does not run
     Upgrade {
         /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Find what keeps a configuration, or a proxy in front of rtlogd, from working, and how to fix it
+    /// Find out why a configuration, or a proxy in front of rtlogd, does not work, and how to fix it
     Doctor {
         /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE", conflicts_with = "file")]
@@ -103,7 +104,7 @@ pub(super) enum CliCommand {
         /// The configuration file, as with --config
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
-        /// Check the way to a running daemon instead, such as a proxy: `https://HOST/PATH`
+        /// Check the path to a running daemon instead, for example through a proxy: `https://HOST/PATH`
         #[arg(long, value_name = "URL", conflicts_with_all = ["config", "file"])]
         url: Option<RemoteDaemon>,
         #[command(flatten)]
@@ -146,10 +147,11 @@ pub(super) enum CliCommand {
         /// Leave out lines that match; may be repeated
         #[arg(long, value_name = "REGEX")]
         exclude: Vec<String>,
-        /// Print only lines for whose field this holds, such as `status>=500`; the stream needs `format: json`, `logfmt` or `syslog`; may be repeated, and then all must hold
+        /// Print only lines whose fields meet this condition, such as `status>=500`; the stream needs `format: json`,
+        /// `logfmt` or `syslog`; may be repeated, and then all must be met
         #[arg(long = "where", value_name = "CONDITION")]
         conditions: Vec<String>,
-        /// Print only lines of this level or a worse one, such as `error` or `warning`
+        /// Print only lines of this level or a more serious one, such as `error` or `warning`
         #[arg(long)]
         level: Option<String>,
         /// Print only lines of this origin, such as `stderr` or a file; may be repeated, and then any of them will do
@@ -168,16 +170,16 @@ pub(super) enum CliCommand {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Append lines to a push stream: those of a file, or of the standard input as they come
+    /// Append lines to a push stream: those of a file, or those of standard input as they arrive
     Push {
         #[command(flatten)]
         at: DaemonArguments,
-        /// Who sends the lines; readers see it as their origin
+        /// The sender of the lines, which readers see as their origin
         #[arg(long, value_name = "NAME")]
         origin: Option<String>,
         /// The stream, by its name or its URL
         name: String,
-        /// The file; `-` or nothing for the standard input
+        /// The file; `-` or nothing for standard input
         file: Option<PathBuf>,
     },
     /// Type a line into a process, or append one to a push stream
@@ -255,7 +257,7 @@ pub(super) struct TokenArguments {
     /// The directory of the keys, instead of the one that the configuration names
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
     pub(super) keys: Option<PathBuf>,
-    /// The streams that the token is for; `*` stands for any characters, `?` for one; may be repeated
+    /// The streams that the token gives access to; `*` stands for any characters, `?` for one; may be repeated
     #[arg(long, value_name = "NAME", required_unless_present_any = ["init", "rotate", "revoke"])]
     pub(super) stream: Vec<NamePattern>,
     /// What the token permits: `read`, `input` (type and push), `admin` (start, stop and signal); may be repeated

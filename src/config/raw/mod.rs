@@ -36,18 +36,18 @@ pub(super) struct Config {
     /// The memory that all streams together may use. Default: 256MiB.
     pub(super) memory: Setting<Size>,
     /// The directory for histories and for the positions up to which sources have been read. With it, a restart neither
-    /// loses nor repeats any line. Only one rtlogd may use the directory. Default: none; everything is kept in memory
-    /// only.
+    /// loses nor repeats a line, with the exceptions in LIMITS of rtlogd-operation(7). Only one rtlogd may use the
+    /// directory. Default: none; everything is kept in memory only.
     pub(super) state_directory: Setting<String>,
-    /// The amount of events that each stream keeps for readers that connect late or return. A stream may have a
+    /// The limits up to which each stream keeps events for readers that connect late or return. A stream may have a
     /// `history` of its own.
     pub(super) history: Setting<HistoryLimits>,
     /// The time for which commands continue to run without rtlogd, until the next rtlogd takes them over: see
     /// `orphan_timeout` of a stream, which has this as its default. Default: 10m.
     pub(super) orphan_timeout: Setting<DurationText>,
-    /// What becomes of commands when rtlogd is stopped: `end` stops them; with `keep`, they continue to run for their
-    /// `orphan_timeout`, and the next rtlogd takes them over. A restart by systemd and `rtlogd upgrade` keep them in any
-    /// case, and `rtlogd shutdown` ends them unless it is told otherwise. `keep` needs `state_directory`. Default: end.
+    /// The treatment of commands when rtlogd is stopped. A restart by systemd and `rtlogd upgrade` always keep them,
+    /// and `rtlogd shutdown` stops them unless `--keep-processes` is given. `keep` needs `state_directory`. Default:
+    /// end.
     pub(super) processes_at_stop: Setting<ProcessesAtStop>,
     /// Host names under which clients reach rtlogd, in addition to the addresses it listens on. Requests for other
     /// names are refused, so that a web page of another site cannot reach rtlogd under the name of that site (DNS
@@ -75,7 +75,7 @@ pub(super) struct Config {
     pub(super) streams: Setting<Entries<Stream>>,
 }
 
-/// The amount of events that a stream keeps.
+/// The limits up to which a stream keeps events.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "History")]
@@ -161,11 +161,11 @@ pub(super) struct Stream {
     /// Files that are not followed although a pattern matches them, such as `*.gz`: one pattern or a list. A pattern
     /// with a slash is matched against the whole path.
     pub(super) exclude: Setting<OneOrMany<String>>,
-    /// The time for which nothing must be written to a file that was rotated away or deleted before rtlogd stops reading
-    /// it: its writer may still have it open. The new file is read as soon as a program closes the old one (where the
-    /// system reports that), or once nothing has been written to the old one for this time, and at the latest this time
-    /// after the new file appeared. From then on, both are read until rtlogd stops reading the old one. Bytes that are
-    /// written to a renamed file after that are a `loss`. Default: 5s.
+    /// The time for which rtlogd keeps reading a file after the last write to it, once the file was rotated away or
+    /// deleted: its writer may still have it open. The new file is read as soon as a program closes the old one (where
+    /// the system reports that) or the old one has been silent for this time, and no later than this time after it
+    /// appeared. From then on, both are read until rtlogd stops reading the old one. Bytes that are written to a
+    /// renamed file after that are a `loss`. Default: 5s.
     pub(super) rotate_wait: Setting<DurationText>,
     /// The directory into which files are moved when they are rotated, such as the `olddir` of logrotate, or a list. A
     /// rotated file that is in the directory of the followed file is found without this. Default: none.
@@ -180,9 +180,9 @@ pub(super) struct Stream {
     /// Environment variables for the command, in addition to those of the daemon. Variables about the daemon or its
     /// systemd unit are not passed on.
     pub(super) environment: Setting<Entries<ScalarText>>,
-    /// Files with environment variables for the command, `NAME=value` on each line: one file or a list. A value in quotes
-    /// may have several lines. The files are read each time the command starts. Of the same variable in several places, the last file applies, and `environment` before
-    /// all files.
+    /// Files with environment variables for the command, `NAME=value` on each line: one file or a list. A value in
+    /// quotes may have several lines. The files are read each time the command starts. If a variable is set several
+    /// times, `environment` takes precedence over all files, and a later file over an earlier one.
     pub(super) environment_file: Setting<OneOrMany<String>>,
     /// The user that the command runs as, by name or number. The daemon must run as root or with `CAP_SETUID` and
     /// `CAP_SETGID`. Default: the daemon's user.
@@ -204,14 +204,15 @@ pub(super) struct Stream {
     pub(super) restart: Setting<WordOrMap<RestartWhen, Restart>>,
     /// The way in which the command is stopped.
     pub(super) stop: Setting<Stop>,
-    /// The time for which the command continues to run without rtlogd: after a restart, an upgrade or a crash, the next rtlogd
-    /// takes it over, with its output. If none comes in this time, the command is stopped. Output that is not read stays in
-    /// its pipe meanwhile, and the command waits once that is full. With `0s`, the command is stopped with rtlogd. Needs `state_directory`. Default: the `orphan_timeout` at the top level.
+    /// The time for which the command continues to run without rtlogd: after a restart, an upgrade or a crash, the next
+    /// rtlogd takes it over, with its output. If none comes in this time, the command is stopped. Output that is not read
+    /// stays in its pipe in the meantime, and the command waits once the pipe is full. With `0s`, the command is stopped
+    /// with rtlogd. Needs `state_directory`. Default: the `orphan_timeout` at the top level.
     pub(super) orphan_timeout: Setting<DurationText>,
     /// The maximum length of a line, 1KiB to 256KiB. A longer one continues in the next event. Default: 256KiB.
     pub(super) max_line: Setting<Size>,
     /// The meaning of a carriage return within a line. Default: fold for commands and for the formats cri and docker,
-    /// keep for all else.
+    /// keep for everything else.
     pub(super) carriage_return: Setting<CarriageReturn>,
     /// The way in which lines are wrapped or structured. A line that does not have the format is text. Default: text.
     pub(super) format: Setting<LineFormat>,
@@ -238,7 +239,7 @@ pub(super) struct Stream {
     pub(super) description: Setting<ScalarText>,
     /// Labels for programs: any names and values.
     pub(super) labels: Setting<Entries<ScalarText>>,
-    /// The amount of events that this stream keeps. Default: the values of the `history` at the top level.
+    /// The limits up to which this stream keeps events. Default: the values of the `history` at the top level.
     pub(super) history: Setting<HistoryLimits>,
 }
 
@@ -462,7 +463,7 @@ written!(Umask, "Umask", {
     "type": ["string", "integer"], "pattern": "^[0-7]{1,4}$"
 });
 written!(Rate, "Rate", {
-    "description": "How often in how long, such as 5 per 10m",
+    "description": "A number and a time, such as 5 per 10m",
     "type": "string", "pattern": "^[0-9]+ per [0-9]+(ms|s|m|h|d)$"
 });
 written!(ListenAddress, "Listen", {
@@ -484,7 +485,7 @@ written!(WebOrigin, "WebOrigin", {
     "description": "The origin of a web page: scheme, host and port, such as https://dash.example.com",
     "type": "string", "pattern": "^https?://[^/]+$"
 });
-written!(NamePattern, "NamePattern", { "description": "A name; * stands for any letters, ? for one", "type": "string", "minLength": 1 });
+written!(NamePattern, "NamePattern", { "description": "A name; * stands for any characters, ? for one", "type": "string", "minLength": 1 });
 written!(TextEncoding, "Encoding", { "description": "The name of an encoding, such as utf-8, utf-16le or windows-1252", "type": "string" });
 written!(SignalName, "SignalName", { "description": "The name of a signal, such as TERM", "type": "string", "pattern": "^(SIG)?[A-Z0-9]+$" });
 written!(ProgressRegex, "Pattern", {
