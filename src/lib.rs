@@ -11,7 +11,7 @@
 //!
 //! The arrows show how the data flows: a batch of events becomes an immutable segment, and readers with the same format
 //! and filter share a view, which encodes each of its slots once. A `source` calls `line` and `progress`, which do no
-//! I/O, and appends what they return; readers in `http` poll their cursors.
+//! I/O, and appends what they return; readers in `http` poll their cursors, and these their views.
 //!
 //! The layers, from the bottom up; each module opens with what it does and in which order to read its files:
 //!

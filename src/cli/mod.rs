@@ -104,8 +104,8 @@ fn say_protocol() -> ExitCode {
     print(&upgrade::Capabilities::own().to_text()).unwrap_or(ExitCode::FAILURE)
 }
 
-/// Ends the processes that a daemon with this configuration left; with `--if-stopping` only while systemd stops the
-/// service, since the next daemon takes them over otherwise, and not with `processes_at_stop: keep`.
+/// Ends the processes that a daemon with this configuration left; with `--if-stopping`, only while systemd stops the
+/// service, since otherwise the next daemon takes them over, and not with `processes_at_stop: keep`.
 fn sweep(config: Option<OsString>, condition: Option<OsString>) -> ExitCode {
     let path = config.map_or_else(|| DEFAULT_CONFIG_PATH.into(), PathBuf::from);
     logging::start(None);

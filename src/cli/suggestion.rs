@@ -1,5 +1,5 @@
-//! Suggestions for command lines that name no command: the first word may be a command of another tool, or what a command
-//! of rtlogd takes.
+//! Suggestions for command lines that name no command: the first word may be a command of another tool, or an argument
+//! of a command of rtlogd.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -50,7 +50,7 @@ pub(super) fn explain(mut error: clap::Error, arguments: &[OsString]) -> clap::E
     error
 }
 
-/// What to write instead of a command of another tool.
+/// The text to write instead of a command of another tool.
 fn foreign_command(word: &OsStr, rest: &[OsString]) -> Option<String> {
     let (_, meant) = FOREIGN_COMMANDS.iter().find(|(words, _)| words.iter().any(|foreign| word == *foreign))?;
     // Options such as `-f` are those of the other tool, up to the words of a command.

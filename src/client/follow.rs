@@ -1,9 +1,9 @@
 //! `rtlogd follow`: prints streams as they grow, reconnects when the connection breaks, and exits with the status of
 //! the process.
 //!
-//! Following ends when no stream can have more lines without a command: each is a process that has ended and is not
-//! started again, or is gone. Until then every stream is followed, also a process that has ended, since somebody may start
-//! it again. A single process that has ended is therefore the end at once.
+//! Following ends when no stream can have more lines unless somebody starts a process: each stream is a process that
+//! has ended and is not started again, or is gone. Until then every stream is followed, even a process that has ended,
+//! since somebody may start it again. A single process that has ended is therefore the end at once.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;

@@ -3,8 +3,9 @@
 //!
 //! The files, in reading order: this file has the commands. `connect` finds the daemon and sends a request to it, over
 //! `tls` if its address demands that, and `stream_url` finds both the daemon and the stream in a URL. `follow` is
-//! `rtlogd follow`, which reads a stream with `sse_decoder`; its lines go through `line_printer`, and `live_events` has the events that are shown until the next one. `proxy_check` is
-//! `rtlogd doctor --url`, with the fixes of `proxy_fix`. `terminal` prints everything that rtlogd prints.
+//! `rtlogd follow`, which reads a stream with `sse_decoder`; its lines go through `line_printer`, and `live_events` has
+//! the events that are shown until the next one. `proxy_check` is `rtlogd doctor --url`, with the fixes of `proxy_fix`.
+//! `terminal` prints everything that rtlogd prints.
 
 mod connect;
 mod reconnect;
@@ -75,7 +76,7 @@ pub(crate) enum ClientError {
     Refused {
         status: StatusCode,
         detail: String,
-        /// What all paths of the daemon begin with, if the path of the request does not.
+        /// The prefix of all paths of the daemon, if the path of the request lacks it.
         base_path: Option<String>,
     },
     #[error("rtlogd's answer cannot be understood: {0}")]

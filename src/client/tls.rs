@@ -106,7 +106,7 @@ pub(super) fn explain(error: &io::Error) -> Option<String> {
     Some(format!("{why} ({fix})"))
 }
 
-/// What to do about a certificate that was signed by somebody unknown.
+/// The advice for a certificate whose signer is unknown.
 const NAME_SIGNER: &str =
     "if it is the right one, name its file, or that of the certificate that signed it, with --ca FILE";
 

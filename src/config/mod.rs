@@ -6,7 +6,10 @@
 //!
 //! A new key is a field in `raw`, whose comment becomes its entry in the manual and in the JSON Schema; a field of the
 //! model in this file, with its default; and the step from one to the other in `check`. `config/rtlogd.yaml` shows it,
-//! and `tests` list what it may say and what it may not.
+//! and the `tests` of this layer list what it may say and what it may not. The compiler then asks what a
+//! change of the key means: for a stream, whether a reload restarts its source (`daemon/running_sources.rs`); for a
+//! command, whether the next daemon restarts the program (`source/process/run_record.rs`); at the top level, whether it
+//! waits for a restart of rtlogd (`daemon/serve.rs`). `parse/foreign_keys.rs` has the names of the key in other tools.
 //!
 //! Reading order: this file (the model), `load`, `parse`, `raw`, `check`. The other files hold the types of values:
 //! `units`, `net`, `signal`, `limits`, `access`, `file`, `journal`, `progress`; `paths` makes a configuration from
@@ -95,7 +98,7 @@ pub struct Config {
     pub memory: usize,
     /// The directory for histories: absolute; `None` for memory only.
     pub state_directory: Option<PathBuf>,
-    /// What becomes of processes when the daemon is stopped for good. [`ProcessesAtStop::Keep`] only with a
+    /// The treatment of processes when the daemon is stopped for good. [`ProcessesAtStop::Keep`] only with a
     /// `state_directory`.
     pub processes_at_stop: ProcessesAtStop,
     /// The host names of the daemon, in addition to the addresses it listens on; lower case, without a port. An IPv6
@@ -277,7 +280,8 @@ pub struct ProcessSourceConfig {
     pub user: Option<String>,
     /// The group to run as, by name or number; `None` for the group of `user`. The group need not exist.
     pub group: Option<String>,
-    /// The permissions that are removed from created files, at most 0o777; `None` to keep those of the daemon.
+    /// The permissions that are removed from created files, at most 0o777; `None`, as for `rtlogd run`, to keep the
+    /// umask of the daemon. The default of a configured command is 022.
     pub umask: Option<u32>,
     /// The initial size of its terminal; `None` for pipes.
     pub pty: Option<TerminalSize>,
@@ -322,7 +326,7 @@ impl ProcessSourceConfig {
     }
 }
 
-/// What becomes of processes when the daemon is stopped for good.
+/// The treatment of processes when the daemon is stopped for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProcessesAtStop {

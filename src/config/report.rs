@@ -90,7 +90,7 @@ struct PendingError {
     detail: ErrorDetail,
 }
 
-/// What is added to a mistake when all of them are known.
+/// A detail that is added to a mistake once all mistakes are known.
 #[derive(Debug)]
 enum ErrorDetail {
     None,

@@ -39,7 +39,7 @@ const REQUEST_READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest time to wait for the end of a daemon that has said that it ends.
 const MAX_END_WAIT: Duration = Duration::from_secs(30);
 
-/// What a client asks for.
+/// The request of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LocalCommand {
     /// Read the configuration again.
@@ -68,7 +68,7 @@ impl LocalCommand {
 /// The result of a request, with lines for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RequestResult {
-    /// What was asked for is done.
+    /// The request was carried out.
     Applied(String),
     /// Nothing was changed, for example since the configuration is wrong.
     Refused(String),

@@ -2,8 +2,9 @@
 //! which data flows.
 //!
 //! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they
-//! become those of another configuration, and `opened_sockets` are those in which it listens. `local_socket` is the socket of `rtlogd reload`, `detach` and `pid_file` are for
-//! machines without systemd, `upgrade` replaces the program there, `systemd` is for those with it, and `logging` sets up the log.
+//! become those of another configuration, and `opened_sockets` are those in which it listens. `local_socket` is the
+//! socket of `rtlogd reload`, `detach` and `pid_file` are for machines without systemd, `upgrade` replaces the program
+//! there, `systemd` is for those with it, and `logging` sets up the log.
 
 pub(crate) mod detach;
 pub(crate) mod logging;
@@ -59,7 +60,7 @@ use crate::stream::{
 };
 use crate::structured::StructuredFormat;
 
-/// The message to readers of a file or a journal that is followed in another way while its checkpoint was recorded
+/// The message to readers of a file or a journal whose configuration changed although its checkpoint is recorded
 /// nowhere.
 const CHECKPOINT_LOST: &str = "the configuration of the stream was changed, and without a state_directory rtlogd does not \
     remember how far the source was read; lines may be missing or repeated here";

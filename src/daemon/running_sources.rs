@@ -2,8 +2,8 @@
 //! configuration.
 //!
 //! Each source is kept with the specification that it was started with. A source whose specification did not change is
-//! left alone. What only concerns the readers of a stream, or how much of it is kept, is changed while the source runs; see
-//! [`needs_new_source`].
+//! left alone. Settings that concern only the readers of a stream, or how much of it is kept, are changed while the
+//! source runs; see [`needs_new_source`].
 
 use std::collections::BTreeMap;
 

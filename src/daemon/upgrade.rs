@@ -43,7 +43,7 @@ pub(crate) const UPGRADE_SOCKET_NAME: &str = "rtlogd-upgrade";
 /// The number of attempts to find descriptors without a gap between them.
 const MAX_RANGE_ATTEMPTS: usize = 100;
 
-/// What a version of rtlogd can take over from another one.
+/// The formats that a version of rtlogd can take over from another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Capabilities {
     version: String,
@@ -190,7 +190,7 @@ fn with_absolute_paths(arguments: &[OsString]) -> Vec<OsString> {
     changed
 }
 
-/// What is passed in addition to the listening sockets. Fields may be added, with defaults.
+/// The message that is passed in addition to the listening sockets. Fields may be added, with defaults.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct UpgradeMessage {
     /// The first descriptor is the locked pid file.
@@ -216,7 +216,7 @@ pub(crate) struct Handover {
     pub(crate) local_socket: Option<OwnedFd>,
 }
 
-/// What the earlier program of this process left, in addition to listening sockets.
+/// The handover of the earlier program of this process, without the listening sockets.
 #[derive(Debug, Default)]
 pub(crate) struct ReceivedHandover {
     pub(crate) pid_file: Option<OwnedFd>,

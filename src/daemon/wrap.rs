@@ -43,7 +43,7 @@ pub(crate) struct WrapOptions {
     pub(crate) stream: Stream,
     /// Everything else; its streams are ignored.
     pub(crate) config: Config,
-    /// The way of the command's output.
+    /// The way in which the command's output reaches rtlogd.
     pub(crate) output: WrapOutput,
     /// `true` if another port is acceptable when the wanted one is taken.
     pub(crate) any_port: bool,

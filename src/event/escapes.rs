@@ -148,7 +148,7 @@ mod tests {
             assert_eq!(&*visible_text(line.as_bytes()), text.as_bytes(), "{line:?}");
             assert_eq!(has_escapes(line.as_bytes()), line != text, "{line:?}");
             assert_eq!(matches!(visible_text(line.as_bytes()), Cow::Borrowed(_)), line == text, "{line:?}");
-            // What is visible has no sequences left, wherever a line is cut.
+            // Visible text has no sequences left, wherever a line is cut.
             for at in 0..=line.len() {
                 let seen = visible_text(&line.as_bytes()[..at]).into_owned();
                 assert!(!seen.contains(&0x1b), "{line:?} cut at {at}");

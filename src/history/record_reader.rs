@@ -151,7 +151,7 @@ mod tests {
         writer.bytes
     }
 
-    /// What a file contains in addition to its first bytes, in order.
+    /// The parts of a file after its first bytes, in order.
     enum Content {
         Record,
         Damage(Vec<u8>),

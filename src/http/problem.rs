@@ -31,7 +31,7 @@ pub(crate) struct Problem {
     headers: &'static [(&'static str, &'static str)],
     /// The time after which to retry (RFC 9110, section 10.2.3).
     retry_after: Option<Duration>,
-    /// What the paths of this server begin with, if that of the request does not: an extension member, by which a client
+    /// The prefix of all paths of this server, if that of the request lacks it: an extension member by which a client
     /// finds the right address (RFC 9457, section 3.2).
     base_path: Option<String>,
 }

@@ -1,8 +1,11 @@
 //! Bytes to lines, without I/O: the bytes that a source read go in, and lines come out.
 //!
-//! This layer knows nothing of files, pipes and time. The boundaries of reads never affect the result. The steps are:
-//! UTF-16 becomes UTF-8, [`EnvelopeSplitter`] unwraps the lines of container runtimes, [`LineSplitter`] splits lines, a
-//! [`Decoder`] converts other encodings to UTF-8, [`LineJoiner`] joins lines, and [`Redactor`] removes secrets.
+//! This layer knows nothing of files, pipes and time. The boundaries of reads never affect the result. The steps are: a
+//! [`Decoder`] turns UTF-16 into UTF-8, [`EnvelopeSplitter`] unwraps the lines of container runtimes, [`Screen`] draws
+//! what a program redraws and splits the rest into lines with [`LineSplitter`], the [`Decoder`] converts other
+//! encodings to UTF-8, [`LineJoiner`] joins lines, and [`Redactor`] removes secrets.
+//!
+//! Reading order: `envelope`, `encoding`, `split`, `screen`, `joiner`, `redact`.
 
 mod envelope;
 mod split;

@@ -56,8 +56,8 @@ impl SourceUnit {
 ///
 /// A line ends with LF; one CR before it is dropped. [`CarriageReturnMode`] gives the meaning of a bare CR. A line that
 /// is longer than the limit is emitted in pieces, each but the last `continued`; a piece does not end within a UTF-8
-/// character or an escape sequence, except one that is longer than a piece. A redraw replaces only text that was not emitted yet: after
-/// a piece was emitted, the line ends at the CR.
+/// character or an escape sequence, except one that is longer than a piece. A redraw replaces only text that was not
+/// emitted yet: after a piece was emitted, the line ends at the CR.
 #[derive(Debug)]
 pub struct LineSplitter {
     max: usize,

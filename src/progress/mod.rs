@@ -6,10 +6,11 @@
 //!
 //! - Most lines are passed over by [`may_show_progress`].
 //! - A recogniser turns a line into a [`ProgressReport`]. Most of them are rows of the table in `shapes`; those that
-//!   remember earlier lines are in `transfer`, `steps`, `media`, `verdict`, `osc` and `ci`. All numbers are parsed in
-//!   `number`.
+//!   remember earlier lines are in `transfer`, `steps`, `media` and `ci`. `verdict` finds the result of a program, and
+//!   `osc` what it tells the terminal. All numbers are parsed in `number`.
 //! - A report whose line many programs may write needs a second one with a greater number (`growth`).
 //! - Of the rows that a program can still change, `rows` selects the one that counts the whole.
+//! - `report` says what a new recogniser needs. The modules are listed in reading order.
 
 mod report;
 mod user_patterns;
@@ -25,6 +26,7 @@ mod verdict;
 mod group;
 mod growth;
 mod rows;
+mod estimator;
 mod known_programs;
 
 use std::fmt;
@@ -164,7 +166,7 @@ const EXAMINED_LINE_PREFIXES: &[&[u8]] = &[
     b"statefulset ",
 ];
 
-/// Whether one of the [`EXAMINED_LINE_PREFIXES`] begins with this byte: most lines are passed over by this alone.
+/// `true` for each byte with which one of the [`EXAMINED_LINE_PREFIXES`] begins: this alone passes over most lines.
 static IS_EXAMINED_FIRST_BYTE: [bool; 256] = {
     let mut is_first = [false; 256];
     let mut at = 0;
@@ -598,4 +600,3 @@ fn item_of_whole(report: ProgressReport) -> ProgressReport {
 
 #[cfg(test)]
 mod tests;
-mod estimator;

@@ -1,4 +1,9 @@
 //! The input and output of a recogniser.
+//!
+//! A new recogniser is a row of `SHAPES` or, if it has to remember lines, a `Recogniser` in `recognisers`. It needs a
+//! prefix in `EXAMINED_LINE_PREFIXES` if its finished lines have neither a percent sign nor control sequences, the name
+//! of the program in `known_programs` and in rtlogd-http(7), and a recording in `tests/progress` (`record.py`) with a row
+//! of `outcomes.tsv`.
 
 use std::borrow::Cow;
 

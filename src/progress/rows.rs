@@ -147,8 +147,8 @@ pub(super) fn outermost(rows: &[LiveRow]) -> Option<usize> {
     rows.iter().enumerate().filter_map(key).max().map(|(_, at)| at)
 }
 
-/// What the newest row of an item says, in the place of a message of the row at the index `whole`: its phase and
-/// percentage, or its text if that row counts all items.
+/// The message of the newest item, which replaces that of the row at the index `whole`: its phase and percentage, or
+/// its text if the row `whole` counts all items.
 pub(super) fn item_message(rows: &[LiveRow], whole: usize) -> Option<String> {
     let (_, _, counted) = rows.get(whole)?.found.as_ref()?;
     let message = |row: &LiveRow| match &row.found {

@@ -5,7 +5,7 @@ use crate::event::Origin;
 use super::process::RunRecord;
 use super::{file, journal, process};
 
-/// What a recorded checkpoint says, in words: how far a file or the journal was read, or which run of a command was the
+/// Describes a recorded checkpoint in words: how far a file or the journal was read, or which run of a command was the
 /// last. A checkpoint of another version may not be understood.
 pub(crate) fn describe_checkpoint(key: &str, value: &str) -> String {
     match key {

@@ -6,10 +6,13 @@
 //! follow it. Lines that could not be delivered are a loss event. State events say how the source is doing. A failing
 //! source never ends the daemon.
 //!
-//! Reading order: `driver`, `writer`, `pipeline`, `live_rows`, `origin_state`, `envelope`, `emit`, `progress`; then the sources
-//! `file`, `process` (which waits by `backoff` before a restart), `journal`, `push`.
+//! Reading order: `driver` (runs one source), `writer` (the end of a stream at which it writes), `pipeline` (the origins
+//! of a source, and what is due when), `origin_state` (one origin: each step from bytes to lines), `envelope` (unwraps the
+//! lines of container runtimes), `emit` (redacts a line and adds it to the batch), `progress` (passes it to the
+//! recognisers), `live_rows` (the rows that can still change); then the sources `file`, `process` (which waits by
+//! `backoff` before a restart), `journal` and `push`. `checkpoint_text` describes checkpoints in words.
 //!
-//! A new source is a file here and a variant of [`SourceKind`](crate::config::SourceKind), which [`driver::run`] runs;
+//! A new source is a file here, and a variant of [`SourceKind`](crate::config::SourceKind) that [`driver::run`] runs;
 //! the compiler then asks what else depends on the kind.
 
 mod driver;

@@ -21,8 +21,8 @@ use super::emit::{OriginOutput, redact, redact_origin};
 use super::envelope::envelope_format;
 use super::progress::SourceProgress;
 
-/// What a program has drawn and written past is considered final after this time without a redraw: most programs redraw
-/// several times a second.
+/// The time without a redraw after which rows that a program has drawn, and has written below, are final: most programs
+/// redraw several times a second.
 pub(super) const REDRAW_SETTLE_TIME: Duration = Duration::from_secs(1);
 
 /// The time for which the rest of a line is awaited that a container runtime cut into pieces: the runtime writes the
@@ -161,8 +161,8 @@ impl OriginState {
         self.set_join_due(now.instant);
     }
 
-    /// What the program draws, for a checkpoint. `None` if that is too much, or may contain secrets: then the text of the
-    /// lines from the last one that was final on is read again after a restart.
+    /// The drawing of the program, for a checkpoint. `None` if it is too large or may contain secrets: after a restart,
+    /// everything after the last final line is then read again.
     pub(super) fn packed_drawing(&self) -> Option<String> {
         let is_joining = self.joined.as_ref().is_some_and(|(joined, _)| joined.open().is_some());
         if self.output.redact.is_some() || is_joining {

@@ -75,7 +75,7 @@ impl LinePipeline {
         }
     }
 
-    /// Moves the unfinished line of `at` to the new number `to`, since what follows comes from another file.
+    /// Moves the unfinished line of `at` to the new number `to`, since the next bytes of `at` come from another file.
     pub(crate) fn split_off(&mut self, at: usize, to: usize) {
         if let Some(envelopes) = self.envelopes.remove(&at) {
             self.add(at, envelopes.lanes.source().clone());
@@ -381,7 +381,8 @@ impl LinePipeline {
         deadline.into_iter().chain(self.live_rows.due()).chain(self.progress.due()).min()
     }
 
-    /// Does everything that is due by `now`: adds live rows and the progress to `batch`, joined lines whose waiting time has ended, and blocks that are no longer redrawn. Returns the origins of the joined lines.
+    /// Does everything that is due by `now`: adds live rows and the progress to `batch`, joined lines whose waiting
+    /// time has ended, and blocks that are no longer redrawn. Returns the origins of the joined lines.
     pub(super) fn run_due(&mut self, now: Instant, batch: &mut Batch) -> Vec<usize> {
         let mut flushed = Vec::new();
         while let Some(&(due, at)) = self.deadlines.first().filter(|(due, _)| *due <= now) {

@@ -3,13 +3,14 @@
 //! One [`Appender`] writes a log. It cuts each batch into segments, records them in the [history](crate::history) if
 //! there is one, and then pushes them into the *ring*, a watch channel that wakes the readers. Each reader is a
 //! [`Cursor`]: the sequence number of its next event, and a [`View`] that it shares with all readers of the same format
-//! and filter. Reading never slows the writer (with one exception, [`ReadAhead`]): there is no queue for a reader. If the ring has dropped the next event
-//! of a slow reader, the reader receives a gap with the number of events that it missed.
+//! and filter. Reading never slows the writer (with one exception, [`ReadAhead`]): there is no queue for a reader. If
+//! the ring has dropped the next event of a slow reader, the reader receives a gap with the number of events that it
+//! missed.
 //!
 //! Reading order: `ring` (the events), `appender` (the writer), `log` (the read side), `cursor` (one reader), `view`
 //! (the encoded bytes that readers share), `shared` (the parts that all of these share), `budget` (the memory of all
-//! streams together), `read_ahead` (the limit for reading files whose readers keep up), `status` and `counts` (facts in addition to the events), `private`, `catalog` (all streams by
-//! name).
+//! streams together), `read_ahead` (the limit for reading files whose readers keep up), `status` and `counts` (facts in
+//! addition to the events), `private` (the visibility of the log), `catalog` (all streams by name).
 
 mod counts;
 pub(crate) mod status;

@@ -220,7 +220,8 @@ struct ViewState {
     last_end: u64,
     /// The time from which the next cut may be made; `None` before the first.
     next_cut_at: Option<Instant>,
-    /// What the filter selects of the newest open lines, by their versions; at most [`OpenLine::MAX_ORIGINS`].
+    /// The parts of the newest open lines that the filter selects, by their versions; at most
+    /// [`OpenLine::MAX_ORIGINS`].
     open: BTreeMap<u64, Arc<OpenLine>>,
     /// In the order in which they were cut, which need not be that of their events. No two begin at the same event.
     slots: VecDeque<Arc<Slot>>,
@@ -343,7 +344,7 @@ impl Views {
         self.filter_checks
     }
 
-    /// What the filter selects of this version of an open line; `None` if it has not been matched yet.
+    /// The part of this version of an open line that the filter selects; `None` if it has not been matched yet.
     pub(super) fn selected_open_line(&mut self, at: usize, version: u64) -> Option<Arc<OpenLine>> {
         self.shared(at).open.get(&version).cloned()
     }

@@ -1,4 +1,4 @@
-//! What a line of a structured log declares: its time and its fields.
+//! The declarations of a line of a structured log: its time and its fields.
 
 use crate::event::{Event, EventKind, Time, visible_text};
 

@@ -1,4 +1,4 @@
-//! What a line declares about itself: its level, and in structured logs its time and its fields. No I/O.
+//! The declarations of a line about itself: its level and, in structured logs, its time and its fields. No I/O.
 //!
 //! [`level_of`] (`level`) reads the level of any line: from the members of a JSON object (`json_members`) or the pairs
 //! of a logfmt line (`logfmt_pairs`), of which `level_member` knows the names, or from the head of the line
@@ -7,6 +7,10 @@
 //! A [`StructuredFormat`] (`declaration`) reads the time (`timestamp`) and the fields (`field`) of a line: those of
 //! `json_fields`, `logfmt_fields` or `syslog`. A [`Condition`] (`condition`) compares a field. All of them see the
 //! visible text of the line.
+//!
+//! Reading order: `level`, `level_member`, `json_members`, `logfmt_pairs`, `level_head`, `head_token`, `level_bracket`,
+//! `level_annotation`, `level_word`; then `declaration`, `timestamp`, `field`, `json_fields`, `logfmt_fields`, `syslog`,
+//! `condition`.
 
 mod condition;
 mod declaration;

@@ -8,6 +8,9 @@
 //!
 //! A new encoding is a file here, a variant of [`Encoding`] and an entry of [`Encoding::all`]. The compiler then asks
 //! for its part in each method below, and the choice by `?format=` and `Accept`, the errors and `/openapi.json` follow.
+//! PARAMETERS in rtlogd-http(7) describes it.
+//!
+//! Reading order: this file, `ndjson`, `sse`, `text`, `message`.
 
 pub mod sse;
 pub mod ndjson;

@@ -1,5 +1,5 @@
-//! What a configuration names and this machine does not have, as notes of `rtlogd check`. The configuration may be meant for
-//! another machine.
+//! Notes of `rtlogd check` on things that a configuration names and this machine does not have. The configuration may
+//! be meant for another machine.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -52,7 +52,7 @@ pub(crate) fn missing(config: &Config) -> Vec<String> {
     notes
 }
 
-/// What a command needs and this machine does not have.
+/// The things that a command needs and this machine does not have.
 fn missing_parts(process: &ProcessSourceConfig) -> Vec<String> {
     let directory = process.directory.as_ref().filter(|path| !path.is_dir());
     let user = process.user.as_ref().filter(|user| find_user(user).is_none());

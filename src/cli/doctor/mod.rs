@@ -5,9 +5,9 @@
 //! service before the first check, with the same groups, and the settings of the unit are taken into account. Otherwise,
 //! they use the rights of the calling user.
 //!
-//! This file has the checks, `missing` the notes of `rtlogd check`, and `machine` the facts about this machine that both
-//! ask for. `continuity` has what ends commands in a restart. `other_rtlogd` finds out whose daemon listens on a port, `program` why a program
-//! cannot be run, and `unit` has the settings of the service.
+//! This file has the checks, `missing` the notes of `rtlogd check`, and `machine` the facts about this machine that
+//! both ask for. `continuity` has what ends commands in a restart. `other_rtlogd` finds out whose daemon listens on a
+//! port, `program` why a program cannot be run, and `unit` has the settings of the service.
 
 mod continuity;
 mod machine;

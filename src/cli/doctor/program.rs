@@ -51,7 +51,7 @@ impl ProgramProblem {
         }
     }
 
-    /// What helps; `user` is the user as whom rtlogd serves the configuration.
+    /// The fix; `user` is the user as whom rtlogd serves the configuration.
     pub(super) fn fix(&self, user: &str) -> String {
         match self {
             Self::Missing { program, is_path } => {

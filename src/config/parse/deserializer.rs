@@ -165,7 +165,7 @@ fn one_of(words: &[&str]) -> String {
 /// The name of the type that a stream is read as.
 const STREAM: &str = "Stream";
 
-/// What to write for a stream that is a text instead of a map.
+/// The advice for a stream that is a text instead of a map.
 fn stream_advice(words: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-*~".contains(c);
     if words.contains('/') && words.chars().all(is_plain) {

@@ -42,7 +42,7 @@ pub(crate) struct InheritedSockets {
     pub(crate) activated: Vec<InheritedSocket>,
     /// Those that an earlier process of the daemon asked systemd to keep, with their names.
     pub(crate) stored: Vec<(String, InheritedSocket)>,
-    /// What an earlier program of this process left; `None` if there was none.
+    /// The handover of an earlier program of this process; `None` if there was none.
     pub(crate) handover: Option<ReceivedHandover>,
 }
 

@@ -22,7 +22,7 @@ import { Reader } from "./reader.js";
 const SOON = 500;
 const LATE = 15_000;
 
-/** What the server says when it restarts, and the wait before the first try then, in milliseconds. */
+/** The server's words when it restarts, and the wait before the first attempt after that, in milliseconds. */
 export const RESTARTING = "rtlogd is restarting";
 const RESTARTS = 150;
 

@@ -1,4 +1,4 @@
-// What stands before the text of a line on the page, and what is copied of the line.
+// The cells before the text of a line on the page, and the text that is copied of the line.
 
 import { plain } from "./ansi.js";
 import { TAGS } from "./markers.js";

@@ -22,7 +22,7 @@ const BUILDKITE = "---";
 /** A heading that only Buildkite has: an emoji by its name, or two words after a tilde fence, which has one. */
 const SIGN = /^(?:---|\+\+\+|~~~) +:[\w+-]+:(?: |$)|^~~~ [A-Z]\w+ \w|^\^\^\^ \+\+\+\s*$/;
 
-/** What begins like a heading and is none: a file in a diff, a document of YAML, a result of `go test`, a rule. */
+/** Lines that begin like a heading but are not: a file in a diff, a document of YAML, a result of `go test`, a rule. */
 const NO_TITLE = /^(?:\S*[/.]\S*|[^\t]*\t.*|[#!|>&{%].*|(?:FAIL|PASS|SKIP|BENCH): .*|[^\p{L}\p{N}:[]*)$/u;
 
 /** The title of a group with `+++`; what bash traces at that depth begins with a command. */

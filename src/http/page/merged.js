@@ -261,7 +261,7 @@ export class Merged {
 /** @param {string} name @param {LogEvent} event @returns {LogEvent} */
 const named = (name, event) => ({ ...event, id: `${name}:${event.id}`, stream: name });
 
-/** What was read, and whether there may be more. @param {LogEvent[]} events @param {number} size */
+/** The events that were read, and whether there may be more. @param {LogEvent[]} events @param {number} size */
 const part = (events, size) => ({ events, more: events.filter(({ kind }) => !kind).length >= size });
 
 /** @param {LogEvent[]} events */

@@ -1,4 +1,4 @@
-//! What a program redraws: which rows it can still change, and when they are final.
+//! The drawing of a program: which rows it can still change, and when they are final.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The number of drawings in which the height of a block is looked for.
 pub(super) const KEPT_REACHES: usize = 16;
 
-/// What a program redraws.
+/// The kind of drawing that a program is making.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) enum Drawing {
     /// Nothing: each line is committed at its newline.
@@ -38,7 +38,7 @@ pub(super) struct Movement {
     pub(super) end: usize,
 }
 
-/// What is known of the rows that a program redraws. Indices of rows count from the top of the main screen.
+/// The facts about the rows that a program redraws. Indices of rows count from the top of the main screen.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DrawingState {
     /// The row at which line after line is written. Rows above it are finished; rows below it were reached by jumps, as

@@ -537,7 +537,7 @@ impl Grid {
     /// Commits the live rows before `end`.
     fn commit(&mut self, end: usize) {
         let mut at = self.live_top();
-        // What continued a line that has left the screen was erased.
+        // The row that continued a line which has left the screen was erased.
         if let Some(line) = self.lines.start.take_if(|start| at > 0 && start.committed.is_none()) {
             self.lines.emit(LineStart { finished: true, ..line });
         }

@@ -99,7 +99,7 @@ impl Row {
 
     /// Continues the line in the next row, from the text before `column` on.
     pub(super) fn wrap(&mut self, column: usize) {
-        // What was erased before the end is a blank in the middle of the line now.
+        // A column that was erased before the end is now a blank in the middle of the line.
         self.cells.resize(column.max(self.cells.len()), BLANK);
         self.wrapped = true;
     }

@@ -132,8 +132,8 @@ fn a_line_that_is_written_below_the_region_does_not_continue_in_other_rows() {
     }
 }
 
-/// Programs that the comparison with another emulator leaves out, since that does something else than xterm there, or keeps rows for
-/// which a log has no use; and the lines of the model.
+/// Programs that the comparison with another emulator leaves out, since that does something else than xterm there, or
+/// keeps rows for which a log has no use; and the lines of the model.
 #[test]
 fn what_is_not_compared_is_as_in_xterm() {
     let table: [(&str, &[&str]); 13] = [

@@ -10,7 +10,7 @@ const MAX_KEPT_SIZE: usize = 8 << 10;
 /// The longest incomplete character in UTF-8, in bytes.
 const MAX_PARTIAL_CHARACTER: usize = 3;
 
-/// What the last bytes were a part of.
+/// The construct that the last bytes were a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Part {
     #[default]

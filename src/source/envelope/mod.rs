@@ -38,8 +38,8 @@ pub(crate) struct StreamPosition {
     /// The distance of an envelope from the checkpoint, and the bytes of text behind that.
     distance: u64,
     text: u64,
-    /// What the program draws there, as the [`Screen`](crate::line::Screen) packs it: rows that it can still change are held
-    /// by the model, while lines above them were emitted.
+    /// The drawing of the program, as the [`Screen`](crate::line::Screen) packs it: rows that it can still change are
+    /// held by the model, while lines above them were emitted.
     pub(super) drawing: Option<String>,
 }
 

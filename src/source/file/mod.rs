@@ -29,15 +29,15 @@
 //!
 //! **Late writers.** A writer may keep a file open after its rotation. Without a successor, the renamed file stays the
 //! current generation, whatever time passes (if a pattern found it, for ten minutes of silence, since a file that was
-//! moved to an archive has no successor). With one, the successor is read once nothing more is expected in the old file:
-//! a writer closed it, as inotify reports, or its last write is `rotate_wait` ago; and in any case `rotate_wait` after it
-//! appeared. Since another writer may still have the old file open, it then becomes one of the [old
-//! files](rotation::old_files), unless it has been silent for `rotate_wait` since its rotation: these are read
-//! in addition to the current generation, each with an unfinished line of its own, and their checkpoints precede that
-//! of the current generation. After a restart they are read first. The size of a renamed file that was left is checked
-//! for ten minutes, also over a restart: what was written to it later is a loss of known size. The silence of a file is
-//! the time for which its size did not change, also while it waits for those before it. A deleted file is closed after a minute at
-//! the latest, since it takes disk space that nobody sees.
+//! moved to an archive has no successor). With one, the successor is read once nothing more is expected in the old
+//! file: a writer closed it, as inotify reports, or its last write is `rotate_wait` ago; and in any case `rotate_wait`
+//! after it appeared. Since another writer may still have the old file open, it then becomes one of the [old
+//! files](rotation::old_files), unless it has been silent for `rotate_wait` since its rotation: these are read in
+//! addition to the current generation, each with an unfinished line of its own, and their checkpoints precede that of
+//! the current generation. After a restart they are read first. The size of a renamed file that was left is checked for
+//! ten minutes, even across a restart: what was written to it later is a loss of known size. A file is silent for as long
+//! as its size does not change, even while it waits for those before it. A deleted file is closed after a minute at the
+//! latest, since it takes disk space that nobody sees.
 //!
 //! **Identity.** While a file is open, device and inode identify it. Across a close or a restart they do not, since
 //! inodes are reused: then the content decides, by a [fingerprint](fingerprint::Fingerprint) of the first bytes and of

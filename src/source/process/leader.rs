@@ -1,7 +1,7 @@
 //! Child processes are started and waited for here, and nowhere else.
 //!
-//! The daemon adopts orphaned descendants (`PR_SET_CHILD_SUBREAPER`), so that none of them outlives it, except its shims,
-//! which adopt those of their programs.
+//! The daemon adopts orphaned descendants (`PR_SET_CHILD_SUBREAPER`), so that none of them outlives it. Exceptions are
+//! its shims, which adopt the descendants of their programs.
 
 use std::collections::HashSet;
 use std::io;

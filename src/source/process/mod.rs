@@ -20,14 +20,16 @@
 //! it. What is left after that is killed, and the end event names it. What they printed meanwhile is read once they are gone.
 //! The end event is the last event of a run.
 //!
-//! **Killed processes.** The process group, and processes that left it on purpose: these inherit the *mark* of the run
-//! in their environment, by which they are found. The parent of the program, which is the daemon or a shim, is the
-//! subreaper of its descendants, so that none is lost to init.
+//! **Killed processes.** Signals go to the process group and to processes that left it on purpose. The latter are found
+//! by the *mark* of the run, which they inherit in their environment. The parent of the program, which is the daemon or
+//! a shim, is the subreaper of its descendants, so that none is lost to init.
 //!
 //! **The next daemon.** The [`RunRecord`] travels in the stream's batches. If the program has a *shim*, which outlives the
-//! daemon, the next daemon takes over the run (see `shim`). Otherwise, or if the shim is gone, it ends what outlived its
-//! predecessor, and emits the missing end event. A process id alone is not enough, since it is reused: the start time and
-//! the mark must match.
+//! daemon, the next daemon takes over the run (see `shim`): after `kill -9` of the daemon, the program continues, waits when
+//! its pipe is full, and loses no output. A program without a shim receives its stop signal from the kernel when the daemon
+//! dies (`PR_SET_PDEATHSIG`). In that case, or if the shim is gone, the next daemon ends what outlived its predecessor, and
+//! emits the missing end event. A process id alone is not enough, since it is reused: the start time and the mark must
+//! match.
 //!
 //! **Rejected alternatives.** `pre_exec`: it needs unsafe code between `fork` and `exec`. Starting the child on a
 //! thread for blocking work: with `PR_SET_PDEATHSIG` the child dies when that idle thread ends. Reading until the pipes

@@ -68,7 +68,7 @@ struct PackedRun {
     is_left: bool,
 }
 
-/// What a run consists of.
+/// The parts of a run.
 type RunParts = (Program, [Option<pipe::Receiver>; 2], ProcessInput, Option<OutputStaging>);
 
 /// One run of a process.

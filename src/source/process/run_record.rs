@@ -60,7 +60,7 @@ pub(super) struct Resting {
     pub(super) last: Option<RunEnd>,
 }
 
-/// What follows a run that was asked to end.
+/// The step that follows a run that was asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum AfterStop {

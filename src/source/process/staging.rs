@@ -31,7 +31,7 @@ pub(super) struct StagingPipe {
     write: OwnedFd,
 }
 
-/// What a run needs so that no byte of its output is lost or repeated when the daemon is killed.
+/// The resources with which no byte of a run's output is lost or repeated when the daemon is killed.
 #[derive(Debug)]
 pub(super) struct OutputStaging {
     pub(super) snapshot: RunSnapshot,

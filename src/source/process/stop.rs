@@ -39,7 +39,7 @@ impl ProcessGroup {
     /// Sends `signal` to the leader alone.
     pub(super) fn signal_leader(&self, signal: Signal) {
         if !self.leader_reaped {
-            // It may have ended, and was not waited for yet.
+            // It may have ended without having been waited for.
             kill_process(self.pid, signal).unwrap_or_default();
         }
     }

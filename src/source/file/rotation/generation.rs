@@ -47,7 +47,7 @@ pub(crate) struct Generation {
     pub(crate) grew_at: Option<Instant>,
     /// The time when a writer was seen to have closed the file after its rotation. Others may still have it open.
     pub(crate) closed_at: Option<Instant>,
-    /// What [`note_growth`](Self::note_growth) saw of the file last.
+    /// The file as [`note_growth`](Self::note_growth) last saw it.
     pub(crate) examined: Option<Examined>,
     /// The number of writes that were notified while the path named the file, since it was read last.
     pub(crate) notified_writes: u32,
@@ -67,7 +67,7 @@ pub(crate) struct Examined {
     pub(crate) size: u64,
     /// The modification time, in nanoseconds since the Unix epoch.
     pub(crate) written: u64,
-    /// It had no name any more.
+    /// `true` if it had no name any more.
     pub(crate) is_deleted: bool,
 }
 
@@ -290,7 +290,7 @@ impl Generation {
     }
 }
 
-/// What a path names instead of its newest generation.
+/// The thing that a path names instead of its newest generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::file) enum ReplacedBy {
     /// Another file, which becomes the newest generation.

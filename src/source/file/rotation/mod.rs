@@ -1,10 +1,10 @@
 //! The generations of one log: the files that a rotation has moved away and that are still to be read, and the file
 //! that the path names now.
 //!
-//! [`Rotation`] holds them in a [`generation_list`], and [`generation`] is one of them. [`siblings`] lists the other files of the log in the
-//! directory, in order; [`watermark`] says which of those have been read, and [`discovery`] decides when to list them.
-//! [`old_files`] are those that are still written to although a newer one is read, or were left.
-//! [`joined_files`] are those whose last lines wait for lines of the next file, and [`checkpoint_search`] finds the file that was read before a restart.
+//! [`Rotation`] holds them in a [`generation_list`], and [`generation`] is one of them. [`siblings`] lists the other
+//! files of the log in order; [`watermark`] says which of those have been read, and [`discovery`] decides when to list
+//! them. [`old_files`] are those that are still written to although a newer one is read, or were left. [`joined_files`]
+//! are those whose last lines wait for lines of the next file, and [`checkpoint_search`] finds where to read on.
 
 mod checkpoint_search;
 mod discovery;
@@ -58,7 +58,7 @@ pub(super) struct Rotation {
     generations: GenerationList,
     /// The silence after which a renamed file without a successor is left; `None` for a path in the configuration.
     max_silence: Option<Duration>,
-    /// What was lost of old files and is to be reported.
+    /// The losses in old files that are to be reported.
     losses: Vec<OldFileLoss>,
     discovery: Discovery,
     /// The time of a truncation, as long as copies of the file may appear that are not to be read.
@@ -160,7 +160,7 @@ impl Rotation {
         self.generations.fingerprints().chain(self.gone.iter()).filter(|read| read.at >= MIN_COPY_SIZE).collect()
     }
 
-    /// What was lost of old files since the last call.
+    /// The losses in old files since the last call.
     pub(super) fn take_losses(&mut self) -> Vec<OldFileLoss> {
         mem::take(&mut self.losses)
     }
@@ -179,7 +179,7 @@ impl Rotation {
         self.deferred = true;
     }
 
-    /// Whether the checkpoint is to be recorded again.
+    /// `true` if the checkpoint is to be recorded again.
     pub(super) fn checkpoint_changed(&mut self) -> &mut bool {
         &mut self.checkpoint_changed
     }
@@ -329,7 +329,8 @@ impl Rotation {
         Ok(false)
     }
 
-    /// If the current generation may be a copy of a deleted or truncated file, moves to the offset up to which that was read.
+    /// If the current generation may be a copy of a deleted or truncated file, moves to the offset up to which that was
+    /// read.
     fn skip_copied(&mut self) {
         let is_last = self.generations.len() == 1;
         let after_atomic =

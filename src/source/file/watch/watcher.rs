@@ -1,7 +1,7 @@
 //! One inotify instance (the `notify` crate) for the whole program, which says what to examine again.
 //!
 //! Directories are watched rather than files, since a file that was rotated away or does not exist yet has no path to
-//! watch. A wake means only "examine this": it may be spurious, and it does not come where inotify cannot see the
+//! watch. A wake-up means only "examine this": it may be spurious, and it does not come if inotify cannot see the
 //! change. Every waiter therefore also polls at intervals.
 
 use std::collections::{HashMap, HashSet};

@@ -17,8 +17,8 @@
 //! **Orphans.** If no daemon comes for `orphan_timeout`, the shim ends the program as the daemon would have done, and then
 //! itself. It also does so on `SIGTERM`, which all processes receive when the machine is shut down.
 //!
-//! **Lost sockets.** If somebody has removed its socket, a shim makes it again on `SIGHUP`, which a daemon sends that does not
-//! find it.
+//! **Lost sockets.** If its socket was removed, a shim makes it again on `SIGHUP`, which a daemon that does not find
+//! the socket sends.
 //!
 //! Reading order: `protocol` has the messages, `run` is the loop of the shim, `start` and `attach` are the sides of the
 //! daemon, `snapshot` is what it leaves for the next one, and `sweep` ends runs that nobody wants.

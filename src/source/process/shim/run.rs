@@ -300,7 +300,7 @@ impl Shim {
         {
             self.group.leader_ended();
             if self.killed_at.is_some() && self.task.policy.only_leader {
-                // What it left behind was not asked yet.
+                // The processes that it left behind have not been asked yet.
                 self.ask(Target::All);
             }
             let end = ProgramExit {

@@ -75,7 +75,7 @@ pub(in crate::source::process) struct RestoredState {
     pub(in crate::source::process) content: Vec<u8>,
     /// The turns that follow it.
     pub(in crate::source::process) log: Vec<u8>,
-    /// What is in the staging pipes was processed, and is to be dropped.
+    /// `true` if the content of the staging pipes was processed and is to be dropped.
     pub(in crate::source::process) is_staged_done: bool,
 }
 

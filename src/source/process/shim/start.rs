@@ -17,7 +17,7 @@ use crate::config::ProcessSourceConfig;
 use crate::source::process::child::{ExecFailure, ExecTask};
 use crate::source::process::staging::{OutputStaging, StagingPipe};
 
-/// What a shim is to do, before its descriptors are known.
+/// The task of a shim before its descriptors are known.
 #[derive(Debug)]
 pub(in crate::source::process) struct ShimPlan {
     /// The directory of its socket.
