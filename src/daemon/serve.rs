@@ -526,31 +526,37 @@ fn stream_failure(name: &StreamName, error: &HistoryError) -> String {
 
 /// Names the changes other than streams, limits and keys, which take effect only at the next start.
 fn restart_needed_for(before: &Config, after: &Config) -> Option<String> {
-    let rest = Config {
-        streams: before.streams.clone(),
-        limits: before.limits.clone(),
-        access: before.access.clone(),
-        processes_at_stop: before.processes_at_stop,
-        files: before.files.clone(),
-        ..after.clone()
-    };
-    if rest == *before {
-        return None;
-    }
+    let Config {
+        listen,
+        memory,
+        state_directory,
+        hosts,
+        origins,
+        trusted_proxies,
+        base_path,
+        tls,
+        insecure,
+        // Applied by a reload.
+        streams: _,
+        limits: _,
+        access: _,
+        processes_at_stop: _,
+        files: _,
+    } = before;
     let settings = [
-        ("listen", before.listen != after.listen),
-        ("memory", before.memory != after.memory),
-        ("state_directory", before.state_directory != after.state_directory),
-        ("hosts", before.hosts != after.hosts),
-        ("origins", before.origins != after.origins),
-        ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
-        ("base_path", before.base_path != after.base_path),
-        ("tls", before.tls != after.tls),
-        ("access: insecure", before.insecure != after.insecure),
+        ("listen", *listen != after.listen),
+        ("memory", *memory != after.memory),
+        ("state_directory", *state_directory != after.state_directory),
+        ("hosts", *hosts != after.hosts),
+        ("origins", *origins != after.origins),
+        ("trusted_proxies", *trusted_proxies != after.trusted_proxies),
+        ("base_path", *base_path != after.base_path),
+        ("tls", *tls != after.tls),
+        ("access: insecure", *insecure != after.insecure),
     ];
     let named: Vec<_> = settings.iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("`{name}`")).collect();
-    let named = if named.is_empty() { "a setting outside `streams`".to_owned() } else { named.join(", ") };
-    Some(format!("{named} changed; this takes effect only after a restart of rtlogd"))
+    (!named.is_empty())
+        .then(|| format!("{} changed; this takes effect only after a restart of rtlogd", named.join(", ")))
 }
 
 /// Returns whether the runtime still accepts new tasks, and no lock that every request needs is stuck.

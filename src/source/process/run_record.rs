@@ -177,8 +177,22 @@ fn boot_id() -> String {
 /// A hash of what a program is started with: if it is another one after a restart of rtlogd, the program is restarted, too.
 /// How it is stopped and restarted may change while it runs.
 pub(super) fn hash_of(source: &ProcessSourceConfig) -> u64 {
-    let ProcessSourceConfig { argv, directory, environment, environment_files, user, group, umask, pty, input, .. } =
-        source;
+    let ProcessSourceConfig {
+        argv,
+        directory,
+        environment,
+        environment_files,
+        user,
+        group,
+        umask,
+        pty,
+        input,
+        // Applied to a program that runs already.
+        start: _,
+        restart: _,
+        stop: _,
+        orphan_timeout: _,
+    } = source;
     let text =
         format!("{:?}", (argv, directory, environment, environment_files, user, group, umask, pty.is_some(), input));
     // FNV-1a, by its published parameters: the hasher of the standard library may change.
