@@ -244,7 +244,7 @@ export class Channel {
       this.blocked = 0;
       // The script of the element is for all pages: where it can be had, the server is there and refuses this page.
       const there = await fetch(new URL("rtlogd.js", this.base), { method: "HEAD" }).catch(() => null);
-      if (there?.ok) trouble = `${new URL(this.base).host} allows no pages of ${location.origin}: see \`origins\` in its configuration`;
+      if (there?.ok) trouble = `${new URL(this.base).host} does not allow pages of ${location.origin}: see \`origins\` in its configuration`;
     }
     if (trouble && !this.up) this.down(trouble);
   }
@@ -355,7 +355,7 @@ export function channelTo(base, tokenUrl = "") {
   if (tokenUrl) {
     channel.getToken = async () => {
       const answer = await fetch(tokenUrl, { cache: "no-store" }).catch(() => {
-        throw new Error(`no token from ${tokenUrl}: no answer that this page may read`);
+        throw new Error(`no token from ${tokenUrl}: it does not answer, or does not let this page read the answer`);
       });
       const token = answer.ok && (await answer.text()).trim();
       if (!token) throw new Error(`no token from ${tokenUrl}: ${answer.ok ? "the answer is empty" : answer.status}`);

@@ -171,7 +171,7 @@ class RtlogdStream extends HTMLElement {
   }
 
   watch = (/** @type {boolean} */ up) => {
-    this.card.title = this.channel?.via ? `Connected by ${this.channel.via}: no WebSocket gets through.` : "";
+    this.card.title = this.channel?.via ? `Connected by ${this.channel.via}, since no WebSocket gets through.` : "";
     if (up) this.say("loading", "");
     else this.say(this.channel?.trouble ?? "", this.channel?.refused ? "bad" : "");
   };

@@ -119,14 +119,14 @@ const copy = () => {
   const text = viewer.view.textOf();
   navigator.clipboard.writeText(text).then(
     () => viewer.say(`Copied ${text.split("\n").length - 1} lines.`),
-    () => viewer.say("Browsers do not let pages copy over plain HTTP. Select the lines and press Ctrl+C."),
+    () => viewer.say("Over plain HTTP, browsers do not let a page copy. Select the lines and press Ctrl+C."),
   );
 };
 const copyLink = () => {
   if (!viewer.chosen) viewer.step(0);
   navigator.clipboard.writeText(location.href).then(
     () => viewer.say(viewer.place.includes("..") ? "Copied the link to these lines." : "Copied the link to this line."),
-    () => viewer.say(`Browsers do not let pages copy over plain HTTP. Copy the link from the address bar: ${location.href}`),
+    () => viewer.say(`Over plain HTTP, browsers do not let a page copy. Copy the link from the address bar: ${location.href}`),
   );
 };
 /** @param {MouseEvent} click */
@@ -163,7 +163,7 @@ part("div", "tools").append(
   origins,
   button("copy", "Copy the selected lines, or all loaded lines", copy),
   button("link", "Copy a link to the selected line", copyLink),
-  named(button("download", "Download all lines that are kept as plain text; with Shift, with their colours", save), "Download"),
+  named(button("download", "Download all kept lines as plain text (with Shift: with colours)", save), "Download"),
   button("help", "Keyboard shortcuts", help),
 );
 document.querySelector(".back")?.append(icon("back"));
@@ -236,7 +236,7 @@ function dress(wanted) {
   const name = THEMES.find((one) => one === wanted) ?? "auto";
   document.documentElement.dataset.theme = name;
   theme.replaceChildren(icon(name));
-  theme.title = `Colours: ${{ auto: "like the system", light: "light", dark: "dark" }[name]}`;
+  theme.title = `Colours: ${{ auto: "as the system", light: "light", dark: "dark" }[name]}`;
   theme.setAttribute("aria-label", theme.title);
 }
 theme.addEventListener("click", () => {
@@ -252,7 +252,7 @@ function connected(trouble) {
   connection.textContent = trouble;
   connection.dataset.is = trouble ? "bad" : "live";
   // Reading works all the same, with some delay; whoever maintains the proxy may want to know.
-  if (!trouble && channel.via) connection.textContent = `connected by ${channel.via}: a proxy lets no WebSocket through`;
+  if (!trouble && channel.via) connection.textContent = `connected by ${channel.via}, since a proxy blocks WebSockets`;
 }
 channel.watchers.add((up) => {
   if (up) refresh();

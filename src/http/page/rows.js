@@ -51,7 +51,7 @@ export function told(event) {
 const endOf = (last) => (last?.signal ? `was killed by signal ${last.signal}` : `exited with code ${last?.code}`);
 
 /** The text of the button that leads to the end: lines that have arrived since the reader left it are new. @param {number} fresh */
-export const jumpText = (fresh) => (fresh ? `${fresh.toLocaleString()} new ${fresh === 1 ? "line" : "lines"}` : "To the end");
+export const jumpText = (fresh) => (fresh ? `${fresh.toLocaleString()} new ${fresh === 1 ? "line" : "lines"}` : "Jump to the end");
 
 /** @param {LogEvent} event */
 export function rowOf(event) {

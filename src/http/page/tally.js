@@ -126,7 +126,7 @@ export class Tally {
       const [number, word] = counted ? text.split(" ") : ["", text];
       if (label && label.textContent !== text) label.replaceChildren(number, make("span", "word", number ? ` ${word}` : word));
       group.dataset.some = String(!counted || counted.size > 0 || more);
-      const where = `${[...this.starts.values()].some(Boolean) ? "in the last run" : "in all lines that are kept"}${this.viewer.filter ? ", of those that match the filter" : ""}`;
+      const where = `${[...this.starts.values()].some(Boolean) ? "in the last run" : "in all kept lines"}${this.viewer.filter ? ", among the lines that match the filter" : ""}`;
       about.title = `${text} ${where}`;
       about.setAttribute("aria-label", `${text} ${where}; go to the next one`);
       // What the level hides is neither shown nor counted live.

@@ -50,7 +50,7 @@ export class Typist {
     }
     const typing = may.includes("input") && running;
     this.form.hidden = !typing;
-    this.input.placeholder = `Type a line to ${name}`;
+    this.input.placeholder = `Type a line into ${name}`;
     part("button", "interrupt").hidden = !may.includes("admin");
     const offered = !may.includes("admin") ? "" : running || stream?.source?.state === "backing-off" ? "restart stop" : "start";
     if (offered === this.shown) return;

@@ -27,7 +27,7 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   };
   files['/foreign'] = [{ 'content-type': 'text/plain' }, readFileSync(join(process.argv[3], 'foreign'), 'utf8')];
   const wrong = { 'token-url="/foreign"': 'app', 'token-url="/missing"': 'no token from /missing: 404', 'token-url="/empty"': 'no token from /empty: the answer is empty',
-    [`token-url="${(await site({})).url}"`]: 'no answer that this page may read', 'token-url="/forged"': 'token' };
+    [`token-url="${(await site({})).url}"`]: 'does not let this page read the answer', 'token-url="/forged"': 'token' };
   Object.assign(files, {
     '/wrong': html(Object.keys(wrong).map((how) => element(`src="${base}streams/app" ${how}`)).join('')),
     '/empty': [{ 'content-type': 'text/plain' }, '\n'],
@@ -130,7 +130,7 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   // A page that is not allowed gets nothing, and the element says so.
   const stranger = await site(files);
   await page.goto(stranger.url);
-  await inside(page, () => document.querySelector('#all')?.shadowRoot?.querySelector('header').textContent.includes(`allows no pages of ${location.origin}`));
+  await inside(page, () => document.querySelector('#all')?.shadowRoot?.querySelector('header').textContent.includes(`does not allow pages of ${location.origin}`));
   assert.equal(await text('all'), '');
   assert.match(await read(), /Failed to fetch/);
 

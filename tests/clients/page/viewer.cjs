@@ -180,7 +180,7 @@ test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permi
   await page.click('.tally.error .count');
   await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'line 1234 error: the first');
   // What lies below is not new; what comes from now on is.
-  assert.equal(await page.$eval('#jump', (jump) => jump.textContent), 'To the end');
+  assert.equal(await page.$eval('#jump', (jump) => jump.textContent), 'Jump to the end');
   append('app.log', 'nothing new\n');
   await until(page, () => document.querySelector('#jump').textContent === '1 new line');
   const link = page.url();
