@@ -88,17 +88,19 @@ pub(crate) enum CommandReply {
 pub(crate) enum CommandError {
     #[error("this stream is not a process, and only a process takes commands")]
     NotAProcess,
-    #[error("this stream takes no lines: its source fills it (its configuration lets others do so with `push: true`)")]
+    #[error(
+        "this stream accepts no pushed lines: it has a source of its own (only streams with `push: true` accept them)"
+    )]
     NotAPushStream,
     #[error("too many clients push to this stream at once; try again later")]
     TooManySenders,
     #[error("the process is not running")]
     NotRunning,
-    #[error("this process takes no input (its configuration allows it with `input: true`)")]
+    #[error("this process takes no input (set `input: true` in its configuration to allow it)")]
     NoInput,
     #[error("the standard input of the process is closed")]
     InputEnded,
-    #[error("the process has no terminal (its configuration gives it one with `pty: true`)")]
+    #[error("the process has no terminal (set `pty: true` in its configuration to give it one)")]
     NoPty,
     #[error(
         "the output of the terminal would show the secrets that `redact` removes from this stream; read its lines instead"

@@ -194,11 +194,11 @@ fn plain_nginx_passes_each_line_at_once_and_no_websocket() {
     passes_each_line_at_once(&proxy, &daemon);
     let said = diagnosis(&daemon, &proxy);
     for what in [
-        "does not pass WebSockets on (426 Upgrade Required)",
+        "does not pass on WebSockets (426 Upgrade Required)",
         "fix: nginx: `proxy_http_version 1.1;`, `proxy_set_header Upgrade",
         "a proxy changes `Host`",
         "fix: nginx: `proxy_set_header Host $http_host;`",
-        "takes the clients of a proxy for programs on its machine",
+        "mistakes the clients of a proxy for programs on its own machine",
         "fix: nginx: `proxy_set_header X-Forwarded-For",
     ] {
         assert!(said.contains(what), "{what}: {said}");

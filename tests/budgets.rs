@@ -219,7 +219,7 @@ fn connections_leave_descriptors_for_files_processes_and_the_owner() {
         seen.contains("data: two\n").then_some(())
     });
     let logged = daemon.logged();
-    assert!(logged.contains("40 connections at once and not 20000"), "{logged}");
+    assert!(logged.contains("40 connections at once instead of 20000"), "{logged}");
     assert!(!logged.contains("cannot accept"), "{logged}");
     drop(held);
     // Until the daemon saw that they are gone, another is closed without an answer.

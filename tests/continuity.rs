@@ -253,7 +253,7 @@ fn a_command_starts_even_if_it_can_neither_be_kept_nor_have_temporary_files() {
     let daemon = dir.start(yaml);
     let (pid, run) = run_of(&daemon, "p");
     let logs = |text: &str| Deadline::new().until(text, || daemon.logged().contains(text).then_some(()));
-    logs("has the temporary directory of the system");
+    logs("uses the temporary directory of the system");
     fs::remove_dir_all(format!("/proc/{}/cwd/state/shim", daemon.pid())).unwrap();
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
     let next = Deadline::new().until("the next run", || Some(run_of(&daemon, "p")).filter(|next| next.1 == run + 1));

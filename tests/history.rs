@@ -98,7 +98,7 @@ fn a_state_directory_can_be_inspected() {
     assert!(told.starts_with(&format!("app: {}", seen[0].id.split('-').next().unwrap())), "{told}");
     let read = format!("  read: {} up to byte 8, at 20", daemon.path("app.log").display());
     assert!(
-        told.contains("in 1 file; the daemon that writes it runs, or was killed") && told.contains(&read),
+        told.contains("in 1 file; the daemon that writes it is running or was killed") && told.contains(&read),
         "{told}"
     );
     let events = String::from_utf8(daemon.execute(&["history", "state", "app"]).out).unwrap();

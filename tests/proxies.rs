@@ -72,7 +72,7 @@ fn a_missing_proxy_user_prevents_the_start() {
     dir.write("rtlogd.yaml", "trusted_proxies: [\"unix:no-such-user\"]\nlisten: [\"127.0.0.1:0\"]\n");
     let ended = dir.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
-    assert!(ended.err.contains("names the user \"no-such-user\", which this system does not have"), "{}", ended.err);
+    assert!(ended.err.contains("names the user \"no-such-user\", who does not exist on this system"), "{}", ended.err);
 }
 
 #[test]

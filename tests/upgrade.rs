@@ -297,7 +297,7 @@ fn a_signal_while_the_new_program_is_checked_ends_the_daemon() {
 
 #[test]
 fn a_signal_while_the_old_program_stops_ends_the_daemon() {
-    // The command `late` ends when the test says so. The other one is left to the next daemon before that.
+    // The command `late` ends when the test says so. The other one keeps running for the next daemon before that.
     let late = "trap 'read x <go; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
     let daemon = Installed::start(&format!(
         "p: {{ command: [sleep, 1000] }}, late: {{ command: [sh, -c, \"{late}\"], directory: ., orphan_timeout: 0s, \
@@ -307,7 +307,8 @@ fn a_signal_while_the_old_program_stops_ends_the_daemon() {
     let (late, left) = (daemon.run_of("late").0, daemon.run_of("p").0);
     daemon.until_line("late", "ready");
     let asked = daemon.ask("upgrade");
-    Deadline::new().until("a command that is left", || daemon.log().contains("is left to the next").then_some(()));
+    Deadline::new()
+        .until("a command that is left", || daemon.log().contains("keeps running for the next").then_some(()));
     kill_process(Pid::from_raw(daemon.pid()).unwrap(), Signal::TERM).unwrap();
     Deadline::new().until("the decision", || daemon.log().contains("is not replaced").then_some(()));
     assert!(runs(late));

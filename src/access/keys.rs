@@ -60,7 +60,7 @@ pub(crate) enum KeyError {
     NotAKey(PathBuf),
     #[error("{0:?} has more than {MAX_SIGNING_KEYS} keys, and only the newest are used; remove the others")]
     TooMany(PathBuf),
-    #[error("{0:?} has a key already; rtlogd token --rotate makes a new one and keeps the previous one")]
+    #[error("{0:?} already has a key; rtlogd token --rotate makes a new one and keeps the previous one")]
     AlreadyExists(PathBuf),
     #[error("{0:?} has no key; rtlogd token --init makes one")]
     Empty(PathBuf),

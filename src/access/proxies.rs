@@ -19,7 +19,7 @@ pub(crate) struct TrustedProxies {
 /// A user in `trusted_proxies` that this system does not have.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`trusted_proxies` names the user {0:?}, which this system does not have; correct the name, or install the proxy whose \
+    "`trusted_proxies` names the user {0:?}, who does not exist on this system; correct the name, or install the proxy whose \
     package creates the user"
 )]
 pub(crate) struct UnknownProxyUser(String);
@@ -88,6 +88,6 @@ mod tests {
         let network = TrustedProxies::from_networks(&["10.0.0.0/8".parse().unwrap()]);
         assert_eq!(["10.9.9.9:1", "11.0.0.1:1"].map(|peer| network.is_proxy(tcp(peer))), [true, false]);
         let unknown = TrustedProxies::new(&["unix:no-such-user".parse().unwrap()]).unwrap_err();
-        assert!(unknown.to_string().contains("\"no-such-user\", which this system does not have"), "{unknown}");
+        assert!(unknown.to_string().contains("\"no-such-user\", who does not exist on this system"), "{unknown}");
     }
 }

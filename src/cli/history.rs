@@ -39,7 +39,7 @@ fn describe_stream(stream: &StreamInspection) -> String {
         Some((first, last)) => format!("{name}: {first} to {last}, newest {newest}"),
         None => format!("{name}: no events"),
     };
-    let end = if *closed { "" } else { "; the daemon that writes it runs, or was killed" };
+    let end = if *closed { "" } else { "; the daemon that writes it is running or was killed" };
     let mut line = |line: &str| writeln!(text, "{}", one_line(line)).unwrap_or_default();
     line("");
     let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };

@@ -119,7 +119,7 @@ fn sweep(config: Option<OsString>, condition: Option<OsString>) -> ExitCode {
     match daemon::sweep(&directory) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::error!(errno = error.raw_os_error(), error:% = error; "cannot look for processes that rtlogd left");
+            log::error!(errno = error.raw_os_error(), error:% = error; "cannot look for processes that an earlier rtlogd left running");
             ExitCode::FAILURE
         }
     }
@@ -276,9 +276,9 @@ fn check_standard_input(paths: &[PathBuf], moves: bool) -> Result<(), CliFailure
     let why = if !paths.iter().any(|path| path.as_os_str() == config::STANDARD_INPUT) {
         return Ok(());
     } else if moves {
-        "`-` is the standard input, from which --daemon detaches (leave out --daemon, or follow a file)"
+        "`-` is standard input, from which --daemon detaches (leave out --daemon, or follow a file)"
     } else if io::stdin().is_terminal() {
-        "`-` is the standard input, which is a terminal here (write `COMMAND | rtlogd serve -`, or `rtlogd run -- COMMAND`)"
+        "`-` is standard input, which is a terminal here (write `COMMAND | rtlogd serve -`, or `rtlogd run -- COMMAND`)"
     } else {
         return Ok(());
     };

@@ -84,7 +84,7 @@ fn revoke_token(spec: &config::AccessConfig, token_or_id: &str) -> Result<ExitCo
             ));
         }
         Some(Err(why)) => {
-            print_note(&format!("revoked {id}\nrtlogd: warning: the token was not valid before either: {why}\n"));
+            print_note(&format!("revoked {id}\nrtlogd: warning: the token was already invalid: {why}\n"));
         }
         None => print_note(&format!("revoked {id}; rtlogd cannot tell whether a token with this id exists\n")),
     }

@@ -457,7 +457,7 @@ impl StreamFollower<'_> {
                 let missed = |one: &str, several: &str| match fields["missed"].as_u64() {
                     Some(1) => format!("1 {one} is"),
                     Some(count) => format!("{count} {several} are"),
-                    None => format!("an unknown number of {several} is"),
+                    None => format!("an unknown number of {several} are"),
                 };
                 match (fields["reason"].as_str(), fields["missed"].as_u64()) {
                     // A hole or a shortened file: the reason says what happened, and no line is known to be lost.
@@ -567,7 +567,7 @@ impl StreamFollower<'_> {
     async fn report_end(&self, ended: &RemoteRunEnd) -> ControlFlow<u8, u8> {
         match ended.cause.as_str() {
             "daemon-stopped" if self.is_daemon_ready().await => {
-                ControlFlow::Continue(self.report_gone("the process was stopped, since its configuration changed"))
+                ControlFlow::Continue(self.report_gone("the process was stopped because its configuration changed"))
             }
             "daemon-stopped" => ControlFlow::Break(self.report_gone("the daemon was stopped, and the process with it")),
             "daemon-killed" => {

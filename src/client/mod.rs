@@ -45,7 +45,7 @@ const MAX_RESPONSE_SIZE: usize = 16 << 20;
 /// The reasons why a request to the daemon failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    #[error("no rtlogd answers at {0} (is it running? --url or RTLOGD_URL names another)")]
+    #[error("no rtlogd answers at {0} (is it running? use --url or RTLOGD_URL to name another address)")]
     Unreachable(String, #[source] io::Error),
     #[error(
         "no rtlogd answers at http://{address}, and this user may not open {socket} (use sudo, join the group of the \
@@ -64,13 +64,13 @@ pub(crate) enum ClientError {
     OtherBasePath { detail: String, address: String },
     #[error(transparent)]
     StreamUrl(#[from] BadStreamUrl),
-    #[error("{0} and {1} are two daemons; a command talks to one")]
+    #[error("{0} and {1} are different daemons; one command can talk to only one of them")]
     SeveralDaemons(String, String),
-    #[error("the parameter {0:?} of a URL has no meaning here (write what it stands for as options of the command)")]
+    #[error("the parameter {0:?} of the URL has no meaning here (use the options of the command instead)")]
     UrlParameter(String),
     #[error("cannot read {0}")]
     Input(String, #[source] io::Error),
-    #[error("the connection to rtlogd broke")]
+    #[error("the connection to rtlogd was lost")]
     Connection(#[source] hyper::Error),
     #[error("{detail}")]
     Refused {
@@ -226,7 +226,7 @@ async fn push_file(
     origin: Option<String>,
 ) -> Result<ExitCode, ClientError> {
     let file = file.filter(|path| path.as_os_str() != "-");
-    let source = file.as_ref().map_or_else(|| "the standard input".to_owned(), |path| path.display().to_string());
+    let source = file.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
     let body: Box<dyn AsyncRead + Send + Sync + Unpin> = match &file {
         None => Box::new(tokio::io::stdin()),
         Some(path) => {
@@ -411,7 +411,7 @@ mod tests {
             assert_eq!(named(task).unwrap(), daemon);
         }
         for (task, why) in [
-            (follow(&[url, "https://ci/streams/app"]), "http://ci:80 and https://ci:443 are two daemons"),
+            (follow(&[url, "https://ci/streams/app"]), "http://ci:80 and https://ci:443 are different daemons"),
             (follow(&["http://ci/streams/a?format=text"]), "the parameter \"format\" of a URL"),
             (follow(&["http://ci/streams/a?tail=1", "b"]), "the parameter \"tail\" of a URL"),
             (ClientCommand::Start("http://ci/streams/a?tail=1".to_owned()), "the parameter \"tail\" of a URL"),

@@ -148,17 +148,25 @@ impl fmt::Display for PathProblem {
             Self::Buffers => f.write_str("a proxy buffers responses: the first bytes of a stream do not arrive"),
             Self::HoldsBack(time) => write!(
                 f,
-                "nothing came on a stream for {} s: a proxy collects it into blocks, or `limits: keep_alive` is longer",
+                "nothing arrived on a stream for {} s: a proxy collects its data into blocks, or \
+                `limits: keep_alive` is longer",
                 time.as_secs()
             ),
             Self::Compresses(coding) => {
                 write!(f, "a proxy compresses streams ({coding}), which may delay lines and uses its CPU")
             }
             Self::Cuts(time) => {
-                write!(f, "a proxy cuts a quiet stream after {:.0} s, before rtlogd sends something", time.as_secs_f64())
+                write!(
+                    f,
+                    "a proxy cuts a quiet stream after {:.0} s, before rtlogd sends something",
+                    time.as_secs_f64()
+                )
             }
             Self::NoWebSocket(result) => {
-                write!(f, "a proxy does not pass WebSockets on ({result}): the page works without its control channel")
+                write!(
+                    f,
+                    "a proxy does not pass on WebSockets ({result}): the page has to work without its control channel"
+                )
             }
             Self::WrongHost => {
                 f.write_str("a proxy changes `Host`: rtlogd refuses logins and commands of its own page")
@@ -166,15 +174,15 @@ impl fmt::Display for PathProblem {
             Self::NoForwardedFor => f.write_str("a proxy does not say who its clients are (X-Forwarded-For)"),
             Self::NotTrusted => f.write_str("rtlogd does not know this proxy, so all its clients need a token"),
             Self::ClientsAreLocal => f.write_str(
-                "rtlogd takes the clients of a proxy for programs on its machine, which need no token: the proxy does not \
-                say who they are (X-Forwarded-For)",
+                "rtlogd mistakes the clients of a proxy for programs on its own machine, which need no token, \
+                because the proxy does not say who they are (X-Forwarded-For)",
             ),
             Self::ClaimsPass(name) => {
                 write!(f, "a proxy passes on what clients claim in the header {name}, so their address is not known")
             }
-            Self::NothingToRead => {
-                f.write_str("rtlogd has no stream that can be read without starting a process, so reading was not checked")
-            }
+            Self::NothingToRead => f.write_str(
+                "rtlogd has no stream that can be read without starting a process, so reading was not checked",
+            ),
         }
     }
 }

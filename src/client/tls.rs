@@ -71,7 +71,7 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustE
     Err(none(if memchr::memmem::find(&text, b"PRIVATE KEY-----").is_some() {
         "it is a private key; name the file of the certificate".to_owned()
     } else {
-        "a certificate in it begins with `-----BEGIN CERTIFICATE-----` (PEM)".to_owned()
+        "a certificate in PEM form begins with `-----BEGIN CERTIFICATE-----`".to_owned()
     }))
 }
 
@@ -98,9 +98,7 @@ pub(super) fn explain(error: &io::Error) -> Option<String> {
         CertificateError::Other(reason) if reason.0.is::<SelfSigned>() => {
             ("it is self-signed", "if it is the right one, copy its file from the server and name it with --ca FILE")
         }
-        CertificateError::Other(_) => {
-            ("it is a certificate to sign others with, or has another form that is not accepted", NAME_SIGNER)
-        }
+        CertificateError::Other(_) => ("it is a CA certificate, or its form is not accepted for a server", NAME_SIGNER),
         reason => return Some(format!("{reason} ({NAME_SIGNER})")),
     };
     Some(format!("{why} ({fix})"))

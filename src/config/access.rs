@@ -45,7 +45,7 @@ pub struct NamePattern(String);
 /// A text that is not a [`NamePattern`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a pattern has 1 to {MAX_NAME_PATTERN_SIZE} bytes, where * stands for any letters and ? for one; this is {0:?}"
+    "not a pattern: {0:?} (1 to {MAX_NAME_PATTERN_SIZE} bytes, in which * stands for any characters and ? for one)"
 )]
 pub struct BadNamePattern(String);
 

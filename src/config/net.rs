@@ -226,7 +226,7 @@ pub struct WebOrigin(String);
 /// A text that is not a [`WebOrigin`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not the origin of a web page: {0:?} (scheme, host and port, nothing behind, such as https://dash.example.com)"
+    "not the origin of a web page: {0:?} (scheme, host and port, and nothing after them, such as https://dash.example.com)"
 )]
 pub struct BadWebOrigin(String);
 

@@ -53,7 +53,7 @@ pub struct BadDurationRange(pub String);
 
 /// A text that is not a [`Rate`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a rate: {0:?} (how often per how long, such as 5 per 10m)")]
+#[error("not a rate: {0:?} (a number and a time, such as 5 per 10m)")]
 pub struct BadRate(pub String);
 
 /// The units of a size in bytes, from large to small.

@@ -107,7 +107,7 @@ pub(crate) enum RequestError {
     NotRunning { config: PathBuf, tried: String, source: Option<io::Error> },
     #[error("the daemon ended before it replied; its log says why")]
     Disconnected(#[source] Option<io::Error>),
-    #[error("the daemon has not ended yet: it is still running as process {0}")]
+    #[error("the daemon is still running, as process {0}")]
     StillRunning(i32),
 }
 

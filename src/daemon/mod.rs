@@ -538,7 +538,7 @@ impl Daemon {
         match sockets.iter().map(copy).collect::<io::Result<_>>() {
             Ok(listeners) => self.listeners = listeners,
             Err(error) => {
-                warn!(errno = error.raw_os_error(), error:% = error; "rtlogd cannot be replaced while it runs (`rtlogd upgrade`)");
+                warn!(errno = error.raw_os_error(), error:% = error; "`rtlogd upgrade` will not work for this daemon");
             }
         }
     }

@@ -151,7 +151,7 @@ async fn serve_until_stopped(
         let result = match failure {
             None => RequestResult::Applied(format!("process {} is now rtlogd {version}", process::id())),
             Some(failure) => RequestResult::Refused(format!(
-                "{failure}\nthe program was not replaced: rtlogd {version} was executed again, and continues"
+                "{failure}\nthe program was not replaced: rtlogd {version} was started again and continues"
             )),
         };
         client.answer(&result).await;

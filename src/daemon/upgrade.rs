@@ -114,7 +114,7 @@ impl InstalledProgram {
     /// The text says in words why it cannot.
     pub(crate) async fn check(&self, config: &Path, children: &Children) -> Result<String, String> {
         if systemd::is_service() {
-            return Err("systemd runs this rtlogd, and replaces it without a loss: `systemctl restart` and the name of its unit"
+            return Err("this rtlogd runs under systemd: use `systemctl restart` with the name of its unit, which loses nothing"
                 .to_owned());
         }
         let program = self.path.display();

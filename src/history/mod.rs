@@ -132,7 +132,7 @@ pub enum HistoryError {
     #[error("there is no stream {1} in {0:?} (leave out the name to list all streams)")]
     NoStream(PathBuf, StreamName),
     /// A newer version wrote the file, in a format that this one does not know.
-    #[error("{0:?} was written by a newer rtlogd (use that one, or give this one another state_directory)")]
+    #[error("{0:?} was written by a newer rtlogd (use the newer one, or give this one another state_directory)")]
     Newer(PathBuf),
 }
 

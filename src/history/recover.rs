@@ -170,7 +170,7 @@ impl RecordReplay {
             let stretches = records.damaged_ranges.iter().take(stretches);
             let ranges: Vec<_> = stretches.map(|stretch| format!("{} to {}", stretch.start, stretch.end)).collect();
             let ranges = ranges.join(", ");
-            let what = format!("{} has {damaged} damaged bytes ({ranges}), their events are lost", path.display());
+            let what = format!("{} has {damaged} damaged bytes ({ranges}), whose events are lost", path.display());
             self.damage.push(what);
         }
         if stored.bytes < length {

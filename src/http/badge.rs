@@ -126,7 +126,7 @@ fn badge_of_state(state: &SourceState) -> Badge {
         SourceState::Running { .. } => ("running", BADGE_BLUE),
         SourceState::Waiting { .. } => ("waiting", BADGE_GREY),
         SourceState::Denied { .. } => ("denied", BADGE_RED),
-        SourceState::BackingOff { .. } => ("failed, tried again later", BADGE_AMBER),
+        SourceState::BackingOff { .. } => ("failed, will retry", BADGE_AMBER),
         SourceState::Degraded { .. } => ("not recorded", BADGE_AMBER),
         SourceState::Stopping => ("stopping", BADGE_GREY),
         SourceState::Stopped { .. } => ("stopped", BADGE_GREY),

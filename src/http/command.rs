@@ -37,7 +37,7 @@ pub(super) struct CommandSender<'a> {
 
 /// The message for a caller who sends commands too often.
 pub(super) fn rate_limit_text(rate: Rate, wait: Duration) -> String {
-    format!("there were more than {rate}; the next is accepted in {} ms", wait.as_millis().max(1))
+    format!("commands came faster than {rate}; the next is accepted in {} ms", wait.as_millis().max(1))
 }
 
 /// The pending result of a request that was queued.
@@ -295,7 +295,7 @@ mod tests {
             ("signal=SIGHUP", "", 200, "{\"already\":false}", Some(RunCommand::Signal(1))),
             ("signal=term", "", 400, "signal=term: not a signal", None),
             ("", "", 400, "no signal is given", None),
-            ("signal=TERM", "body", 400, "this takes no body", None),
+            ("signal=TERM", "body", 400, "this request takes no body", None),
         ];
         for (query, body, status, expected, command) in table {
             let answer = read(signal("job", &post(&server, Right::Admin, query, body)).await).await;
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(start(&server, "job", OWNER).await.0, 200);
         server.limits.control_rate = Rate { times: 1, per: Duration::from_mins(1) };
         let (status, detail) = start(&server, "job", OWNER).await;
-        assert!(status == 429 && detail.contains("there were more than 1 per 1m"), "{status} {detail}");
+        assert!(status == 429 && detail.contains("commands came faster than 1 per 1m"), "{status} {detail}");
         server.limits.control_rate = Rate { times: 100, per: Duration::from_secs(1) };
         server.app.catalog.hold(&name);
         assert_eq!(start(&server, "job", OWNER).await.0, 503, "its configuration changes");

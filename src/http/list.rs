@@ -123,7 +123,7 @@ fn summarize<'a>(app: &App, caller: &Caller, entry: &'a CatalogEntry, now: Time)
 /// All streams that `caller` may read, as JSON objects of the list.
 pub(super) async fn list_json(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
     let rendering = app.render_cache.rendering(caller, RenderKind::List, || render(app, caller)).await?;
-    rendering.streams.clone().ok_or_else(|| Problem::bad("the list could not be made"))
+    rendering.streams.clone().ok_or_else(|| Problem::bad("cannot make the list; try again"))
 }
 
 fn render(app: &App, caller: &Caller) -> Rendering {

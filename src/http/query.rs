@@ -116,7 +116,7 @@ impl StreamQuery {
         };
         let lines = query.number("limit")?;
         if lines == Some(0) {
-            return Err(Problem::bad("limit=0 asks for nothing; use a number from 1 on"));
+            return Err(Problem::bad("limit=0 asks for nothing; use at least 1"));
         }
         let last_id = last_event_id(headers);
         let ids = match &last_id {
@@ -261,7 +261,7 @@ impl<'a> QueryParameters<'a> {
     fn before(&self) -> Result<Option<Position>, Problem> {
         let Some(text) = self.one("before")? else { return Ok(None) };
         if self.all("stream").next().is_some() {
-            return Err(Problem::bad("before= is the id of an event of one stream; ask for it at /streams/NAME"));
+            return Err(Problem::bad("before= takes the id of an event in one stream; use it with /streams/NAME"));
         }
         text.parse().map(Some).map_err(|error| Problem::bad(format!("before={text}: {error}")))
     }
@@ -278,7 +278,7 @@ impl<'a> QueryParameters<'a> {
         }
         let (least, most) = (SESSION_TOKEN_SIZE.start(), SESSION_TOKEN_SIZE.end());
         Err(Problem::bad(format!(
-            "session must have {least} to {most} ASCII characters without spaces that nobody can guess, such as a UUID"
+            "session must be {least} to {most} ASCII characters without spaces, and hard to guess, such as a UUID"
         )))
     }
 
@@ -393,15 +393,15 @@ mod tests {
             // A mistake is refused even in a value that would not be used.
             ("since=yesterday&after=mib3k2x9-7", "since=yesterday"),
             ("before=7", "before=7: "),
-            ("stream=a&before=mib3k2x9-7", "ask for it at /streams/NAME"),
+            ("stream=a&before=mib3k2x9-7", "use it with /streams/NAME"),
             ("stream=..", ".."),
             ("wait=soon", "wait=soon: "),
             ("level=loud", "level=loud: "),
             ("grep=(", "unclosed group"),
             ("where=status", "where=status: no operator; use FIELD OP VALUE"),
             ("where=>5", "no field before the operator"),
-            ("where=a==1", "== is no operator; use ="),
-            ("session=short", "session must have 16 to "),
+            ("where=a==1", "== is not an operator; use ="),
+            ("session=short", "session must be 16 to "),
             ("session=with spaces in 16", "ASCII characters without spaces"),
         ];
         for (query, expected) in table {

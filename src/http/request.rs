@@ -101,7 +101,7 @@ impl HttpRequest {
     }
 
     pub(super) fn expect_no_body(&self) -> Result<(), Problem> {
-        if self.body.is_empty() { Ok(()) } else { Err(Problem::bad("this takes no body; send none")) }
+        if self.body.is_empty() { Ok(()) } else { Err(Problem::bad("this request takes no body; send none")) }
     }
 
     /// Returns whether the request appends lines to a stream. The handler reads its body as it arrives.
@@ -151,7 +151,8 @@ impl HttpRequest {
         }
         // A browser sends `Origin` with every POST and every WebSocket, and only browsers send cookies unasked.
         if origin.is_none() && self.caller.from_cookie {
-            let detail = "with a cookie this needs an Origin header; programs send `Authorization: Bearer` instead";
+            let detail =
+                "with a cookie, this needs an Origin header; programs should send `Authorization: Bearer` instead";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
         Ok(())

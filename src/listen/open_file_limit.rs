@@ -24,8 +24,8 @@ pub(crate) fn within_descriptors(limits: &Limits, streams: usize) -> Limits {
     let connections = connections_within(limits.connections, open_files, streams);
     if connections < limits.connections && connections < CONNECTIONS_WORTH_A_WARNING {
         warn!(
-            "rtlogd may have {open_files} files open, so it serves {connections} connections at once and not {}; raise the \
-            limit (LimitNOFILE= of the unit, or ulimit -n)",
+            "rtlogd may have only {open_files} files open, so it serves {connections} connections at once instead of {}; \
+            raise the limit (LimitNOFILE= of the unit, or ulimit -n)",
             limits.connections
         );
     }

@@ -94,7 +94,7 @@ pub(super) async fn serve_connection<S: Service>(
         let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             ended = drive_connection(connection.as_mut(), &activity, timeouts, &context.finish, http2::Connection::graceful_shutdown) => ended,
-            () = stall_detector.stalled(limits.stalled_write) => Err("a reader took nothing of an answer for too long".into()),
+            () = stall_detector.stalled(limits.stalled_write) => Err("a client accepted no data for too long".into()),
         }
     } else {
         let mut server = http1::Builder::new();

@@ -43,7 +43,7 @@ pub(crate) enum TlsError {
     Read(PathBuf, #[source] io::Error),
     #[error("{user} may not read {path:?} (run: chown {user} {path:?})")]
     Denied { path: PathBuf, user: String },
-    #[error("{0:?} has no {1} as PEM")]
+    #[error("{0:?} contains no {1} in PEM form")]
     Empty(PathBuf, &'static str),
     #[error(
         "everybody on this machine may read the key {0:?} (mode {1:o}); run chmod o-r, and replace the key, since others may have read it"

@@ -62,7 +62,8 @@ pub enum BadFilter {
     Syntax(String),
     /// The expressions of the filter need more than this many bytes when they are compiled.
     #[error(
-        "the expressions of this filter may take {0} bytes of memory together, and need more; repeat less in them (a{{1000}}), or use \
+        "the expressions of this filter need more than the {0} bytes of memory that they may take together; \
+        repeat less in them (a{{1000}}), or use \
         [0-9A-Za-z_] for \\w"
     )]
     TooLarge(usize),

@@ -17,7 +17,7 @@ pub(crate) fn describe_checkpoint(key: &str, value: &str) -> String {
             None => unknown(key),
         },
         journal::CHECKPOINT_KEY if value == journal::START_CHECKPOINT => "read: nothing of the journal yet".to_owned(),
-        journal::CHECKPOINT_KEY => "read: the journal, up to the newest entry here".to_owned(),
+        journal::CHECKPOINT_KEY => "read: the journal, up to the newest entry in this history".to_owned(),
         path => match file::Checkpoint::read(value) {
             Some(checkpoint) => describe_file(path, &checkpoint),
             None => unknown(path),
@@ -31,7 +31,7 @@ fn describe_file(path: &str, checkpoint: &file::Checkpoint) -> String {
     let time = checkpoint.recorded_at();
     match checkpoint.offset() {
         Some(offset) => format!("read: {path} up to byte {offset}, at {time}"),
-        None => format!("read: {path}, which did not exist any more at {time}"),
+        None => format!("read: {path}, which no longer existed at {time}"),
     }
 }
 

@@ -50,7 +50,7 @@ pub enum BadCondition {
     #[error("no field before the operator; use FIELD OP VALUE, such as status>=500")]
     NoField,
     /// The operator is that of many programming languages.
-    #[error("== is no operator; use =")]
+    #[error("== is not an operator; use =")]
     DoubleEqual,
     /// The text is too long.
     #[error("the condition has {0} bytes; the limit is {MAX_CONDITION_SIZE}")]

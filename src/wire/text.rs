@@ -52,7 +52,7 @@ pub fn gap(gap: &Gap) -> String {
     dashed_line(&match gap.missed {
         Some(1) => "1 event missed here".to_owned(),
         Some(missed) => format!("{missed} events missed here"),
-        None => "events missed here, their number is not known".to_owned(),
+        None => "an unknown number of events missed here".to_owned(),
     })
 }
 
@@ -76,7 +76,7 @@ fn loss(fields: &[u8]) -> String {
     match serde_json::from_slice::<LossFields>(fields) {
         Ok(LossFields { missed: Some(lines), reason, .. }) => format!("{lines} lines lost: {reason}"),
         Ok(LossFields { bytes: Some(bytes), reason, .. }) => format!("{bytes} bytes lost: {reason}"),
-        Ok(LossFields { reason, .. }) => format!("lines lost, their number is not known: {reason}"),
+        Ok(LossFields { reason, .. }) => format!("an unknown number of lines lost: {reason}"),
         Err(_) => "lines lost".to_owned(),
     }
 }
@@ -164,7 +164,7 @@ mod tests {
         let table = [
             (gap(&Gap { missed: Some(1), resume }), "1 event missed here"),
             (gap(&Gap { missed: Some(2), resume }), "2 events missed here"),
-            (gap(&Gap { missed: None, resume }), "events missed here, their number is not known"),
+            (gap(&Gap { missed: None, resume }), "an unknown number of events missed here"),
             (denied_notice("the token has expired"), "the token has expired"),
             (closing_notice("the server stops"), "the server stops"),
         ];

@@ -24,9 +24,9 @@ pub(super) fn problems(unit: &BTreeMap<String, String>, config: &Config, has_bus
     }
     let name = unit.get("Id").map_or("rtlogd", String::as_str);
     let settings = [
-        ("KillMode", "process", "systemd ends all commands when rtlogd ends, also in a restart"),
-        ("PrivateTmp", "no", "systemd deletes the temporary files of commands that continue in a restart"),
-        ("RemoveIPC", "no", "systemd deletes the shared memory of commands that continue in a restart"),
+        ("KillMode", "process", "systemd ends all commands when rtlogd ends, even for a restart"),
+        ("PrivateTmp", "no", "systemd deletes the temporary files of commands that continue through a restart"),
+        ("RemoveIPC", "no", "systemd deletes the shared memory of commands that continue through a restart"),
     ];
     let mut problems = Vec::new();
     for (setting, wanted, consequence) in settings {

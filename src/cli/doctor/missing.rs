@@ -22,7 +22,7 @@ pub(crate) fn missing(config: &Config) -> Vec<String> {
     let mut note = |name: &str, missing: &[String]| {
         if !missing.is_empty() {
             let missing = missing.join(", and ");
-            notes.push(format!("stream {name}: this machine has {missing} (`{doctor}` looks closer)"));
+            notes.push(format!("stream {name}: this machine has {missing} (`{doctor}` checks this in detail)"));
         }
     };
     for stream in &config.streams {

@@ -237,7 +237,7 @@ impl Doctor {
             Err(error) if error.kind() == ErrorKind::AddrInUse && is_rtlogd(address) => {
                 if let Some(OtherRtlogd { description, pid }) = OtherRtlogd::find(address, config) {
                     let stop = pid.map_or_else(
-                        || format!("ss -ltnp 'sport = :{port}' shows it, as root; stop it"),
+                        || format!("run ss -ltnp 'sport = :{port}' as root to find it, and stop it"),
                         |pid| format!("kill {pid} stops it (systemctl stop, if it is a service)"),
                     );
                     let what = format!("another rtlogd ({description}) listens on {address}");
@@ -277,7 +277,7 @@ impl Doctor {
                 && !matches!(User::from_name(user), Ok(Some(_)))
             {
                 self.report(
-                    format!("`trusted_proxies` names the user {user}, which this system does not have"),
+                    format!("`trusted_proxies` names the user {user}, who does not exist on this system"),
                     "correct the name, or install the proxy whose package creates the user",
                 );
             }

@@ -173,7 +173,7 @@ fn a_proxy_that_is_not_known_is_found() {
         assert!(found(&trusting(known)).is_empty(), "{known}");
     }
     let unknown = found(&trusting("unix:no-such-user"));
-    assert_eq!(unknown, ["`trusted_proxies` names the user no-such-user, which this system does not have"]);
+    assert_eq!(unknown, ["`trusted_proxies` names the user no-such-user, who does not exist on this system"]);
     let hidden = Config { base_path: "/logs".into(), ..Config::default() };
     assert_eq!(found(&hidden), ["`base_path` suggests a proxy in front of rtlogd, but `trusted_proxies` names none"]);
     assert!(found(&Config::default()).is_empty());
@@ -223,7 +223,7 @@ fn a_directory_of_files_that_is_not_there_is_named_with_its_fix() {
         let expected = missing.map(|name| {
             let path = path(name);
             format!(
-                "stream s: this machine has no directory {} (`rtlogd doctor --config /srv/my.yaml` looks closer)",
+                "stream s: this machine has no directory {} (`rtlogd doctor --config /srv/my.yaml` checks this in detail)",
                 path.display()
             )
         });

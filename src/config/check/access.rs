@@ -54,7 +54,7 @@ fn check_claims(context: &mut CheckContext<'_>, at: Located<raw::access::RawClai
     if claims.is_empty() {
         // Without this check, every token of the issuer would be accepted; those of a public CI are available to
         // everybody.
-        context.wrong(at.location, "a grant needs `claims`, all of which a token must have (such as {sub: '*'})");
+        context.wrong(at.location, "a grant needs `claims`, each of which a token must have (such as {sub: '*'})");
     }
     let streams = values(raw.stream);
     let allow = values(raw.allow);

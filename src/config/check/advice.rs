@@ -50,8 +50,8 @@ fn shell_syntax(process: &ProcessSourceConfig) -> Option<String> {
         |word: &&&str| SHELL_OPERATORS.contains(*word) || is_variable(word) || **word == "~" || word.starts_with("~/");
     let word = arguments.iter().find(is_special)?;
     Some(format!(
-        "`{word}` is passed to {program} as an argument, since there is no shell (for one, write the command as one text, \
-        and `shell: true`)"
+        "`{word}` is passed to {program} as an argument, since there is no shell (to use one, write the command as \
+        one text and set `shell: true`)"
     ))
 }
 

@@ -83,7 +83,7 @@ impl<'r> CheckContext<'r> {
         let Some(written) = shell_expansion(path) else { return true };
         self.wrong(
             location,
-            format!("`{written}` is not replaced in a path, as a shell would do (write the path out, such as /home/me/app.log)"),
+            format!("`{written}` is not replaced in a path as it would be by a shell (write the path out, such as /home/me/app.log)"),
         );
         false
     }

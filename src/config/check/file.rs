@@ -134,7 +134,7 @@ pub(super) fn check_multiline(
     let (begins, expression) = match (raw.start, raw.r#continue) {
         (Some(start), Some(other)) => {
             let second = start.location.max(other.location);
-            context.wrong(second, "lines are joined by `start` or `continue`, not both");
+            context.wrong(second, "`multiline` takes `start` or `continue`, not both (remove one of them)");
             return None;
         }
         (Some(start), None) => (true, start),

@@ -25,14 +25,17 @@ pub(super) fn check_journal(
     if let Some((location, true)) = kernel
         && !units.is_empty()
     {
-        context.wrong(location, "the kernel belongs to no unit (remove `unit`, or make two streams)");
+        context.wrong(
+            location,
+            "`kernel` cannot be combined with `unit`, since the kernel belongs to no unit (make two streams)",
+        );
     }
     let kernel = kernel.is_some_and(|(_, kernel)| kernel);
     let priority = value(journal.priority).map(|priority| priority.0);
     let directory = with_location(journal.directory).and_then(|(location, path)| context.resolve_path(location, &path));
     let namespace = with_location(journal.namespace);
     if let (Some((location, _)), Some(_)) = (&namespace, &directory) {
-        context.wrong(*location, "a directory has one namespace (remove `namespace` or `directory`)");
+        context.wrong(*location, "`namespace` cannot be combined with `directory` (remove one of them)");
     }
     let namespace =
         namespace.and_then(|(location, name)| check_word(context, "namespace", location, name, is_namespace));

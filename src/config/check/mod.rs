@@ -98,7 +98,7 @@ fn check_processes_at_stop(
         Some((location, ProcessesAtStop::Keep)) if !has_state_directory => {
             context.wrong(
                 location,
-                "`processes_at_stop: keep` needs a `state_directory`, by which the next rtlogd finds the processes",
+                "`processes_at_stop: keep` needs a `state_directory`, so that the next rtlogd can find the processes",
             );
             ProcessesAtStop::Keep
         }

@@ -109,7 +109,7 @@ fn check_argv(
     match words.first() {
         None => context.wrong(location, "empty command (name the program, such as [make, -j8])"),
         Some(Located { location, value: Some(ScalarText(program)) }) if program.is_empty() => {
-            context.wrong(*location, "empty name of a program (such as make or /usr/bin/make)");
+            context.wrong(*location, "the name of the program is empty (write one, such as make or /usr/bin/make)");
         }
         Some(Located { location, value: Some(ScalarText(program)) }) if program.contains('/') => {
             context.is_written_out(*location, program);
@@ -151,7 +151,7 @@ fn check_variables(context: &mut CheckContext<'_>, variables: Option<&Located<En
     let Some(Entries(variables)) = variables.and_then(|at| at.value.as_ref()) else { return };
     for (name, value) in variables {
         if name.value.as_ref().is_some_and(|name| name.is_empty() || name.contains(['=', '\0'])) {
-            context.wrong(name.location, "not the name of a variable (not empty, without = and NUL)");
+            context.wrong(name.location, "not the name of a variable (it must not be empty or contain = or NUL)");
         }
         if value.value.as_ref().is_some_and(|value| value.0.contains('\0')) {
             context.wrong(value.location, "a NUL cannot be passed to a program");

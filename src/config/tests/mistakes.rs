@@ -81,7 +81,7 @@ fn mistakes_in_what_is_for_all_have_a_place() {
         format!("1:12: not a base path: {path:?} {right}")
     };
     let keep =
-        "1:20: `processes_at_stop: keep` needs a `state_directory`, by which the next rtlogd finds the processes";
+        "1:20: `processes_at_stop: keep` needs a `state_directory`, so that the next rtlogd can find the processes";
     let table: [(&str, &[&str]); 13] = [
         ("processes_at_stop: keep\n", &[keep]),
         ("listen: []\n", &["1:9: the list is empty (name an address, such as the default 127.0.0.1:7070)"]),
@@ -172,7 +172,7 @@ fn mistakes_about_a_journal_have_a_place() {
         "3:69: not a field with its value, such as _UID=1000: \"uid=1\"",
         "3:77: unknown key `units` (did you mean `unit`?)",
         "4:50: a stream has one of `file`, `command`, `journal` and `push`, not several (make two streams)",
-        "5:27: the kernel belongs to no unit (remove `unit`, or make two streams)",
+        "5:27: `kernel` cannot be combined with `unit`, since the kernel belongs to no unit (make two streams)",
         "5:55: `multiline` applies only to streams with `file` or `command` or `push`; this stream follows the journal",
         "5:74: `pty` applies only to streams with `command`; this stream follows the journal",
     ];
@@ -304,7 +304,7 @@ streams:
         "7:83: `rotated` applies only to streams with `file`; this stream runs a command",
         r#"8:27: not an encoding: "ebcdic" (such as utf-8, utf-16le, utf-16be, latin1, windows-1252 or shift_jis)"#,
         "8:46: `multiline` must say which lines belong together (write `start: REGEX` or `continue: REGEX`)",
-        "9:50: lines are joined by `start` or `continue`, not both",
+        "9:50: `multiline` takes `start` or `continue`, not both (remove one of them)",
         "10:37: not a regular expression: unclosed group",
         "10:51: 2h is too large (at most 1h)",
     ];
@@ -325,19 +325,19 @@ streams:
 "#;
     let expected = [
         "3:17: empty command (name the program, such as [make, -j8])",
-        "4:18: empty name of a program (such as make or /usr/bin/make)",
+        "4:18: the name of the program is empty (write one, such as make or /usr/bin/make)",
         "5:21: expected text, found a list",
         "5:26: expected text, found nothing",
         "5:32: a NUL cannot be passed to a program",
-        "6:37: not the name of a variable (not empty, without = and NUL)",
-        "6:47: not the name of a variable (not empty, without = and NUL)",
+        "6:37: not the name of a variable (it must not be empty or contain = or NUL)",
+        "6:47: not the name of a variable (it must not be empty or contain = or NUL)",
         "6:57: expected text, found a list",
         r#"6:61: "C" is given twice (first at 6:54)"#,
         "6:64: a NUL cannot be passed to a program",
         "6:83: empty path",
         r#"7:39: expected `never`, `on-failure` or `always`, found the text "on_failure""#,
         r#"7:60: not a range of durations: "2s..1s" (the shortest, two dots and the longest, such as 1s..60s)"#,
-        r#"7:75: not a rate: "5" (how often per how long, such as 5 per 10m)"#,
+        r#"7:75: not a rate: "5" (a number and a time, such as 5 per 10m)"#,
         r#"7:96: not a signal: "term" (HUP, INT, QUIT, KILL, USR1, USR2, ALRM, TERM, CONT, STOP, TSTP or WINCH)"#,
         r#"7:109: not a duration: "1" (a whole number and ms, s, m, h or d, such as 15s; at most 36500d)"#,
         "8:47: unknown key `signals` (did you mean `signal`?)",
@@ -423,7 +423,7 @@ fn words_of_other_tools_and_of_yaml_1_1_lead_to_the_right_ones() {
             whole("{ file: [~/a.log, $HOME/b.log, '/srv/${X}/c.log'] }"),
             ["1:24: `~`", "1:33: `$HOME`", "1:46: `${X}`"]
                 .map(|what| {
-                    format!("{what} is not replaced in a path, as a shell would do (write the path out, such as /home/me/app.log)")
+                    format!("{what} is not replaced in a path as it would be by a shell (write the path out, such as /home/me/app.log)")
                 })
                 .into(),
         ),
@@ -460,7 +460,7 @@ fn commands_and_streams_in_another_form_lead_to_the_right_one() {
             whole("{ command: [~/bin/x], directory: ~ }"),
             ["1:27: `~`", "1:48: `~`"]
                 .map(|what| {
-                    format!("{what} is not replaced in a path, as a shell would do (write the path out, such as /home/me/app.log)")
+                    format!("{what} is not replaced in a path as it would be by a shell (write the path out, such as /home/me/app.log)")
                 })
                 .into(),
         ),

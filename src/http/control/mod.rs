@@ -72,10 +72,10 @@ fn check_handshake(request: &HttpRequest, upgrade: Option<OnUpgrade>) -> Result<
         && header_contains_token(headers, "upgrade", "websocket")
         && header_contains_token(headers, "connection", "upgrade");
     let (true, Some(upgrade)) = (is_handshake, upgrade) else {
-        return Err(Problem::upgrade_required("this address speaks WebSocket (RFC 6455) over HTTP/1.1"));
+        return Err(Problem::upgrade_required("this address is a WebSocket (RFC 6455) over HTTP/1.1"));
     };
     if only_header_value(headers, "sec-websocket-version").is_none_or(|version| version != "13") {
-        return Err(Problem::upgrade_required("the version of the WebSocket must be 13"));
+        return Err(Problem::upgrade_required("Sec-WebSocket-Version must be 13"));
     }
     let key = only_header_value(headers, "sec-websocket-key").filter(|key| {
         let bytes = base64::engine::general_purpose::STANDARD.decode(key);

@@ -187,8 +187,9 @@ impl ControlSession {
             return Err(CallError::Reconfiguring.into());
         }
         if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
-            let most =
-                format!("{MAX_SUBSCRIPTIONS} subscriptions are the most for one channel; end some, or open another");
+            let most = format!(
+                "a channel may have at most {MAX_SUBSCRIPTIONS} subscriptions; end some, or open another channel"
+            );
             return Err(RpcError::new(RpcErrorCode::TooMany, most));
         }
         let share = self.app.reader_quotas.take(self.caller.credential(), 1, &self.limits);
@@ -262,7 +263,7 @@ impl ControlSession {
             _ => return Err(invalid_parameter("name one of `subscription` and `session`")),
         };
         if controls.is_empty() {
-            let detail = "no stream of yours is read with this session (?session=..., over a connection like this one)";
+            let detail = "none of your readers has this session (?session=... on a connection of the same caller)";
             return Err(RpcError::new(RpcErrorCode::NotFound, detail));
         }
         for control in &controls {
@@ -346,7 +347,8 @@ impl ControlSession {
         if self.attachments.len() < MAX_ATTACHMENTS {
             return Ok(());
         }
-        let most = format!("{MAX_ATTACHMENTS} attachments are the most for one channel; end some, or open another");
+        let most =
+            format!("a channel may have at most {MAX_ATTACHMENTS} attachments; end some, or open another channel");
         Err(RpcError::new(RpcErrorCode::TooMany, most))
     }
 
@@ -463,8 +465,8 @@ mod tests {
                 json!({ "subscription": 7, "session": "0123456789abcdef" }),
                 "wrong-parameters: name one of",
             ),
-            ("subscription.resume", json!({ "session": "0123456789abcdef" }), "not-found: no stream of yours"),
-            ("subscription.resume", json!({ "session": "short" }), "not-found: no stream of yours"),
+            ("subscription.resume", json!({ "session": "0123456789abcdef" }), "not-found: none of your readers"),
+            ("subscription.resume", json!({ "session": "short" }), "not-found: none of your readers"),
             ("subscription.filter", json!({ "subscription": 7, "grep": "(" }), "wrong-parameters: "),
             ("subscription.unsubscribe", json!({ "subscription": 7 }), "not-found: this channel has no subscription 7"),
             ("process.input", json!({ "stream": "job" }), "wrong-parameters: nothing to type"),
@@ -548,13 +550,13 @@ mod tests {
             call(&mut channel, "stream.subscribe", json!({ "stream": "log" })).await.unwrap();
         }
         let refused = call(&mut channel, "stream.subscribe", json!({ "stream": "log" })).await.unwrap_err();
-        assert!(refused.starts_with("too-many: 64 subscriptions are the most"), "{refused}");
+        assert!(refused.starts_with("too-many: a channel may have at most 64 subscriptions"), "{refused}");
         for number in 65..65 + MAX_ATTACHMENTS {
             let attached = call(&mut channel, "process.attach", json!({ "stream": "job" })).await;
             assert_eq!(attached, Ok(json!({ "attachment": number })));
         }
         let refused = call(&mut channel, "process.attach", json!({ "stream": "job" })).await.unwrap_err();
-        assert!(refused.starts_with("too-many: 8 attachments are the most"), "{refused}");
+        assert!(refused.starts_with("too-many: a channel may have at most 8 attachments"), "{refused}");
         assert_eq!(call(&mut channel, "process.detach", json!({ "attachment": 65 })).await, Ok(json!({})));
         call(&mut channel, "process.attach", json!({ "stream": "job" })).await.unwrap();
         // A process that does not answer.

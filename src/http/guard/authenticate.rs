@@ -47,13 +47,13 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Problem::bad("Authorization is given twice; which one is meant?"));
+        return Err(Problem::bad("Authorization is given twice; give it once"));
     }
     let token = value.to_str().ok().and_then(|text| {
         let (scheme, token) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
-    token.map(Some).ok_or_else(|| Problem::token("Authorization has to be: Bearer TOKEN"))
+    token.map(Some).ok_or_else(|| Problem::token("Authorization must have the form: Bearer TOKEN"))
 }
 
 /// The name of the cookie, with the port at which the browser reached rtlogd: `rtlogd-7070`.

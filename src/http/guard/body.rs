@@ -136,7 +136,7 @@ async fn discard(mut body: Incoming, limits: &Limits) -> Result<Bytes, Problem> 
             let frame = frame.map_err(|_| Problem::bad("the body ended early, or does not match its headers"))?;
             read += frame.data_ref().map_or(0, Bytes::len);
             if read > limits.body_size {
-                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "nothing here takes a body; send none"));
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "this request takes no body; send none"));
             }
         }
         Ok(if read > 0 { Bytes::from_static(b"?") } else { Bytes::new() })

@@ -40,9 +40,9 @@ fn document(base_path: &str) -> Value {
             "title": "rtlogd",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": env!("CARGO_PKG_DESCRIPTION"),
-            "description": "What GET answers, HEAD answers without a body. Every refusal is a problem (RFC 9457). A caller with a token \
-                (`rtlogd token`) sends it as `Authorization: Bearer TOKEN`, or logs in, or has a short one for reading as \
-                `access_token=TOKEN` in the query.",
+            "description": "HEAD returns what GET returns, without the body. Every refusal is a problem (RFC 9457). A caller with a token \
+                (`rtlogd token`) sends it as `Authorization: Bearer TOKEN`, or logs in. A token that is valid for at most 12 hours may \
+                also be sent as `access_token=TOKEN` in the query, for reading only.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": server }],
@@ -132,8 +132,8 @@ impl Operation {
             method,
             parameters,
             body: Some(any_body(
-                "Lines, each ending with a newline; text after the last newline is a line, too. They are \
-                accepted as they arrive, in any number.",
+                "Lines, each ending with a newline; text after the last newline is a line as well. Any number of \
+                lines is accepted, as they arrive.",
             )),
             refusals: &[404, 405],
             ..Self::of_stream("/streams/{name}", id, summary, json_content("All lines are in the stream.", &taken))
@@ -206,7 +206,7 @@ fn reading_operations() -> Vec<Operation> {
                 "/streams/{name}/poll",
                 "pollStream",
                 "The next events, as soon as there are any",
-                json_content("The events, or none after the time to wait.", &schemas::poll_response()),
+                json_content("The events; none if none came within the time to wait.", &schemas::poll_response()),
             )
         }
         .with_parameters(parameters(&READER_PARAMETERS))
@@ -234,7 +234,7 @@ fn stream_operations() -> Vec<Operation> {
         Operation::of_stream(
             "/streams/{name}/progress",
             "streamProgress",
-            "The progress of its source",
+            "The progress of the stream's source",
             json_content(
                 "Null if no progress is known.",
                 &json!({ "anyOf": [reference("Progress"), { "type": "null" }] }),

@@ -161,7 +161,7 @@ fn parameter_components() -> Value {
         (
             "where",
             texts.clone(),
-            "Only lines for whose fields all of these conditions hold: FIELD OP VALUE with =, !=, >, >=, < or <=, such as \
+            "Only lines whose fields meet all of these conditions: FIELD OP VALUE with =, !=, >, >=, < or <=, such as \
             status>=500. Only lines of streams with `format: json`, `logfmt` or `syslog` have fields; a line without the \
             field fails every operator but !=.",
         ),

@@ -65,7 +65,7 @@ async fn append(name: &str, request: &HttpRequest, mut body: Option<&mut Incomin
             end = lifetime.ended() => return Err(push_lifetime_over(&end, tally)),
         };
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| push_interrupted(StatusCode::BAD_REQUEST, "the body broke off", tally))?;
+        let frame = frame.map_err(|_| push_interrupted(StatusCode::BAD_REQUEST, "the body ended early", tally))?;
         let Ok(mut data) = frame.into_data() else { continue };
         while data.has_remaining() {
             let piece = data.split_to(data.len().min(PUSH_CHUNK_SIZE));
@@ -111,7 +111,7 @@ fn push_lifetime_over(end: &LifetimeEnd, tally: PushTally) -> Problem {
 fn progress_text(why: &str, tally: PushTally) -> String {
     match tally.ids {
         Some((_, last)) => format!("{why}; {} lines of it are in the stream, the last as {last}", tally.lines),
-        None => format!("{why}; nothing of it is in the stream"),
+        None => format!("{why}; none of it is in the stream"),
     }
 }
 

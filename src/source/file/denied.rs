@@ -16,7 +16,7 @@ pub(super) enum OpenDenied {
     )]
     Symlink { link: PathBuf, owner: String },
     /// One of the daemon's own files.
-    #[error("it is one of rtlogd's own files ({}), which no stream may show", .0.display())]
+    #[error("it is one of rtlogd's own files ({}), which are never shown in a stream", .0.display())]
     OwnFile(PathBuf),
 }
 

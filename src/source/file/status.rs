@@ -48,7 +48,7 @@ impl PathStatus {
                 Self::Trouble(SourceState::Denied { errno: refusal.errno, error: refusal.error.clone() })
             }
             PathTarget::Other(kind) => {
-                let error = format!("{path} is {kind}; only files and fifos can be followed");
+                let error = format!("{path} is {kind}; only files and FIFOs can be followed");
                 Self::Trouble(SourceState::Denied { errno: None, error })
             }
             PathTarget::Compressed(_, kind) if tail.is_configured() => {

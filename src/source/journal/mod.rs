@@ -218,7 +218,7 @@ impl JournalSource {
         self.phase = JournalPhase::Waiting(now.instant + wait);
         let state = match fault {
             JournalError::Missing => SourceState::Waiting {
-                reason: "for journalctl, which is not installed (it is in Debian's package systemd)".to_owned(),
+                reason: "for journalctl, which is not installed (Debian's package systemd contains it)".to_owned(),
             },
             JournalError::Denied(error) => SourceState::Denied { errno: Some(Errno::ACCESS.raw_os_error()), error },
             JournalError::Failed(error) => {

@@ -203,7 +203,7 @@ impl Pipes {
         (self.in_generation, self.turn) = (false, turn);
         // A state that is too large is forgotten, rather than the output after it.
         if let Err(error) = snapshot.write(has_events, content).or_else(|_| snapshot.write(has_events, &[])) {
-            log::warn!(errno = error.raw_os_error(), error:% = error; "the state of the run cannot be left to the next rtlogd");
+            log::warn!(errno = error.raw_os_error(), error:% = error; "cannot save the state of the run for the next rtlogd");
         }
         Some(snapshot.generation())
     }
@@ -237,7 +237,7 @@ impl Pipes {
         if let Some(snapshot) = self.snapshot.as_mut().filter(|_| !self.in_generation) {
             self.in_generation = true;
             if let Err(error) = snapshot.begin() {
-                log::warn!(errno = error.raw_os_error(), error:% = error; "the state of the run cannot be left to the next rtlogd");
+                log::warn!(errno = error.raw_os_error(), error:% = error; "cannot save the state of the run for the next rtlogd");
             }
         }
     }
@@ -398,7 +398,7 @@ impl Pipes {
     fn read_without_staging(&mut self, output: usize) {
         if let Some(OutputEnd::Staged(staged)) = self.ends[output].take() {
             log::info!(
-                "this kernel cannot move the output of a terminal: what was read last is lost if rtlogd is killed"
+                "this kernel cannot splice the output of a terminal: if rtlogd is killed, what it read last is lost"
             );
             self.ends[output] = staged.into_plain().ok().map(OutputEnd::Plain);
         }

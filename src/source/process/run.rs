@@ -398,7 +398,7 @@ impl ProcessRun {
             return None;
         }
         let left = self.names_of_left().join(", ");
-        info!(stream = self.stream.as_str(), run = self.record.run, processes = left.as_str(); "the command left processes behind, which are asked to end");
+        info!(stream = self.stream.as_str(), run = self.record.run, processes = left.as_str(); "the command left processes behind; asking them to end");
         self.ask_all();
         let kill = self.stopping.map_or_else(|| Instant::now() + self.stop.grace, |(_, kill)| kill);
         self.leftovers_killed_at = Some(kill);

@@ -158,7 +158,7 @@ async fn start(
         match spawn_blocking(move || temporary::create_empty(&directory)).await.map_err(io::Error::other)? {
             Ok(()) => drop(task.environment.insert("TMPDIR".to_owned(), path.to_string_lossy().into_owned())),
             Err(error) => {
-                warn!(stream, errno = error.raw_os_error(), error:% = error; "cannot create {}: the command has the temporary directory of the system", path.display());
+                warn!(stream, errno = error.raw_os_error(), error:% = error; "cannot create {}: the command uses the temporary directory of the system", path.display());
             }
         }
     }

@@ -196,7 +196,7 @@ impl<'a> Supervisor<'a> {
         let TakenOverRun { mut run, is_complete, is_same_spec, orphaned } = taken;
         info!(stream = writer.stream.as_str(), run = record.run, pid = run.pid(), complete = is_complete, orphaned:? = orphaned; "the process was taken over from the previous rtlogd");
         if !is_complete {
-            let reason = "rtlogd was killed: output that it had read and not recorded is lost".to_owned();
+            let reason = "rtlogd was killed: output that it had read but not recorded is lost".to_owned();
             writer.batch.loss(ClockReading::read().time, &Loss { missed: None, bytes: None, reason });
         }
         let note = Some("taken over after a restart of rtlogd".to_owned());
@@ -399,7 +399,7 @@ impl<'a> Supervisor<'a> {
                     let is_kept = self.options.hands_over.load(Ordering::Acquire) && !self.process.orphan_timeout.is_zero();
                     if is_kept && run.can_be_left() {
                         run.leave();
-                        info!(stream = writer.stream.as_str(), run = number, pid = run.pid(); "the process continues, and is left to the next rtlogd");
+                        info!(stream = writer.stream.as_str(), run = number, pid = run.pid(); "the process keeps running for the next rtlogd");
                         return Ok(RunOutcome::Left);
                     }
                     self.desired = DesiredState::AsConfigured;

@@ -266,7 +266,7 @@ impl WrittenFile {
         }
         let followed = generation.replaced_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         if followed >= MAX_OLD_FILE_TIME {
-            lose(None, None, "the rotated file is still written to after 10 minutes, and is not read any more");
+            lose(None, None, "the rotated file is still being written to after 10 minutes, and is no longer read");
             return true;
         }
         if followed >= MAX_DELETED_FILE_TIME && generation.reader.is_deleted() {
@@ -279,7 +279,7 @@ impl WrittenFile {
 
 /// The reason of a loss in a file that is still written to after it was deleted.
 pub(super) const DELETED_FILE_LOSS: &str =
-    "the deleted file is still written to after a minute, and is closed to free its disk space";
+    "the deleted file is still being written to after a minute, and is closed to free its disk space";
 
 impl LeftFile {
     /// Reports what was written to the file. Returns whether the file still exists.
@@ -300,7 +300,8 @@ impl LeftFile {
             losses.push(OldFileLoss {
                 missed: None,
                 bytes: Some(metadata.len() - self.size),
-                reason: "the rotated file was written to after it was left; a longer `rotate_wait` waits for its writer",
+                reason: "the rotated file was written to after rtlogd had stopped reading it (a longer \
+                         `rotate_wait` would have waited for its writer)",
             });
         }
         self.size = metadata.len();

@@ -108,7 +108,11 @@ fn bytes_in_a_renamed_file_that_was_left_are_a_loss_of_known_size() {
         harness.rename("log.2", "log.1");
         assert_eq!(harness.after(6000), [""; 0]);
         let loss = harness.loss_texts.pop().unwrap();
-        assert!(loss.contains(&format!("\"bytes\":{},", text.len())) && loss.contains("after it was left"), "{loss}");
+        assert!(
+            loss.contains(&format!("\"bytes\":{},", text.len()))
+                && loss.contains("after rtlogd had stopped reading it"),
+            "{loss}"
+        );
     }
     assert_eq!(harness.after(6000), [""; 0]);
     assert_eq!(harness.loss_texts, [""; 0], "each byte is reported once");
@@ -439,7 +443,7 @@ fn bytes_written_to_a_file_that_was_left_before_a_restart_are_a_loss() {
         let expected = if text.is_empty() { Vec::new() } else { vec![format!("\"bytes\":{},", text.len())] };
         assert_eq!(harness.loss_texts.len(), expected.len(), "{name}: {:?}", harness.loss_texts);
         for (loss, expected) in harness.loss_texts.iter().zip(&expected) {
-            assert!(loss.contains(expected) && loss.contains("after it was left"), "{loss}");
+            assert!(loss.contains(expected) && loss.contains("after rtlogd had stopped reading it"), "{loss}");
         }
         harness.loss_texts.clear();
         harness.restart();

@@ -253,9 +253,9 @@ async fn what_has_no_lines_is_denied_and_says_why() {
     let socket = std::os::unix::net::UnixListener::bind(temporary.path("socket")).unwrap();
     std::os::unix::fs::symlink(temporary.path("loop"), temporary.path("loop")).unwrap();
     let table: [(&Path, &str, Option<i32>); 4] = [
-        (temporary.0.path(), "is a directory; only files and fifos can be followed", None),
-        (&temporary.path("socket"), "is a socket; only files and fifos can be followed", None),
-        (Path::new("/dev/null"), "is a device; only files and fifos can be followed", None),
+        (temporary.0.path(), "is a directory; only files and FIFOs can be followed", None),
+        (&temporary.path("socket"), "is a socket; only files and FIFOs can be followed", None),
+        (Path::new("/dev/null"), "is a device; only files and FIFOs can be followed", None),
         (&temporary.path("loop"), "Too many levels of symbolic links (os error 40)", Some(40)),
     ];
     for (path, error, errno) in table {

@@ -86,7 +86,7 @@ pub(crate) fn sweep(state_directory: &Path) -> io::Result<()> {
     let until = Instant::now() + MAX_SWEEP_TIME;
     let asked = end_shims(&directory, |_| true)?;
     if asked > 0 {
-        info!(runs = asked; "ending processes that rtlogd left");
+        info!(runs = asked; "ending processes that an earlier rtlogd left running");
     }
     while fs::read_dir(&directory).is_ok_and(|entries| entries.count() > 0) && Instant::now() < until {
         std::thread::park_timeout(SWEEP_INTERVAL);
