@@ -2,7 +2,8 @@
 
 use memchr::memchr;
 
-use super::{C1_LEAD, ESC};
+use super::ESC;
+use super::plain::C1_LEAD;
 
 /// The longest incomplete sequence that is kept, in bytes. The parser keeps its own state of a longer one.
 const MAX_KEPT_SIZE: usize = 8 << 10;
