@@ -171,13 +171,16 @@ impl OriginState {
         self.lines.pack_drawing(MAX_PACKED_DRAWING_SIZE)
     }
 
-    /// Continues a [packed drawing](Self::packed_drawing). One of another version of this program is not continued.
-    pub(super) fn resume_drawing(&mut self, packed: &str, now: ClockReading) {
-        if self.lines.resume_drawing(packed.as_bytes()) {
+    /// Continues a [packed drawing](Self::packed_drawing). Returns whether it did: one of another version of this program is
+    /// not continued.
+    pub(super) fn resume_drawing(&mut self, packed: &str, now: ClockReading) -> bool {
+        let is_resumed = self.lines.resume_drawing(packed.as_bytes());
+        if is_resumed {
             (self.output.read, self.nothing_read, self.at_file_start) = (now.time, false, false);
             self.unsettled = self.lines.unsettled();
             self.settle_due = self.unsettled.map(|_| now.instant + REDRAW_SETTLE_TIME);
         }
+        is_resumed
     }
 
     pub(super) fn push(&mut self, chunk: &[u8], now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {

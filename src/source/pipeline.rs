@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use tokio::time::Instant;
 
 use crate::config::{FileSelector, SourceKind, Stream, TerminalSize};
-use crate::event::{OpenLine, Origin};
+use crate::event::{Loss, OpenLine, Origin};
 use crate::line::{Envelope, EnvelopeStream, MAX_SECRET_LINES, SourceUnit};
 use crate::stream::Batch;
 
@@ -18,7 +18,11 @@ use super::progress::SourceProgress;
 
 /// The distance in bytes at which a private key may begin before the first byte that is read: its lines have 64
 /// characters (RFC 7468, section 2) or 76, and it may be in UTF-16.
-pub(super) const MAX_KEY_LOOKBACK: usize = 160 * MAX_SECRET_LINES;
+const MAX_KEY_LOOKBACK: usize = 160 * MAX_SECRET_LINES;
+
+/// The distance in bytes at which the lines to which a program moves up may begin before the first byte that is read: a
+/// screen of lines in their envelopes, few of which are longer than 600 bytes.
+const MAX_LINE_LOOKBACK: usize = 16 << 10;
 
 /// The pipeline for all bytes of a source, which may have several origins, each with live rows of its own.
 #[derive(Debug)]
@@ -146,6 +150,8 @@ impl LinePipeline {
             && let Some(state) = self.origins.get_mut(&number)
         {
             state.skip(&self.spec, skipped, envelope.newline && !newline);
+            // Between the lines that were looked back at and the next ones are those that are skipped.
+            state.lines.forget_above();
         }
         self.update(number, now, batch, |state, progress, batch| {
             if let Some(track) = &mut state.output.envelopes {
@@ -201,8 +207,12 @@ impl LinePipeline {
             let stream = EnvelopeStream::ALL.into_iter().find(|stream| stream.index() == position.stream);
             if let (Some(stream), Some(drawing)) = (stream, &position.drawing) {
                 let number = self.lane(&mut envelopes.lanes, stream);
-                self.update(number, now, batch, |state, _, _| {
-                    state.resume_drawing(drawing, now);
+                self.update(number, now, batch, |state, _, batch| {
+                    if !state.resume_drawing(drawing, now) {
+                        let origin = state.output.origin.as_str();
+                        let reason = format!("{origin}: the state of what was drawn before the restart cannot be read");
+                        batch.loss(now.time, &Loss { missed: None, bytes: None, reason });
+                    }
                     false
                 });
             }
@@ -227,16 +237,20 @@ impl LinePipeline {
         self.envelopes.get(&origin).map(|envelopes| envelopes.position(track, drawing))
     }
 
-    /// Returns whether the content before the first byte matters, since a secret may continue from there.
-    pub(super) fn needs_lookback(&self, origin: usize) -> bool {
-        if let Some(envelopes) = self.envelopes.get(&origin) {
-            return envelopes.nothing_read && self.spec.redact.is_some();
+    /// The number of bytes before the first one that matter, since a secret may continue from there, or a program may move up
+    /// to lines in them; 0 once something was read.
+    pub(super) fn lookback(&self, origin: usize) -> usize {
+        let redacts = self.spec.redact.is_some();
+        match (self.envelopes.get(&origin), self.origins.get(&origin)) {
+            (Some(envelopes), _) if envelopes.nothing_read && redacts => MAX_KEY_LOOKBACK,
+            (Some(envelopes), _) if envelopes.nothing_read => MAX_LINE_LOOKBACK,
+            (None, Some(state)) if state.nothing_read && redacts => MAX_KEY_LOOKBACK,
+            _ => 0,
         }
-        self.origins.get(&origin).is_some_and(|state| state.nothing_read && state.output.redact.is_some())
     }
 
-    /// Checks whether a secret of several lines begins in these [`MAX_KEY_LOOKBACK`] bytes, which precede the first
-    /// byte that is read.
+    /// Checks whether a secret of several lines begins in these bytes, which precede the first byte that is read, and which
+    /// lines a program may move up to. There are [`lookback`](Self::lookback) of them, or all.
     pub(super) fn look_back(&mut self, origin: usize, bytes: &[u8], now: ClockReading) {
         if let Some(mut envelopes) = self.envelopes.remove(&origin) {
             envelopes.nothing_read = false;
@@ -248,6 +262,7 @@ impl LinePipeline {
                     let number = self.lane(&mut envelopes.lanes, stream);
                     if let Some(state) = self.origins.get_mut(&number) {
                         state.resume_redaction(&before);
+                        state.lines.follow(&before.lines);
                     }
                 }
             }

@@ -306,6 +306,24 @@ impl Screen {
         screen.map(|screen| *self = screen).is_some()
     }
 
+    /// Knows the lines that `before` emitted last as those above its own, so that a program can move up to them. Nothing of
+    /// what is still drawn there is known.
+    pub fn follow(&mut self, before: &Self) {
+        if let (Some(terminal), Some(before)) = (&mut self.terminal, &before.terminal)
+            && !before.uses_grid
+        {
+            (terminal.grid, terminal.recent) = (before.grid.clone(), before.recent.clone());
+        }
+    }
+
+    /// Forgets the lines above, since others that are not known follow them.
+    pub fn forget_above(&mut self) {
+        if let Some(terminal) = self.terminal.as_mut().filter(|terminal| !terminal.uses_grid) {
+            let Grid { columns, height, .. } = terminal.grid;
+            (terminal.grid, terminal.recent) = (Grid::new(columns, height), Vec::new());
+        }
+    }
+
     /// The state for another process, of whatever kind this screen is. Plain lines that were emitted are only part of it if
     /// `with_recent`: they matter if the program moves up to them, and packing them takes longer than reading a line.
     pub fn pack_all(&self, with_recent: bool) -> PackedOutput {

@@ -146,12 +146,20 @@ fn by_origin(lines: &[String]) -> Vec<Vec<String>> {
     ["stdout", "stderr", "/x"].map(of).into()
 }
 
+/// A pipeline that continues at an offset with these positions.
+fn resumed(spec: &Stream, bytes: &[u8], at: usize, positions: &[super::StreamPosition]) -> (LinePipeline, Batch) {
+    let (mut pipeline, mut batch) = (LinePipeline::new(spec, [Origin::from("/x")]), Batch::new());
+    let before = at.saturating_sub(pipeline.lookback(0));
+    pipeline.look_back(0, &bytes[before..at], now());
+    pipeline.resume(0, positions, now(), &mut batch);
+    (pipeline, batch)
+}
+
 /// Reads `bytes` with a restart after each of the first `cuts` reads, which are as long as they say.
 fn with_restarts(spec: &Stream, bytes: &[u8], cuts: &[usize]) -> Vec<String> {
     let (mut lines, mut at, mut positions) = (Vec::new(), 0, Vec::new());
     for cut in cuts {
-        let (mut pipeline, mut batch) = (LinePipeline::new(spec, [Origin::from("/x")]), Batch::new());
-        pipeline.resume(0, &positions, now(), &mut batch);
+        let (mut pipeline, mut batch) = resumed(spec, bytes, at, &positions);
         let end = bytes.len().min(at + cut);
         pipeline.push(0, &bytes[at..end], now(), &mut batch);
         lines.extend(shown(&batch));
@@ -161,8 +169,7 @@ fn with_restarts(spec: &Stream, bytes: &[u8], cuts: &[usize]) -> Vec<String> {
         let text = serde_json::to_string(&positions).unwrap();
         assert_eq!(serde_json::from_str::<Vec<super::StreamPosition>>(&text).unwrap(), positions);
     }
-    let (mut pipeline, mut batch) = (LinePipeline::new(spec, [Origin::from("/x")]), Batch::new());
-    pipeline.resume(0, &positions, now(), &mut batch);
+    let (mut pipeline, mut batch) = resumed(spec, bytes, at, &positions);
     pipeline.push(0, &bytes[at..], now(), &mut batch);
     pipeline.finish(0, now(), &mut batch);
     lines.extend(shown(&batch));
@@ -301,19 +308,18 @@ fn what_is_drawn_comes_once_through_restarts() {
         let envelopes: Vec<String> =
             envelopes.map(|(at, piece)| docker("stdout", piece) + &docker("stderr", &format!("err {at}\n"))).collect();
         let text = envelopes.concat();
-        // Plain lines to which the program moves up only after the restart are not known any more.
         let begin = envelopes[..3].concat().len();
         let expected: Vec<String> = expected.iter().map(|line| format!("stdout {line}")).collect();
         let stdout = |spec: &Stream, cuts: &[usize]| by_origin(&with_restarts(spec, text.as_bytes(), cuts)).remove(0);
         let spec = stream(LineFormat::Docker);
-        for cut in (begin..=text.len()).step_by(13) {
-            for cuts in [&[cut][..], &[begin, cut - begin], &[cut, 1, 1, 200]] {
+        for cut in (0..=text.len()).step_by(13) {
+            for cuts in [&[cut][..], &[begin, cut.saturating_sub(begin)], &[cut, 1, 1, 200]] {
                 assert_eq!(stdout(&spec, cuts), expected, "cuts after {cuts:?}");
             }
         }
         // What may contain a secret is read again from the file instead, and so may come twice, but is not lost.
         let redacted = Stream { redact: Some(Vec::new()), ..spec };
-        for cut in (begin..=text.len()).step_by(13) {
+        for cut in (0..=text.len()).step_by(13) {
             let mut lines = stdout(&redacted, &[cut]);
             lines.dedup();
             assert!(expected.iter().all(|line| lines.contains(line)), "cut after {cut}: {lines:?}");
@@ -350,4 +356,38 @@ fn a_drawing_that_is_too_large_for_a_checkpoint_is_read_again() {
         );
         assert!(recorded.len() < 16 << 10, "{}", recorded.len());
     }
+}
+
+#[test]
+fn positions_of_all_versions_are_read() {
+    let drawing = r#"{"version":2}"#;
+    let table = [("[0,12,3]".to_owned(), None), (serde_json::json!([1, 0, 0, drawing]).to_string(), Some(drawing))];
+    for (text, expected) in table {
+        let position: super::StreamPosition = serde_json::from_str(&text).unwrap();
+        assert_eq!((position.drawing.as_deref(), serde_json::to_string(&position).unwrap()), (expected, text));
+        // What a later version drew is not known, and the reader learns that.
+        let (_, batch) = resumed(&stream(LineFormat::Docker), b"", 0, &[position]);
+        assert_eq!(batch.losses(), usize::from(expected.is_some()), "{:?}", batch.loss_texts());
+    }
+}
+
+/// A drawing as the first version recorded it: a bold bar below a line. JSON may have blanks and line ends.
+const FIRST_VERSION: &str = r#"{"version":1,"grid":{"columns":500,"height":24,"rows":[{"cells":[[{},"a"]],"drawn":true,
+    "finished":true,"committed":"a"},{"cells":[[{"attributes":1},"20%"]],"drawn":true,"redrawn":true,
+    "returned":true}],"cursor":{"row":1,"column":3,"wraps":false},"saved":{"row":0,"column":0,"pen":{},
+    "charsets":{"draws_lines":[false,false],"shifted":false},"modes":{"autowrap":true,"insert":false,
+    "origin":false}},"pen":{"attributes":1},"charsets":{"draws_lines":[false,false],"shifted":false},
+    "modes":{"autowrap":true,"insert":false,"origin":false},"region":{"start":0,"end":24},
+    "drawing":{"front":1,"kind":"Nothing","count":0,"reaches":[],"last_front":0,"moved":null},
+    "lines":{"start":null},"main":null,"links":[],"last_character":"%"},"uses_grid":true,"open":[],
+    "sequence":[]}"#;
+
+#[test]
+fn a_drawing_of_the_first_version_is_continued() {
+    let recorded = serde_json::json!([[0, 0, 0, FIRST_VERSION]]);
+    let positions: Vec<super::StreamPosition> = serde_json::from_value(recorded).unwrap();
+    let (mut pipeline, mut batch) = resumed(&stream(LineFormat::Docker), b"", 0, &positions);
+    pipeline.push(0, docker("stdout", "\r\u{1b}[Kb\n").as_bytes(), now(), &mut batch);
+    pipeline.finish(0, now(), &mut batch);
+    assert_eq!((shown(&batch), batch.losses()), (vec!["stdout \u{1b}[1mb\u{1b}[0m".to_owned()], 0));
 }

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use crate::config::ReadFrom;
 use crate::event::{Loss, Origin};
 use crate::line::utf16_mark;
-use crate::source::pipeline::MAX_KEY_LOOKBACK;
 
 use super::checkpoint::Checkpoint;
 use super::claims::Claims;
@@ -300,8 +299,9 @@ impl PathTail {
                 Err(error) => return self.record_refusal(&error, pass.now.instant),
             }
         }
-        if pass.pipeline.needs_lookback(id) {
-            match current.reader.bytes_before(MAX_KEY_LOOKBACK) {
+        let lookback = pass.pipeline.lookback(id);
+        if lookback > 0 {
+            match current.reader.bytes_before(lookback) {
                 Ok(bytes) => pass.pipeline.look_back(id, &bytes, pass.now),
                 Err(error) => return self.record_refusal(&error, pass.now.instant),
             }

@@ -364,6 +364,23 @@ impl GenerationList {
         })
     }
 
+    /// Emits what the program of the current generation was drawing, since the file of its checkpoint is gone. Returns the
+    /// checkpoint.
+    pub(super) fn end_drawing(&self, id: usize, pass: &mut PassContext<'_>) -> Option<&Checkpoint> {
+        let saved = self.files.front()?.saved.as_ref()?;
+        if !saved.stream_positions().is_empty() {
+            pass.pipeline.resume(id, saved.stream_positions(), pass.now, pass.batch);
+            pass.finish(id);
+        }
+        Some(saved)
+    }
+
+    /// Drops the current generation, since the file of its checkpoint is gone.
+    pub(super) fn drop_lost(&mut self, id: usize, pass: &mut PassContext<'_>) {
+        self.end_drawing(id, pass);
+        self.files.pop_front();
+    }
+
     /// Moves to the farthest point in the current generation, of which nothing was read, up to which it is a copy of one of
     /// the files in `gone`, or of a later generation. If that one was truncated after the copy was made, its new content is
     /// read from the start. Returns whether the current generation is a copy.

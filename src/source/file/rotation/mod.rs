@@ -534,6 +534,7 @@ impl Rotation {
                 Some(later) => continues_in = Some(later),
                 None => self.resume_in(*reader, point, (!at_path).then_some(resumed_at), pass),
             },
+            None if continues_in.is_none() => self.generations.drop_lost(self.id, pass),
             None => drop(self.generations.pop_front()),
         }
         self.checkpoint_changed |= continues_in.is_some() || saved.is_finished();
@@ -589,7 +590,7 @@ impl Rotation {
     /// The checkpoint to keep of a path that is not followed any more, and whether the log has other files.
     pub(super) fn last_checkpoint(&mut self, pass: &mut PassContext<'_>) -> (Checkpoint, bool) {
         let mut since = pass.now.time.millis();
-        if let Some(saved) = self.generations.front().and_then(|current| current.saved.as_ref()) {
+        if let Some(saved) = self.generations.end_drawing(self.id, pass) {
             since = saved.time();
             self.gone.remember(saved.fingerprint());
         }

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::config::{FileSelector as Named, FileSourceConfig, LineFormat, ReadFrom, SourceKind, Stream};
+use crate::config::{
+    CarriageReturn, FileSelector as Named, FileSourceConfig, LineFormat, ReadFrom, SourceKind, Stream,
+};
 use crate::source::ClockReading;
 use crate::source::file::tailer::{NextPass, Tailer};
 use crate::source::file::watch::watcher::{Mailbox, PathChange, Watcher};
@@ -40,7 +42,11 @@ impl TailerHarness {
         let files = files.iter().map(|file| Named::of_path(directory.path(file))).collect();
         let source = FileSourceConfig { files, from, ..FileSourceConfig::new(directory.path("log")) };
         let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
-        let spec = Stream { format, ..spec };
+        let carriage_return = match format {
+            LineFormat::Cri | LineFormat::Docker => CarriageReturn::Fold,
+            LineFormat::Text | LineFormat::Json | LineFormat::Logfmt | LineFormat::Syslog => spec.carriage_return,
+        };
+        let spec = Stream { format, carriage_return, ..spec };
         let state = serde_json::Value::Null;
         Self {
             directory,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::config::ReadFrom;
+use crate::config::{LineFormat, ReadFrom};
 
 use super::harness::{TailerHarness, long, numbers};
 
@@ -166,5 +166,30 @@ fn a_file_that_is_deleted_before_it_was_read_is_a_loss_after_a_restart() {
                 assert_eq!(harness.losses > 0, restart, "{case}: {:?}", harness.loss_texts);
             }
         }
+    }
+}
+
+#[test]
+fn what_a_container_was_drawing_is_not_lost_with_its_file() {
+    let docker = |text: &str| serde_json::json!({ "log": text, "stream": "stdout", "time": "2026-11-23T05:11:12Z" });
+    let [first, other] = [["one\n", "\r10%\r20%"], ["\u{1b}[1A\u{1b}[Kother\n", "two\n"]]
+        .map(|texts| texts.map(|text| format!("{}\n", docker(text))).concat());
+    for (name, is_replaced) in [("log", false), ("log", true), ("lo[g]", false), ("lo[g]", true)] {
+        let mut harness = TailerHarness::with_format(&[name], ReadFrom::Beginning, LineFormat::Docker);
+        harness.directory.write("log", &first);
+        assert_eq!(harness.run_until_idle(), ["one"]);
+        harness.restart();
+        fs::remove_file(harness.directory.path("log")).unwrap();
+        let mut all = if is_replaced { Vec::new() } else { harness.run_after_rotate_wait() };
+        // A file that is configured may come back. One that a pattern found does not.
+        let expected = match (name, is_replaced) {
+            ("lo[g]", false) => &["20%"][..],
+            _ => {
+                harness.create_later("log", &other);
+                &["20%", "other", "two"]
+            }
+        };
+        (0..2).for_each(|_| all.extend(harness.run_after_rotate_wait()));
+        assert_eq!(all, expected, "{name}, replaced: {is_replaced}");
     }
 }
