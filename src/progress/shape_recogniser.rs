@@ -217,10 +217,13 @@ pub(super) fn is_shared(tool: &str) -> bool {
     tool.starts_with("a ")
 }
 
-/// Returns whether a line may match a shape: most of them have a digit and a percent sign, a slash or the word "of".
+/// Returns whether a line may match a shape: most of them have a digit and a percent sign, a slash, or the word "of" or
+/// "total".
 fn has_numbers(text: &[u8], open: bool) -> bool {
     text.iter().any(u8::is_ascii_digit)
-        && (open || memchr::memchr2(b'%', b'/', text).is_some() || memchr::memmem::find(text, b" of ").is_some())
+        && (open
+            || memchr::memchr2(b'%', b'/', text).is_some()
+            || [&b" of "[..], b", total "].iter().any(|word| memchr::memmem::find(text, word).is_some()))
 }
 
 /// The report of a match. If only the total has a unit, separated by a blank, the unit applies to both numbers.

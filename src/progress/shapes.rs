@@ -114,6 +114,8 @@ pub(super) const SHAPES: &[Shape] = &[
     ("rclone", Always, Item, Plain, r"^Transferred:\s+CUR / TOT, P%$"),
     ("rclone", Always, Item, Plain, r"^ *\* +(?P<phase>\S.*?): *P% /"),
     ("restic", Always, Bar, Plain, r"^\[\d+:\d\d(?::\d\d)?\] +P% +(?P<message>\d.*)"),
+    // "[0:02] 37 files 36.240 MiB, total 60 files 57.220 MiB, 0 errors", into a pipe.
+    ("restic", Always, Bar, Plain, r"^\[\d+:\d\d(?::\d\d)?\] (?P<message>\d+ files? CUR, total \d+ files? TOT\b.*)"),
     ("restic", Always, Bar, Plain, r"^\[\d+:\d\d(?::\d\d)?\] CUR files? (?P<message>.*)"),
     ("borg", Open, Bar, Plain, r"^ *CUR O AMT C AMT D \d+ N (?P<message>.*)"),
     ("badblocks", Always, Bar, Plain, r"P% done, (?P<message>\d+:\d\d(?::\d\d)? elapsed)"),

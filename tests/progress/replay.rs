@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
+use regex::Regex;
 use rtlogd::event::{Progress, ProgressState, Time};
 use rtlogd::line::{PIPE_COLUMNS, PIPE_ROWS, Screen, after_carriage_return};
 use rtlogd::progress::Tracker;
@@ -23,6 +25,8 @@ pub(super) struct Replay {
     pub(super) lines: Vec<String>,
     /// The part of the run during which a percentage was shown, from 0 to 1.
     pub(super) share: f64,
+    /// The same for the time from the second number that the program wrote to the last one; `None` if it wrote none.
+    pub(super) share_of_reports: Option<f64>,
     /// The number of times at which the percentage fell by more than 5.
     pub(super) falls: usize,
     /// The progress as of the last output.
@@ -83,6 +87,40 @@ fn visible(text: &[u8]) -> String {
     plain + rest
 }
 
+/// The numbers by which programs show progress, as far as a percent sign, a slash or the word "of" shows, whatever the
+/// recognisers know of the program. Control sequences must have been removed.
+static NUMBERS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\d[ \u{a0}]?%|\d[ \w]*/ ?\d|\d (?:out )?of \d").unwrap());
+
+static CONTROL_SEQUENCES: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^\[\]]").unwrap());
+
+/// Returns whether a program reports its progress by numbers in this text.
+fn reports(name: &str, text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    let text = CONTROL_SEQUENCES.replace_all(&text, " ");
+    let is_other =
+        |found: &str| OTHER_NUMBERS.iter().any(|(of, other, _)| name.starts_with(of) && found.contains(other));
+    text.split(['\r', '\n']).any(|line| NUMBERS.is_match(line) && !is_other(line))
+}
+
+/// The part of the time from the second report to the last one during which a percentage was shown: a first number alone may
+/// be any number, and only the second one shows that it was progress. For each read: its time, whether the program reported
+/// something in it, and whether a percentage was shown after it.
+fn share_of_reports(reads: &[(i64, bool, bool)]) -> Option<f64> {
+    let reporting: Vec<usize> = (0..reads.len()).filter(|at| reads[*at].1).collect();
+    let (first, last) = (reporting.get(1).or(reporting.first())?, reporting.last()?);
+    let between = &reads[*first..=*last];
+    let (start, end) = (between[0].0, between[between.len() - 1].0);
+    if start == end {
+        return Some(if between.iter().any(|(.., shown)| *shown) { 1.0 } else { 0.0 });
+    }
+    let shown: i64 = between.windows(2).filter(|two| two[0].2).map(|two| two[1].0 - two[0].0).sum();
+    #[expect(clippy::cast_precision_loss, reason = "a recording takes some seconds")]
+    let share = shown as f64 / (end - start) as f64;
+    Some(share)
+}
+
 /// Replays a recording as the pipeline of a source would.
 pub(super) fn replay(name: &str) -> Replay {
     let text = fs::read_to_string(directory().join(name)).unwrap();
@@ -92,6 +130,7 @@ pub(super) fn replay(name: &str) -> Replay {
     let (mut moments, mut lines, mut exit_code) = (Vec::new(), Vec::new(), 0);
     let (mut last_time, mut shown, mut since, mut falls) = (0, 0, None::<i64>, 0);
     let mut before = None::<f64>;
+    let mut reads = Vec::new();
     for read in text.lines() {
         let (millis, bytes) = read.split_once(' ').unwrap();
         if millis == "end" {
@@ -120,6 +159,7 @@ pub(super) fn replay(name: &str) -> Replay {
         let percent = tracker.progress().and_then(|progress| progress.percent);
         shown += since.map_or(0, |since| millis - since);
         since = percent.map(|_| millis);
+        reads.push((millis, reports(name, &bytes), percent.is_some()));
         falls += usize::from(percent.zip(before).is_some_and(|(now, before)| now < before - 5.0));
         (before, last_time) = (percent.or(before), millis);
     }
@@ -129,9 +169,13 @@ pub(super) fn replay(name: &str) -> Replay {
         moments.push((visible(line.text), tracker.progress().cloned()));
     });
     let last = tracker.progress().cloned();
+    if let Some(end) = reads.last_mut() {
+        end.2 |= last.as_ref().is_some_and(|last| last.percent.is_some());
+    }
     #[expect(clippy::cast_precision_loss, reason = "a recording takes some seconds")]
     let share = shown as f64 / last_time.max(1) as f64;
-    Replay { moments, lines, share, falls, last, exit_code }
+    let share_of_reports = share_of_reports(&reads);
+    Replay { moments, lines, share, share_of_reports, falls, last, exit_code }
 }
 
 /// A report as a person would write it: state, percent, count, `<phase>`, message.
@@ -146,8 +190,60 @@ pub(super) fn said(progress: Option<&Progress>) -> String {
     text
 }
 
-/// The header of `outcomes.tsv`.
-const HEADER: &str = "recording\tpercentage shown\tfalls\tgarbage\texit\tlast progress";
+/// The header of `outcomes.tsv`. A percentage is shown during a part of the run, and of the time in which the program reports
+/// numbers.
+const HEADER: &str = "recording\tof the run\tof the reports\tfalls\tgarbage\texit\tlast progress\tnote";
+
+/// Numbers that are no progress: the recordings whose names begin like this, words in the line, and what they are.
+const OTHER_NUMBERS: &[(&str, &str, &str)] = &[
+    ("aria2", "NOTICE", "a date"),
+    ("aria2", "ERROR", "a date"),
+    ("aria2", "/tmp/", "a path"),
+    ("ffmpeg", "muxing overhead", "a ratio"),
+    ("go_test", "coverage:", "a part of the code"),
+    ("pytest_xdist", "workers", "processes that start"),
+    ("vitest_fails", "[1/1]", "the number of a failure"),
+];
+
+/// Recordings in which a percentage is shown during less than half of the run, by the start of their names, and why.
+const LATE: &[(&str, &str)] = &[
+    ("alive_progress.pipe", "prints its bar once, at the end"),
+    ("ansible", "does not know the number of its tasks"),
+    ("apt.pipe", "prints percentages only while it reads its database"),
+    ("aria2", "prints its first summary after a second"),
+    ("borg_create", "counts files, of an unknown number"),
+    ("borg_extract", "reads the archive before its first percentage"),
+    ("dd", "counts bytes, of an unknown number"),
+    ("ffmpeg.p", "encodes a stream without a length"),
+    ("maven", "prints its modules when all but the last are built"),
+    ("npm.pty", "shows a spinner"),
+    ("phpunit", "prints its first row when half of the tests are done"),
+    ("pip.pipe", "prints its bar once, at the end of the download"),
+    ("playwright", "starts a browser before its first test"),
+    ("pnpm", "counts packages, of an unknown number"),
+    ("pv_no_total", "does not know the size"),
+    ("pytest", "prints a percentage when a file is done"),
+    ("rich_", "prints its bars once, at the end"),
+    ("tar", "counts records, of an unknown number"),
+    ("tqdm_no_total", "does not know the number"),
+    ("vite.pty", "counts chunks, of an unknown number"),
+    ("webpack", "starts before its first percentage"),
+];
+
+/// Recordings that begin with several numbers of which none is more than another, within milliseconds.
+const SLOW_STARTS: &[&str] = &["webpack.pty"];
+
+/// What the table says about a recording.
+fn note(name: &str, replay: &Replay) -> &'static str {
+    let late = LATE.iter().filter(|_| replay.share < 0.5).find(|(of, _)| name.starts_with(of));
+    let is_silent = SILENT.contains(&name);
+    let not_full = NOT_FULL.iter().find(|(of, _)| *of == name);
+    match late.or(not_full) {
+        _ if is_silent => "prints nothing about its progress",
+        Some((_, note)) => note,
+        None => "",
+    }
+}
 
 /// Successful recordings whose last percentage is below 100, and why. The end of the process completes them.
 const NOT_FULL: &[(&str, &str)] = &[
@@ -182,7 +278,6 @@ const SILENT: &[&str] = &[
     "make_fails.pipe",
     "make_fails.pty",
     "npm.pipe",
-    "restic.pipe",
     "uv.pipe",
     "vite.pipe",
     "vitest.pipe",
@@ -198,7 +293,9 @@ fn each_recording_has_the_outcome_in_the_table() {
         let (share, garbage) = (replay.share * 100.0, replay.garbage().len());
         let last = said(replay.last.as_ref());
         let (falls, exit_code) = (replay.falls, replay.exit_code);
-        writeln!(table, "{name}\t{share:.0} %\t{falls}\t{garbage}\t{exit_code}\t{last}").unwrap();
+        let of_reports = replay.share_of_reports.map_or("none".to_owned(), |share| format!("{:.0} %", share * 100.0));
+        let note = note(&name, &replay);
+        writeln!(table, "{name}\t{share:.0} %\t{of_reports}\t{falls}\t{garbage}\t{exit_code}\t{last}\t{note}").unwrap();
     }
     let path = directory().join("outcomes.tsv");
     if std::env::var_os("RTLOGD_GENERATE").is_some() {
@@ -212,7 +309,7 @@ fn each_recording_has_the_outcome_in_the_table() {
 }
 
 #[test]
-fn a_bar_is_full_at_the_end_of_a_success_and_an_error_after_a_failure() {
+fn each_report_is_shown_and_a_bar_is_full_at_the_end_of_a_success() {
     let mut wrong = Vec::new();
     for name in recordings() {
         let replay = replay(&name);
@@ -232,6 +329,12 @@ fn a_bar_is_full_at_the_end_of_a_success_and_an_error_after_a_failure() {
         }
         if replay.garbage().is_empty() == REPEATS.contains(&name.as_str()) {
             wrong.push(format!("{name} has the lines {:?}", replay.garbage()));
+        }
+        if replay.share_of_reports.is_some_and(|share| share < 1.0) != SLOW_STARTS.contains(&name.as_str()) {
+            wrong.push(format!("{name} shows a percentage during {:?} of its reports", replay.share_of_reports));
+        }
+        if replay.share < 0.5 && note(&name, &replay).is_empty() {
+            wrong.push(format!("{name} shows a percentage during {} of the run, and no reason is known", replay.share));
         }
         if replay.last.is_none() != SILENT.contains(&name.as_str()) {
             wrong.push(format!("{name} shows {}", said(replay.last.as_ref())));
