@@ -61,7 +61,7 @@ inside tests
 plain after
 ";
 
-/// Text in each of the 16 colours, of the palette and of all colours on each other, and inverted.
+/// Text in each of the 16 colours, of the palette and of all colours on each other, and inverted. The last line is live.
 fn pairs() -> String {
     let colours: Vec<_> =
         (0..16).map(|n| format!("5;{n}")).chain(["5;226", "5;240", "2;128;128;128"].map(str::to_owned)).collect();
@@ -73,7 +73,7 @@ fn pairs() -> String {
         }
         text += "\n";
     }
-    text + "the last pair\n"
+    text + "the last pair\n\x1b[32mlive"
 }
 
 /// A process that is soon at 45 %, and then slow.
@@ -112,7 +112,7 @@ fn the_viewer_shows_and_searches_a_stream() {
         dir,
         &format!(
             "streams:\n  app: {{ file: app.log, from: start, progress: off }}\n  colours: {{ file: colours.log, from: start }}\n  \
-             marks: {{ file: marks.log, from: start }}\n  job: {{ command: [sh, -c, {JOB:?}] }}\n  none: {{ file: none.log }}\n  \
+             marks: {{ file: marks.log, from: start }}\n  grouped: {{ command: [sh, -c, 'echo ::group::Upload; exit 1'], restart: never }}\n  job: {{ command: [sh, -c, {JOB:?}] }}\n  none: {{ file: none.log }}\n  \
              runs: {{ command: [sh, -c, {RUNS:?}], directory: ., restart: {{ when: on-failure, backoff: 100ms..100ms }} }}"
         ),
     );

@@ -436,10 +436,13 @@ export class Viewer {
   showProgress() {
     if (!this.name) return;
     const { progress } = this;
-    const known = progress && (progress.percent !== undefined || progress.phase || progress.message) ? progress : null;
+    // After the end, the last phase may be another one than the one that failed.
+    const isOver = progress?.state === "done" || progress?.state === "error";
+    const tells = progress && (progress.percent !== undefined || (!isOver && (progress.phase || progress.message)));
+    const known = tells ? progress : null;
     part("div", "progress").hidden = !known;
     this.bar.show(known);
-    const { far, how: word, left, counted, doing } = known ? words(known) : { far: "", how: "", left: "", counted: "", doing: "" };
+    const { far, how: word, left, counted, doing } = progress ? words(progress) : { far: "", how: "", left: "", counted: "", doing: "" };
     const shown = [["far", far], ["doing", doing], ["counted", counted], ["left", [word, left].filter(Boolean).join(" · ")]];
     this.figures.replaceChildren(...shown.filter(([, text]) => text).map(([name, text]) => make("span", name, text)));
     const title = [far && word !== "done" ? `${far}${word ? ` ${word}` : ""}` : word, this.name].filter(Boolean).join(" · ");

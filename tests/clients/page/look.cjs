@@ -32,7 +32,8 @@ for (const colorScheme of ['light', 'dark']) {
 for (const colorScheme of ['light', 'dark']) {
   test({ colorScheme, viewport: { width: 1600, height: 900 } }, async ({ page }) => {
     await page.goto(`${url}?stream=pairs`);
-    await until(page, () => document.querySelector('.log')?.textContent.includes('the last pair'));
+    await until(page, () => document.querySelector('.log')?.textContent.includes('the last pair') && document.querySelector('.log .open .text span'));
+    assert.equal(await page.$eval('.log .open .text', (text) => getComputedStyle(text).opacity), '1', 'the colours of live rows are not faded');
     const { count, poor } = await page.evaluate(() => {
       const ground = getComputedStyle(document.querySelector('.log')).backgroundColor;
       const light = (colour) => {

@@ -6,7 +6,7 @@ const see = (page, text) => until(page, (text) => [...document.querySelectorAll(
 test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permissions: ['clipboard-read', 'clipboard-write'], acceptDownloads: true }, async ({ page, context }) => {
   // The list shows state, rate and progress.
   await page.goto(url);
-  await until(page, () => document.querySelectorAll('.stream').length === 6);
+  await until(page, () => document.querySelectorAll('.stream').length === 7);
   await until(page, () => [...document.querySelectorAll('.stream')].some((item) => item.textContent.includes('job') && Number(item.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow')) >= 45), null, 'progress in the list');
   assert.match(await page.$eval('.stream:has-text("app")', (item) => item.textContent), /following.*(lines\/s|lines\/min|quiet)/);
   assert.match(await page.$eval('.stream:has-text("none")', (item) => item.textContent), /waiting/);
@@ -341,4 +341,11 @@ test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permi
   assert.match(copied, /\nGitHub group\ninside github\n/);
   assert.match(copied, /\nError: src\/a\.rs:3:5: It broke: one\ntwo\nWarning: low disk\n/);
   assert.ok(!/::|##|section_|travis_|secret/.test(copied), copied);
+});
+
+// The last group is not what failed, and the header does not say so.
+test({}, async ({ page }) => {
+  await page.goto(`${url}?stream=grouped`);
+  await until(page, () => document.title === 'failed · grouped – rtlogd' && /failed/.test(document.querySelector('#state').textContent));
+  assert.equal(await page.$eval('#progress', (progress) => progress.hidden), true);
 });
