@@ -163,10 +163,15 @@ impl Default for TerminalOutput {
 impl TerminalOutput {
     /// Sends `bytes` to all attachments. Costs nothing if there are none.
     pub(crate) fn publish(&self, bytes: &[u8]) {
-        if self.0.receiver_count() > 0 {
+        if self.has_attachments() {
             // The last attachment may have been dropped in the meantime.
             self.0.send(Bytes::copy_from_slice(bytes)).unwrap_or_default();
         }
+    }
+
+    /// Returns whether there are attachments.
+    pub(crate) fn has_attachments(&self) -> bool {
+        self.0.receiver_count() > 0
     }
 
     /// Adds an attachment.

@@ -46,6 +46,7 @@ mod metrics;
 mod hostile;
 mod limits;
 mod flood;
+mod wakeups;
 mod slow;
 mod bombs;
 mod fuzz;

@@ -44,8 +44,9 @@ pub(crate) async fn run(
     let mut writer = StreamWriter::new(&spec.name, appender);
     let outcome = match &spec.source {
         SourceKind::File(file) => {
-            let read_ahead = writer.appender.read_ahead();
-            run_file(FileSource::new(&spec, file, &checkpoints, watcher, read_ahead), &mut writer, &stopping).await;
+            let (read_ahead, views) = (writer.appender.read_ahead(), writer.appender.view_pace());
+            let source = FileSource::new(&spec, file, &checkpoints, watcher, read_ahead, views);
+            run_file(source, &mut writer, &stopping).await;
             Ok(None)
         }
         SourceKind::Process(process) => {
@@ -54,13 +55,15 @@ pub(crate) async fn run(
         }
         SourceKind::Journal(journal) => {
             // Entries that are not read now are read after the next start.
-            run_polled(&mut JournalSource::new(&spec, journal, &checkpoints, options.children), &mut writer, &stopping)
-                .await;
+            let views = writer.appender.view_pace();
+            let mut source = JournalSource::new(&spec, journal, &checkpoints, options.children, views);
+            run_polled(&mut source, &mut writer, &stopping).await;
             writer.say(SourceState::Stopping).await;
             Ok(None)
         }
         SourceKind::Push => {
-            run_push(PushSource::new(&spec, options.push_requests), &mut writer, &stopping).await;
+            let source = PushSource::new(&spec, options.push_requests, writer.appender.view_pace());
+            run_push(source, &mut writer, &stopping).await;
             Ok(None)
         }
     };
@@ -118,7 +121,9 @@ async fn run_push(mut push: PushSource, writer: &mut StreamWriter, stopping: &Ca
                 writer.flush().await;
                 push.appended(pushed, lines, writer.appender.last());
                 // A client that never stops sending is always ready.
-                yield_now().await;
+                if !push.is_paced() {
+                    yield_now().await;
+                }
             }
             mut due = writer.appender.maintain_history() => writer.appender.append(&mut due).await,
             () = stopping.cancelled() => break,

@@ -9,8 +9,9 @@
 //! Reading order: `driver` (runs one source), `writer` (the end of a stream at which it writes), `pipeline` (the origins
 //! of a source, and what is due when), `origin_state` (one origin: each step from bytes to lines), `envelope` (unwraps the
 //! lines of container runtimes), `emit` (redacts a line and adds it to the batch), `progress` (passes it to the
-//! recognisers), `live_rows` (the rows that can still change); then the sources `file`, `process` (which waits by
-//! `backoff` before a restart), `journal` and `push`. `checkpoint_text` describes checkpoints in words.
+//! recognisers), `live_rows` (the rows that can still change), `read_pace` (how often a source is read); then the sources
+//! `file`, `process` (which waits by `backoff` before a restart), `journal` and `push`. `checkpoint_text` describes
+//! checkpoints in words.
 //!
 //! A new source is a file here, and a variant of [`SourceKind`](crate::config::SourceKind) that [`driver::run`] runs;
 //! the compiler then asks what else depends on the kind.
@@ -24,6 +25,7 @@ mod origin_state;
 mod envelope;
 mod emit;
 mod progress;
+mod read_pace;
 mod file;
 pub(crate) mod process;
 mod journal;

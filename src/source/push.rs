@@ -2,6 +2,7 @@
 //!
 //! The transport is not known here, and there is no queue: a sender waits until its lines are in the stream.
 
+use std::collections::VecDeque;
 use std::future::pending;
 
 use futures_util::StreamExt;
@@ -14,9 +15,10 @@ use tokio::time::Instant;
 use crate::config::Stream;
 use crate::control::{CommandError, PushRequest, PushTally, PushedChunk, push_channel};
 use crate::event::Position;
-use crate::stream::Batch;
+use crate::stream::{Batch, ViewPace};
 
 use super::pipeline::LinePipeline;
+use super::read_pace::{PIPE_READ_INTERVAL, ReadPace};
 use super::{ClockReading, until};
 
 /// The maximum number of concurrent senders. Each holds at most one unfinished line and one read of its connection.
@@ -31,6 +33,9 @@ pub(super) struct PushSource {
     requests: Option<mpsc::Receiver<PushRequest>>,
     /// The next chunk of each sender.
     receivers: FuturesUnordered<BoxFuture<'static, ReceivedPush>>,
+    pace: ReadPace,
+    /// Small chunks that wait for the pace, at most one of each sender.
+    waiting: VecDeque<ReceivedPush>,
     /// The result for each sender; `None` where a number is free.
     tallies: Vec<Option<PushTally>>,
 }
@@ -44,11 +49,13 @@ pub(super) struct PushedBatch {
 }
 
 impl PushSource {
-    pub(super) fn new(spec: &Stream, requests: Option<mpsc::Receiver<PushRequest>>) -> Self {
+    pub(super) fn new(spec: &Stream, requests: Option<mpsc::Receiver<PushRequest>>, views: ViewPace) -> Self {
         Self {
             pipeline: LinePipeline::new(spec, []),
             requests,
             receivers: FuturesUnordered::new(),
+            pace: ReadPace::new(PIPE_READ_INTERVAL).with_views(views),
+            waiting: VecDeque::new(),
             tallies: Vec::new(),
         }
     }
@@ -59,7 +66,16 @@ impl PushSource {
         loop {
             let due = self.pipeline.due();
             select! {
-                Some(received) = self.receivers.next() => return self.take_chunk(received, batch),
+                // A sender whose last chunk this is waits for the reply.
+                Some(received) = self.receivers.next() => match &received.1 {
+                    Some(chunk) if !chunk.last && self.pace.is_waiting(Instant::now()) => self.waiting.push_back(received),
+                    _ => return self.take_chunk(received, batch),
+                },
+                () = self.pace.wait(), if !self.waiting.is_empty() => {
+                    if let Some(received) = self.waiting.pop_front() {
+                        return self.take_chunk(received, batch);
+                    }
+                }
                 request = next_request(&mut self.requests) => self.open_sender(request),
                 () = until(due) => {
                     // The time is the due time and no later one, so that only one sender is affected.
@@ -70,9 +86,15 @@ impl PushSource {
         }
     }
 
+    /// Returns whether a chunk that comes now has to wait.
+    pub(super) fn is_paced(&self) -> bool {
+        self.pace.is_waiting(Instant::now())
+    }
+
     /// Stops receiving, and ends the unfinished lines.
     pub(super) fn finish(&mut self, batch: &mut Batch) {
         self.receivers.clear();
+        self.waiting.clear();
         for origin in 0..self.tallies.len() {
             self.drop_sender(origin, batch);
         }
@@ -105,6 +127,10 @@ impl PushSource {
             return PushedBatch::default();
         };
         self.pipeline.push(origin, &pushed.bytes, now, batch);
+        // The others that wait are taken at once.
+        if self.waiting.is_empty() {
+            self.pace.note_read(pushed.bytes.len(), now.instant);
+        }
         if pushed.last {
             self.pipeline.finish(origin, now, batch);
             self.pipeline.remove(origin);
@@ -149,5 +175,48 @@ async fn next_request(requests: &mut Option<mpsc::Receiver<PushRequest>>) -> Pus
             None => pending().await,
         },
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SourceKind;
+    use crate::control::{PushSender, push_requests};
+    use crate::event::Origin;
+    use crate::source::SourceOptions;
+    use crate::source::testing::{SourceHarness, spec};
+    use bytes::Bytes;
+    use std::time::Duration;
+
+    /// Returns whether the sender had to wait until its lines were in the stream.
+    async fn waits(sender: &PushSender, text: &'static str, last: bool) -> bool {
+        let start = Instant::now();
+        sender.send(Bytes::from_static(text.as_bytes()), last).await.unwrap();
+        assert!(start.elapsed() <= PIPE_READ_INTERVAL, "{text}: {:?}", start.elapsed());
+        start.elapsed() > Duration::ZERO
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_that_follow_each_other_wait_for_the_pace_and_those_whose_sender_ends_do_not() {
+        let (handle, requests) = push_requests();
+        let options = SourceOptions { push_requests: Some(requests), ..SourceOptions::default() };
+        let mut harness = SourceHarness::start(spec(SourceKind::Push), options);
+        harness.state("receiving").await;
+        let open = || handle.open(Origin::from("x"));
+        let (one, other) = (open().await.unwrap(), open().await.unwrap());
+        for round in 0..3 {
+            assert!(!waits(&one, "first\n", false).await, "{round}: after quiet");
+            let last = open().await.unwrap();
+            let (waits_one, waits_other, waits_last) = tokio::join!(
+                waits(&one, "second\n", false),
+                waits(&other, "third\n", false),
+                waits(&last, "whole\n", true)
+            );
+            assert_eq!((waits_one, waits_other, waits_last), (true, true, false), "{round}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(harness.lines(4).await, ["first", "whole", "second", "third"]);
+        }
+        harness.stop();
     }
 }

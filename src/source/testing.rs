@@ -51,6 +51,11 @@ pub(super) fn numbered_lines(prefix: &str, numbers: impl Iterator<Item = u32>) -
     numbers.flat_map(|n| [prefix.to_owned(), n.to_string(), "\n".to_owned()]).collect()
 }
 
+/// A view of all lines; those of one stream and of several are two.
+pub(super) fn view(several: bool) -> View {
+    View { encoding: Encoding::Ndjson, filter: Filter::default(), several, ansi: Ansi::Keep }
+}
+
 impl SourceHarness {
     pub(super) fn start(spec: Stream, options: SourceOptions) -> Self {
         Self::restart(spec, options, Checkpoints::new())

@@ -16,6 +16,7 @@ use super::budget::BudgetShare;
 use super::read_ahead::ReadAhead;
 use super::ring::Ring;
 use super::shared::LogShared;
+use super::view_pace::ViewPace;
 use crate::history::{NextEvent, RecordOutcome, Recorder};
 pub(crate) use crate::segment::StatusChange;
 use crate::segment::{Batch, Numbering, Segment};
@@ -185,6 +186,11 @@ impl Appender {
     pub fn read_ahead(&self) -> Option<ReadAhead> {
         let positions = self.shared.positions.clone()?;
         Some(ReadAhead::new(positions, self.ring.subscribe(), self.shared.memory.clone(), self.budget_share.room()))
+    }
+
+    /// The pace at which readers receive events, for a source that need not be read more often.
+    pub fn view_pace(&self) -> ViewPace {
+        ViewPace::new(self.shared.clone())
     }
 
     /// The number of readers that ever came, for a source that starts with the first one.

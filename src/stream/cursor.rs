@@ -63,7 +63,7 @@ pub struct Cursor {
     view: Arc<View>,
     /// The number of the view among those of the log.
     view_index: usize,
-    /// The time from which the view may cut again, as the last slot said; `None` before one.
+    /// The time from which the view may cut again, as the last slot said; `None` before one, and while the view is not busy.
     next_cut_at: Option<Instant>,
     /// The sequence number that the cursor started at; always <= `next`.
     start: u64,
@@ -313,10 +313,12 @@ impl Cursor {
         let slot = self.log.shared.views().next_slot(self.view_index, self.next, shareable_to, now);
         let bound = match slot {
             NextSlot::Ready(slot) => return self.take_slot(&slot),
-            NextSlot::WaitUntil(tick) => {
+            NextSlot::WaitUntil(tick) if self.next < self.log.ring.borrow().end() => {
                 self.note_position(true, now);
                 return CursorStep::WaitUntil(tick);
             }
+            // There is nothing to cut yet.
+            NextSlot::WaitUntil(_) => self.bounds.seq,
             NextSlot::CutNow { before } => self.bounds.seq.min(before),
         };
         let (read, end) = {

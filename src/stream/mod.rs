@@ -8,14 +8,16 @@
 //! missed.
 //!
 //! Reading order: `ring` (the events), `appender` (the writer), `log` (the read side), `cursor` (one reader), `view`
-//! (the encoded bytes that readers share), `shared` (the parts that all of these share), `budget` (the memory of all
-//! streams together), `read_ahead` (the limit for reading files whose readers keep up), `status` and `counts` (facts in
-//! addition to the events), `private` (the visibility of the log), `catalog` (all streams by name).
+//! (the encoded bytes that readers share), `view_pace` (their pace, for the source), `shared` (the parts that all of these
+//! share), `budget` (the memory of all streams together), `read_ahead` (the limit for reading files whose readers keep up),
+//! `status` and `counts` (facts in addition to the events), `private` (the visibility of the log), `catalog` (all streams
+//! by name).
 
 mod counts;
 pub(crate) mod status;
 pub(crate) mod ring;
 mod view;
+mod view_pace;
 mod budget;
 mod read_ahead;
 mod appender;
@@ -44,6 +46,7 @@ pub use private::{PrivateFlag, PublicAccess};
 pub use read_ahead::{ReadAhead, ReadRoom};
 pub use status::RunInfo;
 pub use view::{Ansi, View};
+pub use view_pace::ViewPace;
 
 use std::sync::Arc;
 

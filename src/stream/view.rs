@@ -175,8 +175,9 @@ impl View {
 pub(super) struct Slot {
     pub(super) from: u64,
     pub(super) to: u64,
-    /// The time from which the slot after this one may be cut, if this slot ended at the end of the log. A reader that
-    /// took the slot waits until then without asking the views.
+    /// The time from which the slot after this one may be cut, if this slot ended at the end of the log and the view is
+    /// busy. A reader that took the slot waits until then without asking the views. Otherwise it waits for the next event:
+    /// a line that comes alone wakes it once.
     pub(super) next_cut_at: Option<Instant>,
     /// The events to encode; empty once they are encoded, since the memory of segments that were read from disk is not
     /// counted anywhere.
@@ -225,6 +226,14 @@ struct ViewState {
     open: BTreeMap<u64, Arc<OpenLine>>,
     /// In the order in which they were cut, which need not be that of their events. No two begin at the same event.
     slots: VecDeque<Arc<Slot>>,
+}
+
+impl ViewState {
+    /// The least time between two cuts while the view is busy.
+    fn cut_interval(&self) -> Duration {
+        let readers = u32::try_from(self.readers).unwrap_or(u32::MAX);
+        CUT_INTERVAL_PER_READER.saturating_mul(readers).clamp(MIN_CUT_INTERVAL, MAX_CUT_INTERVAL)
+    }
 }
 
 /// All views of one log.
@@ -312,16 +321,21 @@ impl Views {
             return known.clone();
         }
         if end {
-            let readers = u32::try_from(shared.readers).unwrap_or(u32::MAX);
-            shared.next_cut_at =
-                Some(now + CUT_INTERVAL_PER_READER.saturating_mul(readers).clamp(MIN_CUT_INTERVAL, MAX_CUT_INTERVAL));
+            let interval = shared.cut_interval();
+            let is_busy = shared.next_cut_at.is_some_and(|tick| now < tick + interval);
+            shared.next_cut_at = Some(now + interval);
             shared.last_end = slot.to;
-            slot.next_cut_at = shared.next_cut_at;
+            slot.next_cut_at = shared.next_cut_at.filter(|_| is_busy);
         }
         let slot = Arc::new(slot);
         shared.slots.push_back(slot.clone());
         self.drop_old_slots(at);
         slot
+    }
+
+    /// The least time between two cuts of the fastest view; `None` without readers.
+    pub(super) fn fastest_cut_interval(&self) -> Option<Duration> {
+        self.views.iter().flatten().map(ViewState::cut_interval).min()
     }
 
     /// Counts lines that were matched against a filter outside a slot.

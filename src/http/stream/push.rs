@@ -1,13 +1,14 @@
 //! `POST /streams/NAME`: appends the lines of the body to a stream that accepts lines, as the body arrives.
 //!
 //! Data is in the stream, and recorded, before more of the body is read. A sender that is too fast therefore waits, and
-//! the memory in use is bounded by one read per sender.
+//! the memory in use is bounded by a chunk and one read per sender.
 
-use bytes::{Buf, Bytes};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use serde_json::json;
+use tokio::task::yield_now;
 use warp::reply::Response;
 
 use crate::control::{CommandError, PushSender, PushTally};
@@ -64,17 +65,74 @@ async fn append(name: &str, request: &HttpRequest, mut body: Option<&mut Incomin
             () = pusher.closed() => return Err(stream_gone(&CommandError::Gone, tally)),
             end = lifetime.ended() => return Err(push_lifetime_over(&end, tally)),
         };
-        let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| push_interrupted(StatusCode::BAD_REQUEST, "the body ended early", tally))?;
-        let Ok(mut data) = frame.into_data() else { continue };
-        while data.has_remaining() {
-            let piece = data.split_to(data.len().min(PUSH_CHUNK_SIZE));
-            tally = send(&pusher, piece, false, tally).await?;
+        let (mut data, follows) = match frame {
+            Some(frame) => arrived(frame, body).await,
+            None => (Bytes::new(), Follows::Nothing),
+        };
+        while data.len() > PUSH_CHUNK_SIZE {
+            tally = send(&pusher, data.split_to(PUSH_CHUNK_SIZE), false, tally).await?;
+        }
+        tally = send(&pusher, data, follows == Follows::Nothing, tally).await?;
+        match follows {
+            Follows::MayFollow => {}
+            Follows::Nothing => return Ok(pushed(tally)),
+            Follows::Failure => return Err(push_interrupted(StatusCode::BAD_REQUEST, "the body ended early", tally)),
         }
     }
-    let tally = send(&pusher, Bytes::new(), true, tally).await?;
+    Ok(pushed(send(&pusher, Bytes::new(), true, tally).await?))
+}
+
+/// What comes after some bytes of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    MayFollow,
+    Nothing,
+    Failure,
+}
+
+/// The bytes of a frame of the body and of those after it that have arrived, about [`PUSH_CHUNK_SIZE`] of them: a sender
+/// that writes line by line has several lines in the stream at once if they come in quick succession.
+async fn arrived(first: Result<Frame<Bytes>, hyper::Error>, body: &mut Incoming) -> (Bytes, Follows) {
+    let (mut bytes, mut frame) = (Bytes::new(), Some(first));
+    let follows = loop {
+        match frame {
+            None => break Follows::Nothing,
+            Some(Err(_)) => break Follows::Failure,
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    bytes = joined(bytes, data);
+                }
+            }
+        }
+        if body.is_end_stream() {
+            break Follows::Nothing;
+        }
+        if bytes.len() >= PUSH_CHUNK_SIZE {
+            break Follows::MayFollow;
+        }
+        frame = tokio::select! {
+            biased;
+            next = body.frame() => next,
+            // The connection hands over one frame at a time, and runs in this task.
+            () = yield_now() => break Follows::MayFollow,
+        };
+    };
+    (bytes, follows)
+}
+
+/// Both, one after the other. A result of this function is not copied again when it is extended.
+fn joined(bytes: Bytes, more: Bytes) -> Bytes {
+    if bytes.is_empty() {
+        return more;
+    }
+    let mut all = BytesMut::from(bytes);
+    all.extend_from_slice(&more);
+    all.freeze()
+}
+
+fn pushed(tally: PushTally) -> Response {
     let (first, last) = tally.ids.unzip();
-    Ok(json(&json!({ "lines": tally.lines, "first": first, "last": last })))
+    json(&json!({ "lines": tally.lines, "first": first, "last": last }))
 }
 
 async fn send(pusher: &PushSender, bytes: Bytes, last: bool, before: PushTally) -> Result<PushTally, Problem> {

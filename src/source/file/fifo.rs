@@ -14,6 +14,8 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
+use crate::source::read_pace::ReadPace;
+
 use super::fingerprint::Identity;
 use super::open_limit::OpenLimit;
 
@@ -27,6 +29,8 @@ const FIFO_REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Fifos {
     open_limit: OpenLimit,
+    /// The pace of a FIFO that is opened.
+    pace: ReadPace,
     open: BTreeMap<usize, Fifo>,
     /// The FIFOs whose path does not name them any more, by the number of their unfinished line. Their writers may still
     /// have them open, and they are read to their end.
@@ -39,6 +43,7 @@ struct Fifo {
     path: PathBuf,
     receiver: Receiver,
     identity: Identity,
+    pace: ReadPace,
     /// Nothing was read since the FIFO was opened.
     is_fresh: bool,
     /// The time until which the FIFO is not read, since it was at its end when it was opened.
@@ -47,13 +52,14 @@ struct Fifo {
 
 impl Fifo {
     /// Opens a FIFO without waiting for a writer.
-    fn open(path: &Path, handles: &OpenLimit) -> io::Result<Self> {
+    fn open(path: &Path, handles: &OpenLimit, pace: ReadPace) -> io::Result<Self> {
         let (file, metadata) = handles.opener().open(path)?;
         let receiver = Receiver::from_file(file)?;
         Ok(Self {
             path: path.to_owned(),
             receiver,
             identity: Identity::from(&metadata),
+            pace,
             is_fresh: true,
             paused_until: None,
         })
@@ -61,8 +67,8 @@ impl Fifo {
 }
 
 impl Fifos {
-    pub(super) fn new(handles: OpenLimit) -> Self {
-        Self { open_limit: handles, open: BTreeMap::new(), left: BTreeMap::new(), buffer: Vec::new() }
+    pub(super) fn new(handles: OpenLimit, pace: ReadPace) -> Self {
+        Self { open_limit: handles, pace, open: BTreeMap::new(), left: BTreeMap::new(), buffer: Vec::new() }
     }
 
     /// Opens the FIFOs in `wanted` and closes all others. Returns the numbers of those that were closed.
@@ -71,7 +77,7 @@ impl Fifos {
         for (id, identity, path) in wanted {
             let known = before.remove(&id).filter(|fifo| fifo.identity.same_inode(identity));
             // If the FIFO was replaced meanwhile, the next pass finds its replacement.
-            if let Some(fifo) = known.or_else(|| Fifo::open(path, &self.open_limit).ok()) {
+            if let Some(fifo) = known.or_else(|| Fifo::open(path, &self.open_limit, self.pace.clone()).ok()) {
                 self.open.insert(id, fifo);
             }
         }
@@ -95,11 +101,13 @@ impl Fifos {
         }
         self.buffer.resize(FIFO_READ_SIZE, 0);
         loop {
-            let resume_at = self.open.values().filter_map(|fifo| fifo.paused_until).min();
-            let Self { open_limit: handles, open, left, buffer } = self;
+            let now = Instant::now();
+            let waiting = self.left.values().chain(self.open.values());
+            let resume_at = waiting.filter_map(|fifo| fifo.waits_until(now)).min();
+            let Self { open_limit: handles, open, left, buffer, .. } = self;
             let read = poll_fn(|context| {
-                for (id, fifo) in left.iter_mut().chain(open.iter_mut()).filter(|(_, fifo)| fifo.paused_until.is_none())
-                {
+                let all = left.iter_mut().chain(open.iter_mut());
+                for (id, fifo) in all.filter(|(_, fifo)| fifo.waits_until(now).is_none()) {
                     if let Poll::Ready(outcome) = fifo.read(context, buffer, handles) {
                         return Poll::Ready((*id, outcome));
                     }
@@ -140,10 +148,19 @@ impl Fifos {
 }
 
 impl Fifo {
+    /// The time before which the FIFO is not read, if that is after `now`.
+    fn waits_until(&self, now: Instant) -> Option<Instant> {
+        // A pause ends when the FIFO is opened again, and not before.
+        self.paused_until.or_else(|| self.pace.next_read_at().filter(|at| now < *at))
+    }
+
     fn read(&mut self, context: &mut Context<'_>, buffer: &mut [u8], handles: &OpenLimit) -> Poll<io::Result<usize>> {
         let mut filled = ReadBuf::new(buffer);
         let read = Pin::new(&mut self.receiver).poll_read(context, &mut filled);
         let count = filled.filled().len();
+        if read.is_ready() {
+            self.pace.note_read(count, Instant::now());
+        }
         if count > 0 {
             self.is_fresh = false;
             handles.note_mode(fstat(&self.receiver)?.st_mode);
@@ -154,7 +171,7 @@ impl Fifo {
     /// Opens the FIFO again after its last writer closed it. The old end stays open until then, so that bytes written
     /// meanwhile are kept.
     fn again(&mut self, handles: &OpenLimit) -> bool {
-        match Self::open(&self.path, handles) {
+        match Self::open(&self.path, handles, self.pace.clone()) {
             Ok(fifo) => {
                 *self = fifo;
                 true
@@ -167,6 +184,7 @@ impl Fifo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::read_pace::PIPE_READ_INTERVAL;
     use std::io::{PipeWriter, Write};
     use std::os::fd::AsRawFd;
     use tokio::time::timeout;
@@ -190,7 +208,7 @@ mod tests {
         let (reader, mut writer): (_, PipeWriter) = io::pipe().unwrap();
         let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
         let identity = Identity::from(&std::fs::metadata(&path).unwrap());
-        let mut fifos = Fifos::new(OpenLimit::default());
+        let mut fifos = Fifos::new(OpenLimit::default(), ReadPace::new(PIPE_READ_INTERVAL));
         writer.write_all(b"one\n").unwrap();
         assert!(fifos.retain([(0, identity, &*path)].into_iter()).is_empty());
         drop(writer);

@@ -15,6 +15,9 @@
 //! paths that are due or were notified, reads about a mebibyte, and says when the next one is due. FIFOs are read here,
 //! between passes, since a FIFO can be waited for.
 //!
+//! **Pace.** A line that comes alone causes a pass at once; lines that follow each other share one ([`ReadPace`]). Only
+//! writes wait: a change of names causes a pass at once, since a file may exist for a short time only.
+//!
 //! **One path.** A pass over a path first updates its watch, then examines what the path names, then reads: a change
 //! between two of these steps is notified again. [`PathTail`](path::PathTail) knows what the path names; its
 //! [`Rotation`](rotation::Rotation) knows the *generations* of the log that are still to be read. The path's file is
@@ -107,9 +110,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::{FileSelector, FileSourceConfig, OwnPaths, Stream};
 use crate::event::StreamName;
-use crate::stream::{Batch, Checkpoints, ReadAhead, ReadRoom};
+use crate::stream::{Batch, Checkpoints, ReadAhead, ReadRoom, ViewPace};
 
 use super::ClockReading;
+use super::read_pace::{FILE_READ_INTERVAL, PIPE_READ_INTERVAL, ReadPace};
 use crate::source::file::watch::watcher::Mailbox;
 use denied::OpenDenied;
 use fifo::Fifos;
@@ -118,8 +122,8 @@ use open_file::FileOpener;
 use rotation::old_files::OLD_FILE_NUMBERS;
 use tailer::{NextPass, Tailer};
 
-/// The minimum time between two passes after one that found something: a busy writer causes at most a thousand passes a
-/// second instead of one for each line, and a single line is not delayed.
+/// The minimum time between a pass that found something and one that a change of names causes: many changes cause at most
+/// a thousand passes a second. Writes to files have a [pace](ReadPace) of their own.
 const MIN_PASS_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Returns whether a path names a file that not everybody may read, if a stream may open it at all. `own` are the
@@ -170,8 +174,9 @@ pub(super) struct FileSource {
     tailer: Option<Box<Tailer>>,
     pass: Option<JoinHandle<PassResult>>,
     next: NextPass,
-    /// The time before which wakes have no effect.
+    /// The time before which wakes have no effect, and the pace of those that writes cause.
     earliest_wake: Instant,
+    pace: ReadPace,
     mailbox: Arc<Mailbox>,
     fifos: Fifos,
     /// The limit for reading ahead of readers that keep up; `None` if it does not matter to them.
@@ -196,21 +201,33 @@ impl FileSource {
         checkpoints: &Checkpoints,
         watcher: Watcher,
         read_ahead: Option<ReadAhead>,
+        views: ViewPace,
     ) -> Self {
         let mailbox = Arc::new(Mailbox::default());
         let tailer = Box::new(Tailer::new(spec, source, checkpoints, watcher, mailbox.clone()));
         let next = NextPass::Now;
-        let fifos = Fifos::new(tailer.watcher.open_limit.clone());
-        let earliest_wake = Instant::now();
-        Self { tailer: Some(tailer), pass: None, next, earliest_wake, mailbox, fifos, read_ahead, is_last: false }
+        let fifo_pace = ReadPace::new(PIPE_READ_INTERVAL).with_views(views.clone());
+        let fifos = Fifos::new(tailer.watcher.open_limit.clone(), fifo_pace);
+        Self {
+            tailer: Some(tailer),
+            pass: None,
+            next,
+            earliest_wake: Instant::now(),
+            pace: ReadPace::new(FILE_READ_INTERVAL).with_views(views),
+            mailbox,
+            fifos,
+            read_ahead,
+            is_last: false,
+        }
     }
 
     /// Waits until there are events, and adds them to `batch`, which is empty. May be dropped at any time.
     pub(crate) async fn next(&mut self, batch: &mut Batch) {
         while batch.is_empty() {
             if self.pass.is_none() {
+                let wakes = self.mailbox.wait(self.earliest_wake, &self.pace);
                 select! {
-                    () = wait_for_pass(self.next, self.earliest_wake, &self.mailbox, self.read_ahead.as_ref()) => {}
+                    () = wait_for_pass(self.next, wakes, self.read_ahead.as_ref()) => {}
                     (id, bytes) = self.fifos.read() => {
                         if let Some(tailer) = &mut self.tailer {
                             let now = ClockReading::read();
@@ -273,6 +290,7 @@ impl FileSource {
         *batch = found;
         let now = ClockReading::read();
         self.earliest_wake = if batch.is_empty() { now.instant } else { now.instant + MIN_PASS_INTERVAL };
+        self.pace.note_read(tailer.bytes_read(), now.instant);
         self.next = next;
         for (id, number) in tailer.take_left_fifos() {
             if !self.fifos.leave(id, number) {
@@ -295,7 +313,7 @@ fn earlier_pass(next: NextPass, due: Option<Instant>) -> NextPass {
 }
 
 /// Waits until the next pass is due, or a wake makes it due.
-async fn wait_for_pass(next: NextPass, pace: Instant, mailbox: &Mailbox, read_ahead: Option<&ReadAhead>) {
+async fn wait_for_pass(next: NextPass, wakes: impl Future<Output = ()>, read_ahead: Option<&ReadAhead>) {
     match next {
         NextPass::Now => {}
         NextPass::AfterReaders => {
@@ -304,12 +322,8 @@ async fn wait_for_pass(next: NextPass, pace: Instant, mailbox: &Mailbox, read_ah
             }
         }
         NextPass::At(at) => {
-            let woken = async {
-                sleep_until(pace).await;
-                mailbox.wait().await;
-            };
             select! {
-                () = woken => {}
+                () = wakes => {}
                 () = sleep_until(at) => {}
             }
         }

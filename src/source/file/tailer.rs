@@ -92,6 +92,8 @@ pub(super) struct Tailer {
     scheduler: Scheduler,
     pipeline: LinePipeline,
     room: PassRoom,
+    /// The number of bytes that the last pass read.
+    bytes_read: usize,
     claims: Claims,
     index: DirectoryIndex,
     status: StatusReporter,
@@ -150,6 +152,7 @@ impl Tailer {
             scheduler: Scheduler::default(),
             pipeline: LinePipeline::new(spec, []),
             room: PassRoom::default(),
+            bytes_read: 0,
             claims: Claims::default(),
             index,
             status: StatusReporter::new(spec.name.clone()),
@@ -198,6 +201,11 @@ impl Tailer {
         self.room = PassRoom::new(room);
     }
 
+    /// The number of bytes that the last pass read.
+    pub(super) fn bytes_read(&self) -> usize {
+        self.bytes_read
+    }
+
     /// Makes a pass: examines the paths that are due, and reads about [`MAX_BYTES_PER_PASS`] into `batch`.
     pub(super) fn run_pass(&mut self, now: ClockReading, batch: &mut Batch) -> NextPass {
         self.index.clear();
@@ -217,6 +225,7 @@ impl Tailer {
                 self.scheduler.wake(id);
             }
         }
+        self.bytes_read = bytes;
         let waits_for_readers = self.room.held() && self.scheduler.is_idle();
         for id in later {
             self.scheduler.wake(id);

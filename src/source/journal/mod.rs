@@ -27,12 +27,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::{JournalSourceConfig, Restart, Stream};
 use crate::event::{Flags, Loss, SourceState};
 use crate::line::{Carry, Line, Redactor};
-use crate::stream::{Batch, Checkpoints};
+use crate::stream::{Batch, Checkpoints, ViewPace};
 
 use super::backoff::Backoff;
 use super::emit::{redact, redact_origin};
 use super::process::{Children, Helper};
 use super::progress::SourceProgress;
+use super::read_pace::{PIPE_READ_INTERVAL, ReadPace};
 use super::{ClockReading, SourceError, until};
 use entry::JournalEntry;
 use query::{JournalCheckpoint, JournalQuery};
@@ -67,6 +68,7 @@ pub(super) struct JournalSource {
     buffer: Vec<u8>,
     /// The entry is too long, and the rest of it is skipped.
     skipping: bool,
+    pace: ReadPace,
     backoff: Backoff,
     progress: SourceProgress,
     max_line: usize,
@@ -126,6 +128,7 @@ impl JournalSource {
         source: &JournalSourceConfig,
         checkpoints: &Checkpoints,
         children: Children,
+        views: ViewPace,
     ) -> Self {
         let query = JournalQuery::new(source, fs::read_to_string(MACHINE_ID_PATH).ok().as_deref());
         let checkpoint = query.read(checkpoints.get(CHECKPOINT_KEY).map(String::as_str), source.from);
@@ -142,6 +145,7 @@ impl JournalSource {
             phase: JournalPhase::Waiting(Instant::now()),
             buffer: Vec::new(),
             skipping: false,
+            pace: ReadPace::new(PIPE_READ_INTERVAL).with_views(views),
             backoff: Backoff::new(&Restart::default()),
             progress: SourceProgress::new(spec),
             max_line: spec.max_line,
@@ -169,8 +173,18 @@ impl JournalSource {
                     // No deadline is needed if an entry has already led to the report.
                     let well =
                         (!matches!(self.state, Some(SourceState::Reading { .. }))).then_some(*since + STARTUP_GRACE);
+                    let before = self.buffer.len();
+                    let read = async {
+                        self.pace.wait().await;
+                        helper.read(&mut self.buffer).await
+                    };
                     select! {
-                        more = helper.read(&mut self.buffer) => if more { self.take_entries(batch) } else { self.helper_ended() },
+                        more = read => if more {
+                            self.pace.note_read(self.buffer.len() - before, Instant::now());
+                            self.take_entries(batch);
+                        } else {
+                            self.helper_ended();
+                        },
                         () = until(well) => self.report_reading(batch),
                         () = until(due) => self.progress.run_due(Instant::now(), false, batch),
                     }

@@ -14,6 +14,10 @@
 //! **Start.** This program starts itself as a *child*, receives the descriptors over a socket, changes user, directory
 //! and limits, and executes the program; a failing step is reported over the same socket with its name.
 //!
+//! **Pace.** Output that comes in small pieces is read at intervals ([`ReadPace`](crate::source::read_pace::ReadPace)), and
+//! the runtime does not watch the pipes meanwhile. What follows an input, what is shown raw, and the rest of a run that ends
+//! is read at once.
+//!
 //! **End.** The exit of the leader ends the phase `Running`. Its descendants may still hold the pipes, so that these
 //! are drained until nothing came for [`DRAIN_QUIET_TIME`], for at most [`MAX_DRAIN_WAIT`]. Then the remaining
 //! processes of the run are asked to end, unless they were asked together with the leader, and have the grace period for
@@ -36,7 +40,7 @@
 //! are closed: a daemon that was started in the background keeps them open forever.
 //!
 //! Reading order: `supervisor`, `run`, `draining`, `spawn`, `environment_file`, `temporary`, `child`, `descriptors`, `leader`,
-//! `shim`, `program`, `pipes`, `staging`, `turn`, `pty`, `input`, `stop`, `run_record`, `procfs`; `kill_point` is for tests,
+//! `shim`, `program`, `pipes`, `tee`, `polled_fd`, `staging`, `turn`, `pty`, `input`, `stop`, `run_record`, `procfs`; `kill_point` is for tests,
 //! and `helper` runs tools for other sources.
 //!
 //! [`ProcessRun`]: run::ProcessRun
@@ -53,6 +57,8 @@ mod temporary;
 pub(crate) mod environment_file;
 mod leader;
 mod pipes;
+mod tee;
+mod polled_fd;
 mod staging;
 mod turn;
 mod pty;
@@ -69,10 +75,11 @@ pub(crate) use child::become_child;
 pub(super) use helper::Helper;
 pub(crate) use helper::output_of;
 pub(crate) use leader::Children;
-pub(crate) use pipes::Tee;
+
 pub(super) use run_record::{RUN_RECORD_KEY, RunRecord};
 pub(crate) use shim::protocol::{VERSION as SHIM_VERSION, receive as receive_message, send as send_message};
 pub(crate) use shim::{SHIM_DIRECTORY, become_shim, end_unclaimed, sweep};
+pub(crate) use tee::Tee;
 pub(crate) use temporary::{TEMPORARY_DIRECTORY, remove_unwanted_temporary};
 
 #[cfg(test)]

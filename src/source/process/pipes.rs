@@ -1,29 +1,29 @@
 //! Reads the output of a process from both pipes at once or from its terminal, and copies it to a [`Tee`] if there is
 //! one. The pipes are always drained.
 
-use std::fmt;
 use std::future::pending;
 use std::io;
-use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe::Receiver;
 use tokio::select;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::kill_point::{KillPoint, kill_point};
+use super::polled_fd::PolledFd;
 use super::pty;
 use super::shim::snapshot::{RestoredState, RunSnapshot};
 use super::staging::{OutputEnd, OutputStaging, StageResult, StagedOutput};
+use super::tee::Tee;
 use super::turn::{Turn, reads_in};
 use crate::config::{Stream, TerminalSize};
 use crate::control::{Attachment, TerminalOutput};
 use crate::event::Origin;
-use crate::source::ClockReading;
 use crate::source::origin_state::PackedOrigin;
 use crate::source::pipeline::LinePipeline;
-use crate::stream::Batch;
+use crate::source::read_pace::{PIPE_READ_INTERVAL, ReadPace};
+use crate::source::{ClockReading, until};
+use crate::stream::{Batch, ViewPace};
 
 /// The maximum size of one read in bytes: the capacity of a pipe.
 const PIPE_READ_SIZE: usize = 64 << 10;
@@ -73,6 +73,7 @@ pub(super) struct Pipes {
     /// Bytes are dropped until the next line begins.
     within_lost_line: [bool; 2],
     buffer: Box<[u8]>,
+    pace: ReadPace,
     /// Both pipes are closed, and everything was passed on.
     ended: bool,
 }
@@ -102,7 +103,7 @@ impl Pipes {
         let (snapshot, pipes) = staging.map_or((None, Vec::new()), |staging| (Some(staging.snapshot), staging.pipes));
         let mut pipes = pipes.into_iter();
         let ends = ends.map(|end| {
-            let end = end?;
+            let end = PolledFd::Unwatched(end?.into_nonblocking_fd().ok()?);
             Some(match pipes.next() {
                 // Without descriptors for it, the output could not be read at all.
                 Some(staging) => OutputEnd::Staged(StagedOutput::new(end, staging).ok()?),
@@ -121,8 +122,35 @@ impl Pipes {
             bytes_read: [0; 2],
             within_lost_line: [false; 2],
             buffer: vec![0; PIPE_READ_SIZE].into(),
+            pace: ReadPace::new(PIPE_READ_INTERVAL),
             ended: false,
         }
+    }
+
+    /// Reads at the pace at which the readers of the stream receive events.
+    pub(super) fn follow_views(&mut self, views: ViewPace) {
+        self.pace = self.pace.clone().with_views(views);
+    }
+
+    /// Records that the program was given input: its echo and its answer are read at once.
+    pub(super) fn note_input(&mut self) {
+        self.turn = Turn::Other;
+        self.pace.note_input(Instant::now());
+    }
+
+    /// Returns whether output that is there now has to wait.
+    pub(super) fn is_paced(&self) -> bool {
+        self.pace.is_waiting(Instant::now()) && !self.has_viewers()
+    }
+
+    fn has_viewers(&self) -> bool {
+        self.terminal_viewers.as_ref().is_some_and(TerminalOutput::has_attachments)
+    }
+
+    /// Reads everything at once from now on, since the run ends.
+    pub(super) fn lift_pace(&mut self) {
+        self.turn = Turn::Other;
+        self.pace.lift();
     }
 
     /// Adds a viewer of the terminal; `None` if there is no terminal.
@@ -320,15 +348,28 @@ impl Pipes {
         }
         let due = self.pipeline.due();
         let is_pipe = self.terminal_viewers.is_none() && self.ends[0].is_some();
-        let output = select! {
+        let is_shown_raw = tee.is_some() || self.has_viewers();
+        let is_watched = self.set_watched(is_shown_raw || !self.pace.is_busy());
+        let ready = async {
+            if !is_watched {
+                sleep_until(self.pace.next_read_at().unwrap_or_else(|| Instant::now() + PIPE_READ_INTERVAL)).await;
+                return 0;
+            }
+            let readable = next_readable(&self.ends);
+            if is_shown_raw { readable.await } else { self.pace.after(readable).await }
+        };
+        let first = select! {
             () = Tee::reader_gone(tee), if is_pipe => {
                 // As without rtlogd, the next write of the process fails, and not only the one after it.
                 self.close(0, batch);
                 return PipeRead::Bytes;
             }
-            () = readable(self.ends[0].as_ref()), if self.ends[0].is_some() => 0,
-            () = readable(self.ends[1].as_ref()), if self.ends[1].is_some() => 1,
-            () = sleep_until(due.unwrap_or_else(|| ClockReading::read().instant)), if due.is_some() => {
+            output = ready, if self.ends.iter().any(Option::is_some) => output,
+            () = until(due), if due.is_some() => {
+                // What waited for the pace came before.
+                if self.read_all(0, tee, batch) > 0 {
+                    return PipeRead::Bytes;
+                }
                 if !self.pipeline.run_due(ClockReading::read().instant, batch).is_empty() {
                     self.turn = Turn::Other;
                 }
@@ -339,8 +380,30 @@ impl Pipes {
                 return PipeRead::End;
             }
         };
-        self.read_available(output, tee, batch);
+        self.read_all(first, tee, batch);
         PipeRead::Bytes
+    }
+
+    /// Lets the runtime watch the outputs, or not: while much is read, it would be woken by each write of the program. Returns
+    /// whether it does.
+    fn set_watched(&mut self, is_wanted: bool) -> bool {
+        let mut is_watched = is_wanted;
+        for end in self.ends.iter_mut().flatten().map(OutputEnd::polled) {
+            if is_wanted {
+                // Without a watch, the output is read at intervals.
+                is_watched &= end.watch().is_ok();
+            } else {
+                end.unwatch();
+            }
+        }
+        is_watched
+    }
+
+    /// Reads available bytes of both outputs. Returns their number.
+    fn read_all(&mut self, first: usize, tee: &mut Option<Tee>, batch: &mut Batch) -> usize {
+        let read = self.read_available(first, tee, batch) + self.read_available(1 - first, tee, batch);
+        self.pace.note_read(read, Instant::now());
+        read
     }
 
     /// Returns whether no more output can come.
@@ -354,31 +417,32 @@ impl Pipes {
         self.close(1, batch);
     }
 
-    /// Reads available bytes, up to [`MAX_PIPE_TURN_BYTES`], or one staging pipe of them.
-    fn read_available(&mut self, output: usize, tee: &mut Option<Tee>, batch: &mut Batch) {
+    /// Reads available bytes, up to [`MAX_PIPE_TURN_BYTES`], or one staging pipe of them. Returns their number.
+    fn read_available(&mut self, output: usize, tee: &mut Option<Tee>, batch: &mut Batch) -> usize {
         self.begin_generation();
         let mut taken = 0;
         while taken < MAX_PIPE_TURN_BYTES {
             let result = match &mut self.ends[output] {
-                None => return,
+                None => return taken,
                 Some(OutputEnd::Staged(staged)) => match staged.stage() {
                     StageResult::Bytes(_) => {
                         kill_point(KillPoint::Staged);
                         // What is not settled yet must not be staged again.
-                        match staged.content(&mut self.buffer) {
-                            Ok(count) => self.process(output, count, tee, batch),
-                            Err(_) => self.close(output, batch),
-                        }
-                        return;
+                        let Ok(count) = staged.content(&mut self.buffer) else {
+                            self.close(output, batch);
+                            return taken;
+                        };
+                        self.process(output, count, tee, batch);
+                        return taken + count;
                     }
-                    StageResult::Nothing => return,
+                    StageResult::Nothing => return taken,
                     StageResult::End => Ok(0),
                     StageResult::Unsupported => {
                         self.read_without_staging(output);
                         continue;
                     }
                 },
-                Some(OutputEnd::Plain(end)) => end.try_read(&mut self.buffer),
+                Some(OutputEnd::Plain(end)) => end.try_read(|end| Ok(rustix::io::read(end, &mut self.buffer[..])?)),
             };
             match result {
                 Ok(0) => self.close(output, batch),
@@ -392,6 +456,7 @@ impl Pipes {
                 Err(_) => self.close(output, batch),
             }
         }
+        taken
     }
 
     /// Reads an output as it is, since the system cannot move its bytes: a daemon that is killed loses what it had read.
@@ -400,7 +465,7 @@ impl Pipes {
             log::info!(
                 "this kernel cannot splice the output of a terminal: if rtlogd is killed, what it read last is lost"
             );
-            self.ends[output] = staged.into_plain().ok().map(OutputEnd::Plain);
+            self.ends[output] = Some(OutputEnd::Plain(staged.into_plain()));
         }
     }
 
@@ -444,100 +509,18 @@ fn next_line_start(bytes: &[u8]) -> Option<usize> {
     })
 }
 
+/// Waits until one of the outputs has bytes. Returns its number.
+async fn next_readable(ends: &[Option<OutputEnd>; 2]) -> usize {
+    select! {
+        () = readable(ends[0].as_ref()) => 0,
+        () = readable(ends[1].as_ref()) => 1,
+    }
+}
+
 async fn readable(end: Option<&OutputEnd>) {
     match end {
         Some(end) => end.readable().await,
         None => pending().await,
-    }
-}
-
-/// Copies the output of a process, byte for byte, to the output of rtlogd.
-pub(crate) struct Tee {
-    /// The copies of standard output and standard error; `None` once writing failed.
-    outs: [Option<TeeOutput>; 2],
-    /// Ready when the copy of standard output has no reader any more; `None` after that, or if it is not known.
-    reader_gone: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
-}
-
-struct TeeOutput {
-    writer: Box<dyn AsyncWrite + Send + Sync + Unpin>,
-    /// The bytes to be written, from index `at` on; at most [`MAX_PIPE_TURN_BYTES`].
-    waiting: Vec<u8>,
-    at: usize,
-}
-
-impl Tee {
-    /// Copies standard output to `out`, and standard error to `err`.
-    pub(crate) fn new(
-        out: impl AsyncWrite + Send + Sync + Unpin + 'static,
-        err: impl AsyncWrite + Send + Sync + Unpin + 'static,
-    ) -> Self {
-        let out = TeeOutput { writer: Box::new(out), waiting: Vec::new(), at: 0 };
-        let err = TeeOutput { writer: Box::new(err), waiting: Vec::new(), at: 0 };
-        Self { outs: [Some(out), Some(err)], reader_gone: None }
-    }
-
-    /// The same copies, of which the one of standard output has no reader any more when `gone` is ready.
-    pub(crate) fn with_reader_gone(self, gone: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
-        Self { reader_gone: Some(Box::pin(gone)), ..self }
-    }
-
-    /// Waits until the copy of standard output has no reader. May be dropped at any time.
-    async fn reader_gone(tee: &mut Option<Self>) {
-        let Some(gone) = tee.as_mut().and_then(|tee| tee.reader_gone.as_mut()) else { return pending().await };
-        gone.await;
-        if let Some(tee) = tee {
-            (tee.reader_gone, tee.outs[0]) = (None, None);
-        }
-    }
-
-    /// Returns whether bytes are waiting to be written.
-    pub(super) fn waits(&self) -> bool {
-        self.outs.iter().flatten().any(|out| !out.waiting.is_empty())
-    }
-
-    fn push(&mut self, output: usize, chunk: &[u8]) {
-        if let Some(out) = &mut self.outs[output] {
-            out.waiting.extend_from_slice(chunk);
-        }
-    }
-
-    /// Writes all waiting bytes. Returns the outputs whose copy has no reader any more. May be dropped at any time.
-    async fn flush(&mut self) -> Vec<usize> {
-        let mut broken = Vec::new();
-        for (output, slot) in self.outs.iter_mut().enumerate() {
-            if let Some(out) = slot
-                && out.flush().await.is_err()
-            {
-                *slot = None;
-                broken.push(output);
-            }
-        }
-        broken
-    }
-}
-
-impl TeeOutput {
-    async fn flush(&mut self) -> io::Result<()> {
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        while self.at < self.waiting.len() {
-            self.at += match self.writer.write(&self.waiting[self.at..]).await? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                count => count,
-            };
-        }
-        self.writer.flush().await?;
-        self.waiting.clear();
-        self.at = 0;
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Tee {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tee").field("waits", &self.waits()).finish_non_exhaustive()
     }
 }
 

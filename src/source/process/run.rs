@@ -17,19 +17,20 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::{ProcessSourceConfig, Stop, StopTarget, Stream, TerminalSize};
 use crate::control::{Attachment, CommandError, RunCommand};
 use crate::event::{EndCause, RunEnd, SourceState, signal_name};
-use crate::stream::Batch;
+use crate::stream::{Batch, ViewPace};
 
 use super::draining::{Draining, MAX_DRAIN_WAIT};
 use super::input::{InputWrite, PackedInput, ProcessInput};
 use super::kill_point::{KillPoint, kill_point};
 use super::leader::{LeaderExit, whole_microseconds};
-use super::pipes::{HeldBack, PackedPipes, PipeRead, Pipes, Tee};
+use super::pipes::{HeldBack, PackedPipes, PipeRead, Pipes};
 use super::program::Program;
 use super::run_record::{AfterStop, RUN_RECORD_KEY, RunRecord, hash_of};
 use super::shim::attach::TakenOver;
 use super::shim::protocol::EndPolicy;
 use super::staging::OutputStaging;
 use super::stop::ProcessGroup;
+use super::tee::Tee;
 use super::{procfs, shim, spawn};
 use crate::source::{ClockReading, SourceError, SourceOptions, until};
 
@@ -199,6 +200,16 @@ impl ProcessRun {
         }
     }
 
+    /// Reads output at the pace at which the readers of the stream receive events.
+    pub(super) fn follow_views(&mut self, views: ViewPace) {
+        self.pipes.follow_views(views);
+    }
+
+    /// Returns whether output that is there now has to wait.
+    pub(super) fn is_paced(&self) -> bool {
+        self.pipes.is_paced()
+    }
+
     /// Returns whether the next daemon can take over the run: its program runs and was not asked to end.
     pub(super) fn can_be_left(&self) -> bool {
         let is_kept = matches!(self.program, Program::OfShim(_)) && self.record.shim.is_some();
@@ -258,6 +269,11 @@ impl ProcessRun {
         self.pipes.drop_lost_lines(!is_complete && self.is_redacted);
         self.pipes.resume_staged(restored.is_staged_done, batch);
         is_complete
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_output_ended(&self) -> bool {
+        self.pipes.is_ended()
     }
 
     /// Forgets the run as a daemon does that is killed.
@@ -321,7 +337,7 @@ impl ProcessRun {
             }
             RunEvent::Exit(exit) => self.begin_draining(exit),
             RunEvent::InputWritten(written) => {
-                self.pipes.note_other_change();
+                self.pipes.note_input();
                 if written == InputWrite::Ended {
                     self.program.end_input();
                 }
@@ -367,6 +383,7 @@ impl ProcessRun {
     pub(super) fn stop(&mut self, after: AfterStop) {
         self.record.stopping = Some(after);
         self.stopping = Some((after.cause(), Instant::now() + self.stop.grace));
+        self.pipes.lift_pace();
         match self.stop.only {
             StopTarget::All => self.ask_all(),
             StopTarget::Leader => {
@@ -444,6 +461,7 @@ impl ProcessRun {
                 self.input.push(&bytes)?;
                 // What the process takes at once does not wait, where a next daemon would write it again.
                 self.input.write_available();
+                self.pipes.note_input();
             }
             RunCommand::EndOfInput => self.input.end()?,
             RunCommand::Signal(number) => {
@@ -523,7 +541,7 @@ impl ProcessRun {
     /// Begins draining after the end of the process.
     fn begin_draining(&mut self, exit: LeaderExit) {
         self.group.leader_ended();
-        self.pipes.note_other_change();
+        self.pipes.lift_pace();
         self.input = ProcessInput::Ended;
         let now = Instant::now();
         let code = exit.status.and_then(|status| status.code());

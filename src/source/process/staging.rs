@@ -12,14 +12,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net;
 
+use super::polled_fd::PolledFd;
 use super::shim::snapshot::RunSnapshot;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice, tee};
-use tokio::io::Interest;
-use tokio::net::UnixStream;
-use tokio::net::unix::pipe::Receiver;
 
 /// The capacity of the staging pipe in bytes, which is that of any pipe.
 pub(super) const STAGING_SIZE: usize = 64 << 10;
@@ -42,9 +39,8 @@ pub(super) struct OutputStaging {
 /// An output of a program that is read through a staging pipe.
 #[derive(Debug)]
 pub(super) struct StagedOutput {
-    /// The daemon's end of the pipe, or the master of the terminal. tokio waits for it as it does for a socket, which is the
-    /// way to do so without `unsafe`.
-    end: UnixStream,
+    /// The daemon's end of the pipe, or the master of the terminal.
+    end: PolledFd,
     staging: StagingPipe,
     scratch: StagingPipe,
     /// The number of bytes in the staging pipe whose lines may not be recorded yet.
@@ -55,17 +51,24 @@ pub(super) struct StagedOutput {
 #[derive(Debug)]
 pub(super) enum OutputEnd {
     /// It is read as it is.
-    Plain(Receiver),
+    Plain(PolledFd),
     Staged(StagedOutput),
 }
 
 impl OutputEnd {
-    /// Waits until there are bytes. May be dropped at any time.
+    /// The descriptor, to be waited for.
+    pub(super) fn polled(&mut self) -> &mut PolledFd {
+        match self {
+            Self::Plain(end) => end,
+            Self::Staged(output) => &mut output.end,
+        }
+    }
+
+    /// Waits until there are bytes; returns at once if the descriptor is not watched. May be dropped at any time.
     pub(super) async fn readable(&self) {
         match self {
-            // An error occurs again in the read.
-            Self::Plain(end) => end.readable().await.unwrap_or_default(),
-            Self::Staged(output) => output.readable().await,
+            Self::Plain(end) => end.readable().await,
+            Self::Staged(output) => output.end.readable().await,
         }
     }
 }
@@ -118,31 +121,19 @@ impl StagedOutput {
     ///
     /// # Errors
     /// If the system has no descriptors left.
-    pub(super) fn new(end: Receiver, staging: StagingPipe) -> io::Result<Self> {
-        let end = UnixStream::from_std(net::UnixStream::from(end.into_nonblocking_fd()?))?;
+    pub(super) fn new(end: PolledFd, staging: StagingPipe) -> io::Result<Self> {
         Ok(Self { end, staging, scratch: StagingPipe::new()?, unsettled: 0 })
     }
 
-    /// Reads the output as it is from now on.
-    ///
-    /// # Errors
-    /// If the runtime cannot wait for it.
-    pub(super) fn into_plain(self) -> io::Result<Receiver> {
-        Receiver::from_owned_fd_unchecked(self.end.into_std()?.into())
-    }
-
-    /// Waits until bytes can be moved. May be dropped at any time.
-    pub(super) async fn readable(&self) {
-        // An error occurs again when bytes are moved.
-        self.end.readable().await.unwrap_or_default();
+    /// The output as it is, without the staging pipe.
+    pub(super) fn into_plain(self) -> PolledFd {
+        self.end
     }
 
     /// Moves bytes of the program to the staging pipe, which must be [settled](Self::settle).
     pub(super) fn stage(&mut self) -> StageResult {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let moved = self.end.try_io(Interest::READABLE, || {
-            Ok(splice(&self.end, None, &self.staging.write, None, STAGING_SIZE, flags)?)
-        });
+        let moved = self.end.try_read(|end| Ok(splice(end, None, &self.staging.write, None, STAGING_SIZE, flags)?));
         match moved {
             Ok(0) => StageResult::End,
             Ok(count) => {

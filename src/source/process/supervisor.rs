@@ -361,6 +361,7 @@ impl<'a> Supervisor<'a> {
             Some(run) => run,
             None => self.start_run(number, writer).await?,
         };
+        run.follow_views(writer.appender.view_pace());
         loop {
             select! {
                 ended = run.next(&mut self.tee, &mut writer.batch) => {
@@ -376,8 +377,10 @@ impl<'a> Supervisor<'a> {
                     writer.flush().await;
                     run.settle();
                     // A process that writes without end is always ready: without this, everything else would wait for
-                    // dozens of its reads.
-                    yield_now().await;
+                    // dozens of its reads. Yielding wakes a second thread, and a line that comes alone is worth only one.
+                    if self.tee.is_some() || !run.is_paced() {
+                        yield_now().await;
+                    }
                 }
                 signal = next_signal(&mut self.options.signals) => run.signal(signal),
                 request = next_request(&mut self.requests) => match request {

@@ -13,12 +13,15 @@ use std::sync::{Arc, Mutex};
 use log::warn;
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::select;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::OwnPaths;
 use crate::event::lock;
 use crate::stream::PrivateFlag;
+
+use crate::source::read_pace::ReadPace;
 
 use crate::source::file::fingerprint::Identity;
 use crate::source::file::open_limit::OpenLimit;
@@ -66,7 +69,10 @@ struct WatchListener {
 /// The changes that were notified to one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
-    notify: Notify,
+    /// Notified of writes to files, which may wait for the pace of the source.
+    written: Notify,
+    /// Notified of all other changes.
+    changed: Notify,
     changes: Mutex<PathChanges>,
 }
 
@@ -76,6 +82,8 @@ pub(crate) struct PathChanges {
     /// Everything must be examined.
     pub(crate) all: bool,
     pub(crate) paths: HashMap<PathBuf, PathChange>,
+    /// There are other changes than writes to files.
+    is_urgent: bool,
 }
 
 /// The changes of one path.
@@ -93,6 +101,8 @@ pub(crate) struct PathChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChangeKind {
     Written,
+    /// A file that was renamed was written to.
+    OldWritten,
     Renamed,
     /// A file that was renamed was closed by a writer.
     Closed,
@@ -112,10 +122,36 @@ impl From<EventKind> for ChangeKind {
     }
 }
 
+impl PathChanges {
+    fn everything() -> Self {
+        Self { all: true, paths: HashMap::new(), is_urgent: true }
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.all && self.paths.is_empty()
+    }
+}
+
 impl Mailbox {
-    /// Waits until there is something to [`take`](Self::take).
-    pub(crate) async fn wait(&self) {
-        self.notify.notified().await;
+    /// Waits until there is something to [`take`](Self::take): from `earliest` on, and for writes to files until the next
+    /// read may be made. May be dropped at any time.
+    pub(in crate::source) async fn wait(&self, earliest: Instant, pace: &ReadPace) {
+        // A notification may be about what was taken meanwhile, or was received by a call that was dropped.
+        let written = async {
+            while lock(&self.changes).is_empty() {
+                self.written.notified().await;
+            }
+        };
+        let changed = async {
+            while !lock(&self.changes).is_urgent {
+                self.changed.notified().await;
+            }
+            sleep_until(earliest).await;
+        };
+        select! {
+            () = pace.after(written) => {}
+            () = changed => {}
+        }
     }
 
     /// Takes the changes since the last call.
@@ -132,20 +168,26 @@ impl Mailbox {
     fn post(&self, path: PathBuf, kind: ChangeKind) {
         let mut changes = lock(&self.changes);
         if changes.paths.len() >= MAX_PENDING_CHANGES {
-            *changes = PathChanges { all: true, paths: HashMap::new() };
+            *changes = PathChanges::everything();
         } else if !changes.all {
             let change = changes.paths.entry(path).or_default();
             change.written |= kind == ChangeKind::Written && !change.renamed;
             change.renamed |= kind == ChangeKind::Renamed;
             change.closed |= kind == ChangeKind::Closed;
         }
+        changes.is_urgent |= !matches!(kind, ChangeKind::Written | ChangeKind::OldWritten);
+        let is_urgent = changes.is_urgent;
         drop(changes);
-        self.notify.notify_one();
+        if is_urgent {
+            self.changed.notify_one();
+        } else {
+            self.written.notify_one();
+        }
     }
 
     fn post_all(&self) {
-        *lock(&self.changes) = PathChanges { all: true, paths: HashMap::new() };
-        self.notify.notify_one();
+        *lock(&self.changes) = PathChanges::everything();
+        self.changed.notify_one();
     }
 }
 
@@ -340,7 +382,7 @@ fn dispatch(directories: &mut WatchedDirectories, event: notify::Result<Event>) 
                     directory.post_all();
                 }
                 if kind == ChangeKind::Written {
-                    post_to_origin(directories, path, ChangeKind::Other);
+                    post_to_origin(directories, path, ChangeKind::OldWritten);
                 }
                 let Some((parent, name)) = path.parent().zip(path.file_name()) else { continue };
                 if let Some(directory) = directories.get(parent) {
@@ -466,12 +508,14 @@ fn reason(error: &notify::Error, sysctl: &str) -> String {
 mod tests {
     use super::super::path_watch::PathWatch;
     use super::*;
+    use crate::source::read_pace::FILE_READ_INTERVAL;
     use crate::source::testing::TestDirectory;
     use std::time::Duration;
     use tokio::time::timeout;
 
     async fn was_woken(mailbox: &Mailbox) -> bool {
-        timeout(Duration::from_secs(10), mailbox.wait()).await.is_ok()
+        let pace = ReadPace::new(FILE_READ_INTERVAL);
+        timeout(Duration::from_secs(10), mailbox.wait(Instant::now(), &pace)).await.is_ok()
     }
 
     fn path_watch(watcher: &Watcher) -> (Arc<Mailbox>, PathWatch) {
