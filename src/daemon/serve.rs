@@ -21,9 +21,8 @@ use crate::daemon::pid_file::{PidFile, PidFileOption};
 use crate::daemon::running_sources::{ReconcilePlan, RunningSources};
 use crate::daemon::systemd::{self, InheritedSockets};
 use crate::daemon::upgrade::{Handover, InstalledProgram, ReceivedHandover};
-use crate::daemon::{
-    Daemon, DaemonError, EarlySignals, TerminationSignals, block_on, ignore_unused_signals, reap_orphans,
-};
+use crate::daemon::signals::{EarlySignals, TerminationSignals, ignore_unused_signals};
+use crate::daemon::{Daemon, DaemonError, block_on, reap_orphans};
 use crate::event::StreamName;
 use crate::listen::SocketFile;
 use crate::source::{self, Watcher};

@@ -24,7 +24,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use crate::daemon::{EarlySignals, systemd};
+use crate::daemon::signals::EarlySignals;
+use crate::daemon::systemd;
 use crate::history;
 use crate::source::{self, Children};
 
