@@ -3,8 +3,10 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use crate::harness::terminal::OnTerminal;
-use crate::harness::{Daemon, TestDir};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 /// A daemon with a stream `p`, a process on a terminal that runs this script, which may wait with `read x <go`, and then `go2` and `go3`.
 fn daemon(script: &str) -> Daemon {
@@ -96,6 +98,52 @@ fn the_rows_are_removed_when_the_user_leaves() {
         terminal.press(keys);
         assert_eq!(terminal.ended().signal(), Some(signal));
         assert_eq!(terminal.lines(), ["start"]);
+    }
+}
+
+#[test]
+fn the_terminal_is_as_before_whatever_ends_or_stops_follow() {
+    let daemon = daemon(BAR);
+    let bar = ["start", "日本語日本語 10%"];
+    let start = |command: &Command| {
+        let mut terminal = OnTerminal::start(command, 40, 6);
+        terminal.until("the bar", &bar);
+        Deadline::new().until("a silent terminal", || (!terminal.echoes()).then_some(()));
+        terminal
+    };
+    let follow = client(&daemon, &["follow", "p", "--tail", "all"]);
+    for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
+        let mut terminal = start(&follow);
+        terminal.signal(signal);
+        assert_eq!((terminal.ended().signal(), terminal.echoes()), (Some(signal.as_raw()), true));
+        assert_eq!(terminal.lines(), ["start"], "{signal:?}");
+    }
+    let mut terminal = start(&follow);
+    terminal.signal(Signal::TSTP);
+    Deadline::new().until("the stop", || terminal.is_stopped().then_some(()));
+    assert!(terminal.echoes());
+    assert_eq!(terminal.lines(), ["start"]);
+    terminal.signal(Signal::CONT);
+    terminal.until("the bar again", &bar);
+    Deadline::new().until("a silent terminal", || (!terminal.echoes()).then_some(()));
+    // Nothing can be done before this stop, but the shell shows what is typed to it.
+    terminal.signal(Signal::STOP);
+    Deadline::new().until("the stop", || terminal.is_stopped().then_some(()));
+    terminal.show_typed();
+    terminal.signal(Signal::CONT);
+    Deadline::new().until("a silent terminal", || (!terminal.echoes()).then_some(()));
+    // A signal that the program was started to ignore changes nothing.
+    let mut ignoring = Command::new("sh");
+    ignoring.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(follow.get_program()).args(follow.get_args());
+    ignoring.current_dir(daemon.path("")).env("RTLOGD_URL", daemon.url(""));
+    let mut ignoring = start(&ignoring);
+    ignoring.signal(Signal::HUP);
+    daemon.release("go");
+    for terminal in [&mut terminal, &mut ignoring] {
+        terminal.until("the bar at 60 %", &["start", "日本語日本語 60%"]);
+        assert!(!terminal.echoes());
+        terminal.press(b"\x03");
+        assert_eq!((terminal.ended().signal(), terminal.echoes()), (Some(2), true));
     }
 }
 

@@ -6,8 +6,9 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::{Deadline, PATIENCE};
 
@@ -104,8 +105,25 @@ impl OnTerminal {
 
     /// Whether the terminal shows what is typed.
     pub(crate) fn echoes(&self) -> bool {
-        let modes = rustix::termios::tcgetattr(&self.master).unwrap().local_modes;
-        modes.contains(rustix::termios::LocalModes::ECHO)
+        tcgetattr(&self.master).unwrap().local_modes.contains(LocalModes::ECHO)
+    }
+
+    /// Lets the terminal show what is typed, as a shell does that has it back.
+    pub(crate) fn show_typed(&self) {
+        let mut modes = tcgetattr(&self.master).unwrap();
+        modes.local_modes |= LocalModes::ECHO;
+        tcsetattr(&self.master, OptionalActions::Now, &modes).unwrap();
+    }
+
+    /// Sends a signal to the program.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Whether the program is stopped, until it is continued.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
     }
 
     /// Changes the size of the terminal.

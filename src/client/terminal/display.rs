@@ -2,9 +2,12 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::pending;
+use std::fs;
+use std::future::{pending, poll_fn};
 use std::io;
+use std::task::Poll;
 
+use rustix::process::Signal;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use signal_hook::low_level::emulate_default_handler;
 use tokio::select;
@@ -42,7 +45,7 @@ impl EchoOff {
     /// program in the background must not change.
     fn new() -> Option<Self> {
         let input = rustix::stdio::stdin();
-        if tcgetpgrp(input).ok()? != rustix::process::getpgrp() {
+        if !is_in_foreground() {
             return None;
         }
         let before = tcgetattr(input).ok()?;
@@ -55,9 +58,28 @@ impl EchoOff {
 
 impl Drop for EchoOff {
     fn drop(&mut self) {
-        // If it fails, the terminal is gone.
-        tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.0).unwrap_or_default();
+        // In the background, the shell has the terminal back with its own settings, and a change would stop this program.
+        if is_in_foreground() {
+            // If it fails, the terminal is gone.
+            tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.0).unwrap_or_default();
+        }
     }
+}
+
+/// Returns whether standard input is a terminal that belongs to this program at the moment.
+fn is_in_foreground() -> bool {
+    tcgetpgrp(rustix::stdio::stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// The signals that end the program, or stop it, unless whoever started it has set them to be ignored (`nohup`).
+const LEAVING_SIGNALS: [Signal; 5] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::TSTP];
+
+/// The numbers of those signals that are not ignored.
+fn leaving_signals() -> impl Iterator<Item = i32> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let ignored = ignored.unwrap_or_default();
+    LEAVING_SIGNALS.map(Signal::as_raw).into_iter().filter(move |number| ignored & (1 << (number - 1)) == 0)
 }
 
 impl Display {
@@ -129,16 +151,26 @@ impl Display {
             return pending().await;
         }
         let mut resized = signal(SignalKind::window_change())?;
-        let [mut interrupt, mut quit, mut terminate] =
-            [signal(SignalKind::interrupt())?, signal(SignalKind::quit())?, signal(SignalKind::terminate())?];
-        let mut stop = signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?;
+        let mut continued = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
+        let mut leaving = Vec::new();
+        for number in leaving_signals() {
+            leaving.push((number, signal(SignalKind::from_raw(number))?));
+        }
         loop {
+            let left = poll_fn(|context| {
+                let arrived = leaving
+                    .iter_mut()
+                    .find_map(|(number, signal)| signal.poll_recv(context).is_ready().then_some(*number));
+                arrived.map_or(Poll::Pending, Poll::Ready)
+            });
             let number = select! {
                 _ = resized.recv() => None,
-                _ = interrupt.recv() => Some(SignalKind::interrupt().as_raw_value()),
-                _ = quit.recv() => Some(SignalKind::quit().as_raw_value()),
-                _ = terminate.recv() => Some(SignalKind::terminate().as_raw_value()),
-                _ = stop.recv() => Some(rustix::process::Signal::TSTP.as_raw()),
+                // The shell may have changed the terminal meanwhile.
+                _ = continued.recv() => {
+                    self.0.borrow_mut().echo = None;
+                    None
+                }
+                number = left => Some(number),
             };
             let mut state = self.0.borrow_mut();
             state.write(State::erase);
