@@ -115,10 +115,11 @@ impl Encoding {
 
     /// The last bytes of a body before the daemon ends: the time to wait before reconnecting, in milliseconds, and whether the
     /// daemon is about to be back.
-    pub fn stop_notice(self, is_restarting: bool, delay: u32) -> Option<String> {
+    pub fn stop_notice(self, is_restarting: bool, delay: u32) -> String {
         match self {
-            Self::Sse(_) => Some(sse::stop_notice(is_restarting, delay)),
-            Self::Ndjson | Self::Text => None,
+            Self::Sse(_) => sse::stop_notice(is_restarting, delay),
+            Self::Ndjson => ndjson::stop_notice(is_restarting),
+            Self::Text => text::stop_notice(is_restarting),
         }
     }
 

@@ -157,6 +157,26 @@ pub fn closing_notice(why: &str) -> String {
     to_line(&StreamFields { stream: None, kind: Some("over"), fields: &DenialFields { reason: why } })
 }
 
+/// The state of a daemon that ends.
+#[derive(Serialize)]
+pub(super) struct StopFields {
+    state: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    restarting: bool,
+}
+
+impl StopFields {
+    pub(super) fn new(is_restarting: bool) -> Self {
+        Self { state: "stopping", restarting: is_restarting }
+    }
+}
+
+/// The last line of a body before the daemon ends: a state without a number, which says whether the daemon is about to be
+/// back.
+pub fn stop_notice(is_restarting: bool) -> String {
+    to_line(&StreamFields { stream: None, kind: Some("state"), fields: &StopFields::new(is_restarting) })
+}
+
 /// The progress of the source, as a line.
 pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
     to_line(&StreamFields { stream, kind: Some("progress"), fields: progress })
@@ -281,6 +301,8 @@ pub(super) mod tests {
         let begun = Progress::begun(Time(0));
         let table = [
             (gap(&lost, None), format!(r#"{{"kind":"gap","missed":3,"resume":"{id}"}}"#)),
+            (stop_notice(true), r#"{"kind":"state","state":"stopping","restarting":true}"#.to_owned()),
+            (stop_notice(false), r#"{"kind":"state","state":"stopping"}"#.to_owned()),
             (gap(&lost, Some("s")), format!(r#"{{"stream":"s","kind":"gap","missed":3,"resume":"{id}"}}"#)),
             (
                 open_line(&line, Some("s")),

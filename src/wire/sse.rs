@@ -96,13 +96,7 @@ pub fn denied_notice(why: &str, stream: Option<&str>) -> String {
 /// The last frame of a body before the daemon ends: the time to wait before reconnecting, in milliseconds, and a state
 /// without a number, which says whether the daemon is about to be back.
 pub fn stop_notice(is_restarting: bool, retry: u32) -> String {
-    #[derive(Serialize)]
-    struct StopFields {
-        state: &'static str,
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        restarting: bool,
-    }
-    format!("retry: {retry}\n{}", named("state", None, &StopFields { state: "stopping", restarting: is_restarting }))
+    format!("retry: {retry}\n{}", named("state", None, &ndjson::StopFields::new(is_restarting)))
 }
 
 /// The reason why this connection ends. A client that connects again can continue, so only people need this text.

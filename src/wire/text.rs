@@ -66,6 +66,11 @@ pub fn closing_notice(why: &str) -> String {
     dashed_line(why)
 }
 
+/// The last line of a body before the daemon ends, which says whether the daemon is about to be back.
+pub fn stop_notice(is_restarting: bool) -> String {
+    dashed_line(if is_restarting { "restarting; connect again to continue" } else { "stopped" })
+}
+
 fn loss(fields: &[u8]) -> String {
     #[derive(Deserialize)]
     struct LossFields {
@@ -167,6 +172,8 @@ mod tests {
             (gap(&Gap { missed: None, resume }), "an unknown number of events missed here"),
             (denied_notice("the token has expired"), "the token has expired"),
             (closing_notice("the server stops"), "the server stops"),
+            (stop_notice(true), "restarting; connect again to continue"),
+            (stop_notice(false), "stopped"),
         ];
         for (line, expected) in table {
             assert_eq!(line, format!("--- rtlogd: {expected} ---\n"));

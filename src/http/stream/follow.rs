@@ -228,7 +228,7 @@ fn stop_notice(app: &App, encoding: Encoding) -> Option<String> {
     }
     let is_restarting = app.restart_notice.is_set();
     let delays = if is_restarting { RESTART_DELAY_MILLIS } else { RECONNECT_DELAY_MILLIS };
-    encoding.stop_notice(is_restarting, fastrand::u32(delays))
+    Some(encoding.stop_notice(is_restarting, fastrand::u32(delays)))
 }
 
 /// The progress of a body.
