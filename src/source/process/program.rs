@@ -1,5 +1,7 @@
 //! The program of a run, as the run waits for it: a child of the daemon, or a child of a shim.
 
+use std::time::Duration;
+
 use rustix::process::Pid;
 
 use super::leader::{Leader, LeaderExit};
@@ -34,6 +36,13 @@ impl Program {
     pub(super) fn end_input(&self) {
         if let Self::OfShim(connection) = self {
             connection.end_input();
+        }
+    }
+
+    /// Lets a shim complete a stop that this daemon has begun.
+    pub(super) fn note_asked(&self, grace: Duration) {
+        if let Self::OfShim(connection) = self {
+            connection.note_asked(grace);
         }
     }
 

@@ -387,10 +387,10 @@ impl ProcessRun {
         match self.stop.only {
             StopTarget::All => self.ask_all(),
             StopTarget::Leader => {
-                self.group.signal_leader(self.stop_signal());
-                self.group.signal_leader(Signal::CONT);
+                [self.stop_signal(), Signal::CONT].into_iter().for_each(|signal| self.group.signal_leader(signal));
             }
         }
+        self.program.note_asked(self.stop.grace);
     }
 
     fn stop_signal(&self) -> Signal {

@@ -14,9 +14,11 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
-use super::protocol::{self, DaemonMessage, EndPolicy, MAX_MESSAGE_SIZE, RunningProgram, ShimMessage, VERSION};
+use super::protocol::{
+    self, ASKED_SINCE, DaemonMessage, EndPolicy, MAX_MESSAGE_SIZE, RunningProgram, ShimMessage, VERSION,
+};
 use super::snapshot::RunSnapshot;
-use super::{SHIM_PROCESS_NAME, ShimAddress, socket_path};
+use super::{SHIM_PROCESS_NAME, ShimAddress, milliseconds, socket_path};
 use crate::source::process::leader::LeaderExit;
 use crate::source::process::procfs;
 use crate::source::process::staging::{OutputStaging, StagingPipe};
@@ -33,6 +35,8 @@ pub(in crate::source::process) struct ShimConnection {
     /// tokio waits for a socket of packets as it does for a pipe, which is the way to do so without `unsafe`.
     socket: pipe::Receiver,
     pid: Pid,
+    /// The version of the shim.
+    version: u32,
 }
 
 /// A run that was taken over: the shim with the descriptors that it kept.
@@ -56,7 +60,7 @@ impl ShimConnection {
     pub(in crate::source::process) fn new(socket: OwnedFd, running: &RunningProgram) -> io::Result<Self> {
         let pid = Pid::from_raw(running.pid).ok_or_else(|| io::Error::other("the program has no process id"))?;
         rustix::io::ioctl_fionbio(&socket, true)?;
-        Ok(Self { socket: pipe::Receiver::from_owned_fd_unchecked(socket)?, pid })
+        Ok(Self { socket: pipe::Receiver::from_owned_fd_unchecked(socket)?, pid, version: running.version })
     }
 
     pub(in crate::source::process) fn pid(&self) -> Pid {
@@ -91,6 +95,15 @@ impl ShimConnection {
     pub(in crate::source::process) fn end_input(&self) {
         // Without the shim, there is no copy.
         protocol::send(&self.socket, &DaemonMessage::InputEnded {}, &[]).unwrap_or_default();
+    }
+
+    /// Lets the shim complete what this daemon has begun, if it does not live to do so: the run was asked to end, and has this
+    /// time for it.
+    pub(in crate::source::process) fn note_asked(&self, grace: Duration) {
+        if self.version >= ASKED_SINCE {
+            // Without the shim, the program has received its stop signal in another way.
+            protocol::send(&self.socket, &DaemonMessage::Asked { grace: milliseconds(grace) }, &[]).unwrap_or_default();
+        }
     }
 
     /// Lets the shim end, since the end of the run is recorded.

@@ -19,7 +19,10 @@ use crate::config::{ProcessSourceConfig, StopTarget};
 use crate::source::process::child::ExecFailure;
 
 /// The version of the messages that this program writes.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+
+/// The first version in which a shim knows [`DaemonMessage::Asked`].
+pub(super) const ASKED_SINCE: u32 = 2;
 
 /// The most descriptors in one message: the task, those of the program, and those that the shim keeps.
 pub(in crate::source::process) const MAX_DESCRIPTORS: usize = 16;
@@ -43,6 +46,9 @@ pub(in crate::source::process) enum DaemonMessage {
     InputEnded {},
     /// The run is to end, as its stream says how. Needs no attachment.
     End {},
+    /// The daemon has asked the run to end. If the daemon itself ends, the shim kills what is left after this time, in
+    /// milliseconds, and waits for the next daemon as before. Not sent to shims before [`ASKED_SINCE`].
+    Asked { grace: u64 },
     /// The daemon has recorded the end of the run; the shim ends.
     Bye {},
 }
@@ -162,7 +168,7 @@ mod tests {
 
     /// A daemon must understand the shims of all earlier versions, so that these texts never change.
     #[test]
-    fn the_messages_of_version_1_are_understood() {
+    fn the_messages_of_all_versions_are_understood() {
         let attach = DaemonMessage::Attach { version: 1, secret: "5ec".into(), policy: None };
         let policy = EndPolicy { orphan_timeout: 600_000, stop_signal: 15, only_leader: true, grace: 10_000 };
         let attach_by_policy = DaemonMessage::Attach { version: 1, secret: "5ec".into(), policy: Some(policy) };
@@ -175,6 +181,8 @@ mod tests {
             (r#"{"end":{}}"#, DaemonMessage::End {}),
             (r#"{"input_ended":{}}"#, DaemonMessage::InputEnded {}),
             (r#"{"bye":{}}"#, DaemonMessage::Bye {}),
+            // Of version 2.
+            (r#"{"asked":{"grace":500}}"#, DaemonMessage::Asked { grace: 500 }),
         ] {
             assert_eq!(serde_json::from_str::<DaemonMessage>(text).unwrap(), message);
             assert_eq!(serde_json::to_string(&message).unwrap(), text);

@@ -110,6 +110,8 @@ struct Shim {
     orphaned_before: Duration,
     /// The time at which processes are killed; `None` unless the run was asked to end.
     killed_at: Option<Instant>,
+    /// The same if a daemon has asked it, which does it itself while it is attached.
+    killed_without_daemon_at: Option<Instant>,
     /// The run was ended since no daemon came.
     was_orphaned: bool,
     end: Option<ProgramExit>,
@@ -149,6 +151,7 @@ impl Shim {
                     orphaned_since: Some(started),
                     orphaned_before: Duration::ZERO,
                     killed_at: None,
+                    killed_without_daemon_at: None,
                     was_orphaned: false,
                     end: None,
                 };
@@ -223,6 +226,10 @@ impl Shim {
             if self.killed_at.is_some_and(|at| now >= at) {
                 self.signal(Signal::KILL);
             }
+            if self.daemon.is_none() && self.killed_without_daemon_at.is_some_and(|at| now >= at) {
+                self.killed_without_daemon_at = None;
+                self.signal(Signal::KILL);
+            }
             if daemon_ready && self.hear_daemon() {
                 self.close();
                 return Ok(());
@@ -280,7 +287,8 @@ impl Shim {
         let greeting = self.guest.as_ref().map(|(_, until)| *until);
         // A run whose end was recorded, or that will not be recorded, is checked until nothing of it is left.
         let check = (self.killed_at.is_some() && !self.is_over()).then(|| now + END_POLL_INTERVAL);
-        [orphan, greeting, check].into_iter().flatten().min()
+        let kill = self.killed_without_daemon_at.filter(|_| self.daemon.is_none());
+        [orphan, greeting, check, kill].into_iter().flatten().min()
     }
 
     fn orphan_timeout(&self) -> Duration {
@@ -299,7 +307,8 @@ impl Shim {
             && let Some(LeaderExit { status, memory, .. }) = self.leader.try_wait()
         {
             self.group.leader_ended();
-            if self.killed_at.is_some() && self.task.policy.only_leader {
+            let is_abandoned = self.daemon.is_none() && self.killed_without_daemon_at.is_some();
+            if (self.killed_at.is_some() || is_abandoned) && self.task.policy.only_leader {
                 // The processes that it left behind have not been asked yet.
                 self.ask(Target::All);
             }
@@ -362,7 +371,10 @@ impl Shim {
                 protocol::send(guest, &ShimMessage::Refused { reason: reason.to_owned() }, &[]).unwrap_or_default();
             }
             Ok(Some((DaemonMessage::End {}, _))) => self.end_run(),
-            Ok(Some((DaemonMessage::Bye {} | DaemonMessage::InputEnded {}, _)) | None) | Err(_) => {}
+            Ok(
+                Some((DaemonMessage::Bye {} | DaemonMessage::Asked { .. } | DaemonMessage::InputEnded {}, _)) | None,
+            )
+            | Err(_) => {}
         }
     }
 
@@ -380,6 +392,8 @@ impl Shim {
             staged: self.task.staged,
             orphaned: milliseconds(self.orphaned_before),
         };
+        // This daemon decides again.
+        self.killed_without_daemon_at = None;
         let kept: Vec<_> = if later { self.kept.iter().map(AsFd::as_fd).collect() } else { Vec::new() };
         let told = protocol::send(&daemon, &ShimMessage::Running(running), &kept);
         self.daemon = Some(daemon);
@@ -396,6 +410,10 @@ impl Shim {
             Ok(Some((DaemonMessage::Bye {}, _))) => true,
             Ok(Some((DaemonMessage::End {}, _))) => {
                 self.end_run();
+                false
+            }
+            Ok(Some((DaemonMessage::Asked { grace }, _))) => {
+                self.killed_without_daemon_at = Some(Instant::now() + Duration::from_millis(grace));
                 false
             }
             Ok(Some((DaemonMessage::InputEnded {}, _))) => {
