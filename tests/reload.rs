@@ -1,12 +1,14 @@
 //! A changed configuration: what it touches, what it does not, and what is said of it.
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 
 use rustix::process::Signal;
 
 use crate::harness::http::Response;
 use crate::harness::sse::lines;
-use crate::harness::{Daemon, Deadline, Ended, TestDir, numbered};
+use crate::harness::{Daemon, Deadline, Ended, Program, TestDir, numbered};
 
 /// Commands need a Unix socket.
 const LISTEN: &str = "listen: ['127.0.0.1:0', 'unix:control.sock']\n";
@@ -235,4 +237,45 @@ fn readers_of_a_restarted_stream_stay_connected() {
     Deadline::new().until("the new run", there);
     let seen = daemon.follow("p").last_event_id(&last.id).until("two", |message| message.data == "two");
     assert!(!seen.iter().any(|message| message.data == "one"));
+}
+
+#[test]
+fn a_daemon_is_found_from_another_session_and_by_another_path_of_its_configuration() {
+    let dir = TestDir::new();
+    for directory in ["of-daemon", "of-client"] {
+        fs::create_dir(dir.path(directory)).unwrap();
+        fs::set_permissions(dir.path(directory), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    dir.configure("streams: {}");
+    for (link, target) in [("link.yaml", "rtlogd.yaml"), ("other.yaml", "link.yaml"), ("here", ".")] {
+        symlink(target, dir.path(link)).unwrap();
+    }
+    let ask = |dir: &TestDir, runtime: Option<&str>, request: &str, config: &str| {
+        let mut command = dir.command(&[request, "--config", config]);
+        command.env_remove("RUNTIME_DIRECTORY").env_remove("XDG_RUNTIME_DIR").stdin(Stdio::null());
+        command.envs(runtime.map(|directory| ("XDG_RUNTIME_DIR", dir.path(directory))));
+        Program::start(&mut command).ended()
+    };
+    let paths = ["rtlogd.yaml", "link.yaml", "other.yaml", "here/rtlogd.yaml", "here/link.yaml"];
+    let mut dir = dir;
+    for of_daemon in ["rtlogd.yaml", "link.yaml", "here/rtlogd.yaml"] {
+        let mut command = dir.command(&["serve", "--config", of_daemon]);
+        command.env_remove("RUNTIME_DIRECTORY").env("XDG_RUNTIME_DIR", dir.path("of-daemon")).stdin(Stdio::null());
+        let daemon = dir.launch_command(command);
+        for runtime in [Some("of-daemon"), Some("of-client"), None] {
+            for path in paths {
+                let asked = ask(&daemon, runtime, "reload", path);
+                assert!(asked.status.success(), "{of_daemon}, {path} with {runtime:?}: {}", asked.err);
+                // The daemon waits if nobody reads that it reloads and has done so.
+                assert!(daemon.told().contains("RELOADING=1") && daemon.told().contains("READY=1"));
+            }
+        }
+        // The link to the socket remains with the process.
+        let asked = ask(&daemon, None, "upgrade", "other.yaml");
+        assert!(asked.status.success(), "{of_daemon}: {}", asked.err);
+        let asked = ask(&daemon, None, "shutdown", "other.yaml");
+        assert!(asked.status.success(), "{of_daemon}: {}", asked.err);
+        dir = daemon.ended_by(Deadline::new()).1;
+        assert_eq!(fs::read_dir(dir.path("of-daemon/rtlogd")).unwrap().count(), 0, "{of_daemon}");
+    }
 }

@@ -2,14 +2,13 @@
 //!
 //! These requests have a separate socket. The addresses of `listen` are not suitable: they are in the configuration, which
 //! may be the part that is wrong. The socket is named after the path of the configuration, in a directory that both sides
-//! can find. Only the daemon's user and root may connect. The request is one line; the reply is one word and lines for
+//! can find (see `local_socket_path`). Only the daemon's user and root may connect. The request is one line; the reply is one word and lines for
 //! people.
 
-use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use tokio::net::UnixListener;
 use tokio::time::timeout;
 
 use crate::config::ProcessesAtStop;
+use crate::daemon::local_socket_path::{SocketNames, paths_to_open, paths_to_try};
 
 /// The longest reply, in bytes: a hundred mistakes with long paths.
 const MAX_REPLY_SIZE: u64 = 1 << 20;
@@ -114,7 +114,7 @@ pub(crate) enum RequestError {
 /// Asks the daemon that serves the configuration at `path`, and waits for the result; in the case of
 /// [`LocalCommand::ShutDown`], also for the end of the daemon. Blocks.
 pub(crate) fn request(command: LocalCommand, path: &Path) -> Result<RequestResult, RequestError> {
-    request_by(command, socket_paths(path), path)
+    request_by(command, paths_to_try(path), path)
 }
 
 /// Sends the request by the first of these sockets that a daemon serves.
@@ -165,33 +165,22 @@ impl DaemonProcess {
     }
 }
 
-/// The paths where the socket of a configuration may be, in order of preference.
-fn socket_paths(config: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let path = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
-    let name = format!("control-{:08x}.sock", crc32fast::hash(path.as_os_str().as_encoded_bytes()));
-    socket_directories().into_iter().map(move |directory| directory.join(&name))
-}
-
-/// The directories where the socket may be: the runtime directory that systemd made for the service; otherwise the
-/// user's own and [`SYSTEM_RUNTIME_DIRECTORY`].
-fn socket_directories() -> Vec<PathBuf> {
-    if let Some(given) = env::var_os("RUNTIME_DIRECTORY") {
-        return env::split_paths(&given).take(1).collect();
-    }
-    let user_directory = env::var_os("XDG_RUNTIME_DIR").map(|user_directory| Path::new(&user_directory).join("rtlogd"));
-    user_directory.into_iter().chain([PathBuf::from(SYSTEM_RUNTIME_DIRECTORY)]).collect()
-}
-
-/// The runtime directory of a daemon that root or systemd started.
-pub(crate) const SYSTEM_RUNTIME_DIRECTORY: &str = "/run/rtlogd";
-
 /// The listener for requests.
 #[derive(Debug)]
 pub(crate) struct LocalListener {
-    /// The listener and the path of its socket; `None` if it never receives a request.
-    open: Option<(UnixListener, PathBuf)>,
+    /// `None` if it never receives a request.
+    open: Option<OpenSocket>,
     /// A client that has not sent its request yet.
     client: Option<tokio::net::UnixStream>,
+}
+
+/// A socket on which the daemon listens.
+#[derive(Debug)]
+struct OpenSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// A link to it, by which clients find it that were given another path of the same configuration.
+    alias: Option<PathBuf>,
 }
 
 impl LocalListener {
@@ -203,14 +192,14 @@ impl LocalListener {
     /// The listener for the configuration at `path`. Without a directory for its socket there is none, but SIGHUP and
     /// SIGTERM still work.
     pub(crate) fn open(path: &Path) -> Self {
-        Self::open_first(socket_paths(path))
+        Self::open_first(paths_to_open(path)).with_alias(path)
     }
 
     /// The listener that an earlier program of this process left, in which requests may be waiting; a new one if it has
     /// lost its name.
     pub(crate) fn adopt(path: &Path, socket: OwnedFd) -> Self {
         match adopt(socket) {
-            Ok(open) => Self { open: Some(open), client: None },
+            Ok((listener, socket)) => Self::of(listener, socket).with_alias(path),
             Err(error) => {
                 info!(errno = error.raw_os_error(), error:% = error; "the socket for local requests is opened again");
                 Self::open(path)
@@ -218,9 +207,25 @@ impl LocalListener {
         }
     }
 
+    fn of(listener: UnixListener, path: PathBuf) -> Self {
+        Self { open: Some(OpenSocket { listener, path, alias: None }), client: None }
+    }
+
+    /// The same listener with a link for clients that were given another path of the configuration at `config`.
+    fn with_alias(mut self, config: &Path) -> Self {
+        if let (Some(open), Some(name)) = (&mut self.open, SocketNames::of(config).resolved) {
+            let alias = open.path.with_file_name(name);
+            match make_alias(&open.path, &alias) {
+                Ok(()) => open.alias = Some(alias),
+                Err(error) => debug!(path:? = alias, error:% = error; "cannot link to the socket for local requests"),
+            }
+        }
+        self
+    }
+
     /// The socket for the next program of this process; `None` if there is none, or no descriptor for it.
     pub(crate) fn socket(&self) -> Option<OwnedFd> {
-        self.open.as_ref()?.0.as_fd().try_clone_to_owned().ok()
+        self.open.as_ref()?.listener.as_fd().try_clone_to_owned().ok()
     }
 
     /// Leaves the file of the socket to the next program of this process.
@@ -233,7 +238,7 @@ impl LocalListener {
         let mut causes = Vec::new();
         for socket in sockets {
             match listen(&socket) {
-                Ok(listener) => return Self { open: Some((listener, socket)), client: None },
+                Ok(listener) => return Self::of(listener, socket),
                 Err(error) => causes.push(format!("{}: {error}", socket.display())),
             }
         }
@@ -244,7 +249,7 @@ impl LocalListener {
 
     /// The next request. May be dropped at any time.
     pub(crate) async fn accept(&mut self) -> LocalRequest {
-        let Some((listener, _)) = &self.open else { return std::future::pending().await };
+        let Some(OpenSocket { listener, .. }) = &self.open else { return std::future::pending().await };
         loop {
             let client = match &mut self.client {
                 Some(client) => client,
@@ -280,10 +285,11 @@ async fn read_command(client: &mut tokio::net::UnixStream) -> Option<LocalComman
 
 impl Drop for LocalListener {
     fn drop(&mut self) {
-        if let Some((_, path)) = &self.open
-            && let Err(error) = fs::remove_file(path)
-        {
-            debug!(path:? = path, error:% = error; "cannot remove the socket for local requests");
+        let Some(OpenSocket { path, alias, .. }) = &self.open else { return };
+        for path in alias.iter().chain([path]) {
+            if let Err(error) = fs::remove_file(path) {
+                debug!(path:? = path, error:% = error; "cannot remove the socket for local requests");
+            }
         }
     }
 }
@@ -304,21 +310,37 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
         fs::create_dir(directory)?;
     }
-    match UnixStream::connect(path) {
-        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        // The daemon that created the socket no longer runs. A connection to a file that is not a socket is refused,
-        // too.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            if !fs::symlink_metadata(path)?.file_type().is_socket() {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket"));
-            }
-            fs::remove_file(path)?;
-        }
-        Err(_) => {}
-    }
+    remove_stale(path)?;
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Makes `alias` a link to the socket next to it.
+fn make_alias(socket: &Path, alias: &Path) -> io::Result<()> {
+    let name = socket.file_name().unwrap_or_default();
+    if fs::read_link(alias).is_ok_and(|found| found == name) {
+        // The earlier program of this process has made it.
+        return Ok(());
+    }
+    remove_stale(alias)?;
+    symlink(name, alias)
+}
+
+/// Removes a socket, or a link to one, that no daemon serves.
+///
+/// # Errors
+/// If a daemon serves it, or if it is something else.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    match fs::symlink_metadata(path).map(|found| found.file_type()) {
+        Ok(found) if found.is_socket() || found.is_symlink() => fs::remove_file(path),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// A request, and the connection for its result.
@@ -461,8 +483,7 @@ mod tests {
             () = serve => {}
         }
         // A daemon that was killed leaves its socket behind.
-        let (listener, path) = leave_socket(first);
-        drop(listener);
+        let path = leave_socket(first);
         assert!(path.exists() && UnixStream::connect(&path).is_err());
         assert!(LocalListener::open_first([socket.clone()].into_iter()).open.is_some());
         let file = directory.path().join("a file");
@@ -471,15 +492,34 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "text", "a file that is not a socket is left alone");
     }
 
-    /// The parts of a listener, which then does not remove its socket.
-    fn leave_socket(mut listener: LocalListener) -> (UnixListener, PathBuf) {
-        listener.open.take().unwrap()
+    /// Closes a listener that does not remove its socket.
+    fn leave_socket(mut listener: LocalListener) -> PathBuf {
+        listener.open.take().unwrap().path
     }
 
-    #[test]
-    fn each_configuration_has_a_socket_of_its_own() {
-        let path = |path: &str| socket_paths(Path::new(path)).last().unwrap();
-        assert_eq!(path("/etc/rtlogd/rtlogd.yaml"), path("/etc/rtlogd/rtlogd.yaml"));
-        assert_ne!(path("/etc/rtlogd/rtlogd.yaml"), path("/etc/rtlogd/a/rtlogd.yaml"));
+    #[tokio::test]
+    async fn a_link_to_the_socket_lasts_as_long_as_the_socket() {
+        let place = tempfile::tempdir().unwrap();
+        let (file, link) = (place.path().join("a.yaml"), place.path().join("link.yaml"));
+        fs::write(&file, "").unwrap();
+        symlink(&file, &link).unwrap();
+        let open = |config: &Path| {
+            let socket = place.path().join(SocketNames::of(config).given);
+            LocalListener::open_first([socket].into_iter()).with_alias(config)
+        };
+        let alias = place.path().join(SocketNames::of(&file).given);
+        // Twice, since the first daemon is killed.
+        leave_socket(open(&link));
+        assert!(UnixStream::connect(&alias).is_err());
+        let daemon = open(&link);
+        UnixStream::connect(&alias).unwrap();
+        // Another daemon for the file itself has no socket, and does not take away the link.
+        assert!(open(&file).open.is_none());
+        UnixStream::connect(&alias).unwrap();
+        drop(daemon);
+        assert!(fs::symlink_metadata(&alias).is_err());
+        // What is left of the link is no obstacle.
+        leave_socket(open(&link));
+        assert!(open(&file).open.is_some());
     }
 }

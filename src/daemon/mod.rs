@@ -3,7 +3,7 @@
 //!
 //! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they
 //! become those of another configuration, and `opened_sockets` are those in which it listens. `signals` are those of the
-//! daemon, and `local_socket` is the socket of `rtlogd reload`. `detach` and `pid_file` are for machines without systemd,
+//! daemon, and `local_socket` is the socket of `rtlogd reload`, at a `local_socket_path`. `detach` and `pid_file` are for machines without systemd,
 //! `upgrade` replaces the program there, `systemd` is for those with it, and `logging` sets up the log.
 
 pub(crate) mod detach;
@@ -11,6 +11,7 @@ pub(crate) mod logging;
 mod opened_sockets;
 pub(crate) mod pid_file;
 pub(crate) mod local_socket;
+mod local_socket_path;
 pub(crate) mod serve;
 mod running_sources;
 mod signals;
