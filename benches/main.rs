@@ -21,6 +21,7 @@ mod readers;
 mod server;
 mod run;
 mod report;
+mod staging;
 
 /// A result whose error is only printed.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -54,7 +55,7 @@ const PASSES: u32 = 4;
 const DESCRIPTORS: u64 = 40_000;
 
 const HELP: &str = "usage: cargo bench --bench streams -- [CASE...] [OPTION...]
-cases: catchup disk live1000 live100 latency recorded idle; all of them if none is named
+cases: catchup disk live1000 live100 latency recorded idle staging; all of them if none is named
   --seconds N    length of a live or idle run
   --pairs N      how often floor and rtlogd run in turn (2)
   --readers N    instead of the case's own number, for example 10000
@@ -150,6 +151,7 @@ fn main() -> ExitCode {
 /// What the command line asks for.
 struct Options {
     cases: Vec<&'static Case>,
+    staging: bool,
     seconds: Option<u64>,
     pairs: u32,
     readers: Option<usize>,
@@ -164,6 +166,7 @@ impl Options {
     fn read(arguments: &[String]) -> Outcome<Self> {
         let mut options = Self {
             cases: Vec::new(),
+            staging: false,
             seconds: None,
             pairs: 2,
             readers: None,
@@ -188,14 +191,16 @@ impl Options {
                     (options.floor, options.rtlogd) = (which == "floor", which == "rtlogd");
                 }
                 "--server" => options.program = std::path::absolute(value()?)?,
+                "staging" => options.staging = true,
                 name => match CASES.iter().find(|case| case.name == name) {
                     Some(case) => options.cases.push(case),
                     None => return Err(HELP.into()),
                 },
             }
         }
-        if options.cases.is_empty() {
+        if options.cases.is_empty() && !options.staging {
             options.cases = CASES.iter().collect();
+            options.staging = true;
         }
         Ok(options)
     }
@@ -212,6 +217,9 @@ fn measure(arguments: &[String]) -> Outcome<()> {
     let mut failed = 0;
     for case in &options.cases {
         failed += compare(case, &options)?;
+    }
+    if options.staging {
+        failed += staging::compare(&options.program, options.pairs, options.lines)?;
     }
     if failed > 0 { Err(format!("{failed} runs failed").into()) } else { Ok(()) }
 }
@@ -269,6 +277,7 @@ fn once(work: Work, server: Outcome<Server>, readers: usize, seconds: u64, feed:
     let outcome = match (work, feed) {
         (Work::Idle, _) => run::idle(&server, readers, seconds),
         (_, Feed::Live { rate, lines, .. }) => run::live(&server, readers, *rate, *lines),
+        (_, Feed::Process { .. }) => Err("no reader waits for a command".into()),
         (_, Feed::File { lines, .. }) => run::catch_up(&server, readers, *lines, PASSES),
     };
     outcome.map_err(|error| format!("{error}; the server: {}", server.last_words()).into())

@@ -37,6 +37,8 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) enum Feed {
     /// A feeder prints so many, at this rate a second, once triggered.
     Live { rate: u64, lines: u64, recorded: bool },
+    /// A command of rtlogd prints this many at full rate, and ends.
+    Process { lines: u64, orphan_timeout: &'static str, pty: bool },
     /// A file holds so many.
     File { path: PathBuf, lines: u64, recorded: bool },
 }
@@ -77,6 +79,7 @@ impl Server {
                 command.stdin(child.stdout.take().ok_or("the feeder has no output")?);
                 feeder.0 = Some(child);
             }
+            Feed::Process { .. } => return Err("the floor runs no commands".into()),
             Feed::File { path, .. } => {
                 command.arg("file").arg(path).stdin(Stdio::null());
             }
@@ -99,6 +102,12 @@ impl Server {
                 let command = feeder_command(feed, directory.path())?;
                 let more = if *recorded { json!({ "state_directory": "state" }) } else { json!({}) };
                 (json!({ "feed": { "command": command } }), more, "/streams/feed?tail=0")
+            }
+            Feed::Process { lines, orphan_timeout, pty } => {
+                let command = ["seq", &lines.to_string()].map(str::to_owned);
+                let process =
+                    json!({ "command": command, "orphan_timeout": orphan_timeout, "pty": pty, "restart": "never" });
+                (json!({ "process": process }), json!({ "state_directory": "state" }), "/streams/process")
             }
             Feed::File { path, recorded: true, .. } => (
                 json!({ "file": { "file": path, "from": "start" } }),
@@ -159,6 +168,19 @@ impl Server {
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Waits until the command of the stream has ended; returns how long it ran.
+    pub(crate) fn time_of_run(&self) -> Outcome<Duration> {
+        let start = Instant::now();
+        while start.elapsed() < READ_IN {
+            let stream: Value = serde_json::from_slice(&get(self.address, "/streams/process/state")?)?;
+            if let Some(seconds) = stream["source"]["last"]["duration"].as_f64() {
+                return Ok(Duration::from_secs_f64(seconds));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Err("the command has not ended".into())
     }
 
     /// CPU time so far, user and system, of all threads. `stat` counts in [`TICK`]s, which is coarse for a short run but
