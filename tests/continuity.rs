@@ -2,22 +2,22 @@
 //! `rtlogd upgrade` is in `upgrade`.)
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Daemon, Deadline, TestDir, pause, runs};
+use crate::harness::{Daemon, Deadline, TestDir, is_root_or_skip, pause, runs};
 
 /// A command that prints 1, 2, 3 and so on, a hundred a second.
-const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done";
+pub(crate) const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done";
 
-fn again(dir: TestDir) -> Daemon {
+pub(crate) fn again(dir: TestDir) -> Daemon {
     dir.launch(&["serve", "--config", "rtlogd.yaml"], Stdio::null())
 }
 
 /// The process id and the number of the run.
-fn run_of(daemon: &Daemon, stream: &str) -> (u64, u64) {
+pub(crate) fn run_of(daemon: &Daemon, stream: &str) -> (u64, u64) {
     Deadline::new().until("a running command", || {
         let state = daemon.state(stream);
         Some((state["source"]["pid"].as_u64()?, state["source"]["run"].as_u64()?))
@@ -30,7 +30,7 @@ fn parent_of(pid: u64) -> u64 {
 }
 
 /// All recorded events of a stream.
-fn events(daemon: &Daemon, stream: &str) -> Vec<Value> {
+pub(crate) fn events(daemon: &Daemon, stream: &str) -> Vec<Value> {
     let body = daemon.follow(stream).query("tail=all&follow=false&format=ndjson").body();
     body.split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
@@ -38,11 +38,11 @@ fn events(daemon: &Daemon, stream: &str) -> Vec<Value> {
         .collect()
 }
 
-fn texts(events: &[Value]) -> Vec<&str> {
+pub(crate) fn texts(events: &[Value]) -> Vec<&str> {
     events.iter().filter_map(|event| event["text"].as_str()).collect()
 }
 
-fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["kind"] == kind).collect()
 }
 
@@ -278,6 +278,37 @@ fn a_run_that_no_history_knows_ends_before_the_next_one_begins() {
 }
 
 #[test]
+fn a_daemon_that_cannot_start_leaves_commands_to_the_next() {
+    let yaml = |key: &str, stream: &str| {
+        format!("state_directory: state\n{key}\nstreams: {{ p: {{ command: [sh, -c, '{COUNT}'] }}{stream} }}")
+    };
+    let mut daemon = TestDir::new().start(&yaml("", ""));
+    let run = run_of(&daemon, "p");
+    // A history is a directory.
+    daemon.write("state/streams/z", "");
+    // What cannot be used, and the keys that name it.
+    let table = [
+        ("a certificate", "tls: { certificate: no.pem, key: no.pem }", ""),
+        ("the user of a proxy", "trusted_proxies: [\"unix:no-such-user\"]", ""),
+        ("the history of another stream", "", ", z: { command: [sleep, 1000] }"),
+    ];
+    for (what, key, stream) in table {
+        let dir = daemon.kill();
+        dir.configure(&yaml(key, stream));
+        let failed = dir.execute(&["serve", "--config", "rtlogd.yaml"]);
+        assert_eq!(failed.status.code(), Some(1), "{what}: {failed:?}");
+        dir.configure(&yaml("", ""));
+        daemon = again(dir);
+        assert_eq!(run_of(&daemon, "p"), run, "{what}");
+    }
+    let count = texts(&events(&daemon, "p")).len();
+    daemon.follow("p").until("more lines", |message| message.data.parse().is_ok_and(|n: usize| n > count));
+    let all = events(&daemon, "p");
+    let numbers: Vec<usize> = texts(&all).iter().map(|text| text.parse().unwrap()).collect();
+    assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>(), "each line comes once, and in order");
+}
+
+#[test]
 fn what_left_a_run_that_was_taken_over_ends_with_it() {
     let yaml =
         "state_directory: state\nstreams: { p: { command: [sh, -c, 'env -i setsid sleep 1000 & echo $!; wait'] } }";
@@ -410,6 +441,34 @@ fn a_stop_that_was_asked_for_is_not_forgotten_with_the_daemon() {
 }
 
 #[test]
+fn a_stop_is_completed_even_if_the_daemon_is_killed_and_none_follows() {
+    // How the command is stopped: by the end of the daemon, or by an operator; and how much of it is asked.
+    for (request, only) in [("shutdown", "all"), ("stop", "all"), ("stop", "leader")] {
+        let yaml = format!(
+            "{LISTEN}streams: {{ p: {{ command: [sh, -c, 'trap \"echo asked\" TERM; echo ready; while :; do sleep 0.01; done'], \
+            stop: {{ grace: 1s, only: {only} }} }} }}"
+        );
+        let daemon = TestDir::new().start(&yaml);
+        let run = run_of(&daemon, "p");
+        daemon.follow("p").until("the trap", |message| message.data == "ready");
+        let url = at_socket(&daemon);
+        let mut asking = match request {
+            "stop" => daemon.command(&["stop", &url[0], &url[1], "p"]),
+            _ => daemon.command(&["shutdown", "--config", "rtlogd.yaml"]),
+        };
+        let mut asking = asking.stderr(Stdio::null()).spawn().unwrap();
+        daemon.follow("p").query("tail=all").until("the signal", |message| message.data == "asked");
+        let dir = daemon.kill();
+        asking.wait().unwrap();
+        Deadline::new().until("the end of the command", || (!runs(run.0)).then_some(()));
+        // The next daemon learns of it.
+        let daemon = again(dir);
+        let end = Deadline::new().until("the end", || of_kind(&events(&daemon, "p"), "end").first().copied().cloned());
+        assert_eq!((&end["run"], &end["signal"]), (&run.1.into(), &"KILL".into()), "{request}: {end}");
+    }
+}
+
+#[test]
 fn input_arrives_once_whenever_the_daemon_is_killed() {
     let yaml = format!(
         "{LISTEN}streams: {{ p: {{ command: [sh, -c, 'while read x; do echo $x >>got; done; echo end >>got'], directory: ., input: true, \
@@ -478,6 +537,102 @@ fn progress_appears_again_with_the_next_row() {
         let daemon = again(daemon.kill());
         daemon.release("go");
         percent(&daemon, 60.0);
+    }
+}
+
+#[test]
+fn what_was_unfinished_is_completed_by_the_next_daemon() {
+    // Keys of the stream, what is printed before the next daemon, and after it, and the lines.
+    let table: [(&str, &str, &str, &[&str]); 3] = [
+        ("", "half ", r"a line\n", &["half a line"]),
+        (
+            "multiline: { start: '^[0-9]', timeout: 30s }",
+            r"1 first\n  second\n",
+            r"  third\n2 last\n",
+            &["1 first\n  second\n  third"],
+        ),
+        ("redact: on", "password=Xk29", r"vMq81 end\n", &["password=[redacted] end"]),
+    ];
+    for how in ["kill", "handover"] {
+        for (keys, first, second, expected) in table {
+            let dir = TestDir::new();
+            dir.fifo("go");
+            let command = format!("printf '{first}'; >ready; read x <go; printf '{second}'; exec sleep 1000");
+            let comma = if keys.is_empty() { "" } else { ", " };
+            let daemon = dir.start(&format!(
+                "{LISTEN}streams: {{ p: {{ command: [sh, -c, {}], directory: .{comma}{keys} }} }}",
+                Value::from(command)
+            ));
+            Deadline::new().until("the first part", || daemon.path("ready").exists().then_some(()));
+            // Twice, since the second daemon leaves what it has not completed either.
+            let daemon = next_daemon(next_daemon(daemon, how), how);
+            run_of(&daemon, "p");
+            daemon.release("go");
+            let all = Deadline::new().until("the lines", || {
+                let all = events(&daemon, "p");
+                texts(&all).contains(&expected[0]).then_some(all)
+            });
+            assert_eq!(texts(&all), expected, "{how}, {keys}");
+            assert!(of_kind(&all, "loss").is_empty(), "{how}, {keys}");
+        }
+    }
+}
+
+#[test]
+fn a_suspended_command_stays_suspended_under_the_next_daemon() {
+    let is_suspended = |pid: u64| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ");
+    for how in ["kill", "handover"] {
+        let daemon = TestDir::new().start(&format!("{LISTEN}streams: {{ p: {{ command: [sh, -c, '{COUNT}'] }} }}"));
+        let run = run_of(&daemon, "p");
+        kill_process(Pid::from_raw(i32::try_from(run.0).unwrap()).unwrap(), Signal::STOP).unwrap();
+        Deadline::new().until("the stop", || is_suspended(run.0).then_some(()));
+        let daemon = next_daemon(daemon, how);
+        assert_eq!(run_of(&daemon, "p"), run, "{how}");
+        assert!(is_suspended(run.0), "{how}");
+        let printed = texts(&events(&daemon, "p")).len();
+        assert_eq!(daemon.unix().post("/streams/p/signal?signal=CONT", b"").status, 200, "{how}");
+        daemon.follow("p").until("more lines", |message| message.data.parse().is_ok_and(|n: usize| n > printed + 1));
+        let all = events(&daemon, "p");
+        let numbers: Vec<usize> = texts(&all).iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>(), "{how}");
+    }
+}
+
+#[test]
+fn a_shim_does_not_listen_to_another_user() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+
+    if !is_root_or_skip("connect as another user") {
+        return;
+    }
+    let daemon = TestDir::new().start(&format!("{LISTEN}streams: {{ p: {{ command: [sh, -c, '{COUNT}'] }} }}"));
+    let run = run_of(&daemon, "p");
+    let socket = fs::read_dir(daemon.path("state/shim")).unwrap().next().unwrap().unwrap().path();
+    // Only the check of the user is left.
+    for path in [&daemon.path(""), &daemon.path("state"), &daemon.path("state/shim"), &socket] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let ask = "import socket, sys\n\
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
+        s.settimeout(20)\n\
+        s.connect(sys.argv[1])\n\
+        try:\n \
+         s.send(b'{\"end\":{}}')\n \
+         print(s.recv(100))\n\
+        except (ConnectionResetError, BrokenPipeError):\n \
+         print('refused')";
+    for (user, answer, ends) in [(65534, "refused\n", false), (0, "b''\n", true)] {
+        let mut asking = Command::new("python3");
+        let asked = asking.args(["-c", ask]).arg(&socket).current_dir("/").uid(user).gid(user).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&asked.stdout), answer, "{user}: {asked:?}");
+        if ends {
+            Deadline::new().until("another run", || (run_of(&daemon, "p") != run).then_some(()));
+        } else {
+            let before = texts(&events(&daemon, "p")).len();
+            daemon.follow("p").until("more lines", |message| message.data.parse().is_ok_and(|n: usize| n > before));
+            assert_eq!(run_of(&daemon, "p"), run);
+        }
     }
 }
 

@@ -68,6 +68,33 @@ fn detach_succeeds_once_the_daemon_serves() {
 }
 
 #[test]
+fn relative_paths_begin_where_the_daemon_was_started() {
+    let dir = TestDir::new();
+    dir.write("a.log", "one\n");
+    fs::create_dir(dir.path("state")).unwrap();
+    dir.configure("listen: \"unix:of-the-file\"\nstreams: { a: { file: a.log, from: start } }");
+    for options in [&["--config", "rtlogd.yaml"][..], &["a.log"], &["*.log"]] {
+        for listen in [&["--listen", "unix:s"][..], &["--listen=unix:state/s"]] {
+            let more = ["--daemon", "--pid-file", "state/pid", "--log-file", "state/log"];
+            let started = dir.execute(&[&["serve"], options, listen, &more].concat());
+            assert!(started.status.success(), "{options:?}: {started:?}");
+            let (_, socket) = listen.last().unwrap().split_once("unix:").unwrap();
+            let health = || Response::get(&Address::Unix(dir.path(socket)), "/health/ready", &[]).status;
+            assert_eq!(health(), 200, "{options:?}");
+            let upgraded = dir.execute(&["upgrade", "--config", "rtlogd.yaml"]);
+            assert_eq!(upgraded.status.success(), options[0] == "--config", "{upgraded:?}");
+            assert_eq!(health(), 200, "{options:?}");
+            assert!(fs::read_to_string(dir.path("state/log")).unwrap().contains("listening on unix:"));
+            let pid =
+                Pid::from_raw(fs::read_to_string(dir.path("state/pid")).unwrap().trim().parse().unwrap()).unwrap();
+            kill_process(pid, Signal::TERM).unwrap();
+            Deadline::new().until("the end of the daemon", || (!dir.path("state/pid").exists()).then_some(()));
+            assert!(!dir.path(socket).exists(), "{options:?}");
+        }
+    }
+}
+
+#[test]
 fn a_second_daemon_with_the_same_pid_file_does_not_start() {
     let (daemon, started) = Detached::start(&[]);
     assert!(started.status.success(), "{started:?}");

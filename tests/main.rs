@@ -13,6 +13,7 @@ mod journal;
 mod privacy;
 mod process;
 mod continuity;
+mod stored_sockets;
 mod push;
 mod reload;
 mod detach;

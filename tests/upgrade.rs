@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,10 +33,14 @@ impl Installed {
         let socket = dir.path("s").display().to_string();
         dir.configure(&format!("listen: [\"unix:{socket}\"]\nstate_directory: state\nstreams: {{ {streams} }}"));
         let installed = Self(dir);
-        let words = ["serve", "--config", "rtlogd.yaml", "--daemon", "--pid-file", "pid", "--log-file", "log"];
-        let output = installed.command().args(words).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        installed.serve();
         installed
+    }
+
+    fn serve(&self) {
+        let words = ["serve", "--config", "rtlogd.yaml", "--daemon", "--pid-file", "pid", "--log-file", "log"];
+        let output = self.command().args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn command(&self) -> Command {
@@ -233,6 +237,45 @@ fn a_program_that_cannot_be_executed_in_the_end_leaves_the_old_one() {
 }
 
 #[test]
+fn a_new_program_that_cannot_serve_leaves_the_commands_to_the_next() {
+    let daemon = Installed::start(COUNT);
+    let run = daemon.run_of("p");
+    let good = fs::read_to_string(daemon.0.path("rtlogd.yaml")).unwrap();
+    // What the checks do not see, the configuration of the new program, and what the client is told.
+    let table = [
+        ("check) exit 0;;", good.replace("streams:", "colour: red\nstreams:"), Some("unknown key `colour`")),
+        ("check) exit 0;;", good.clone() + "tls: { certificate: no.pem, key: no.pem }\n", Some("no.pem")),
+        ("serve) exit 7;;", good.clone(), None),
+    ];
+    for (script, yaml, reason) in table {
+        let pid = u64::try_from(daemon.pid()).unwrap();
+        daemon.replace_by_script(script);
+        fs::write(daemon.0.path("rtlogd.yaml"), yaml).unwrap();
+        let asked = daemon.upgrade();
+        assert_eq!(asked.status.code(), Some(1), "{asked:?}");
+        let told = reason.map_or_else(
+            || asked.err.contains("the daemon ended before it replied"),
+            |reason| asked.err.contains(reason) && asked.err.contains("its commands wait for the next rtlogd"),
+        );
+        assert!(told, "{reason:?}: {}", asked.err);
+        Deadline::new().until("the end of the process", || (!runs(pid)).then_some(()));
+        let files = fs::read_dir(daemon.0.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = files
+            .filter(|name| name == "s" || name == "pid" || name.to_string_lossy().starts_with("control-"))
+            .collect();
+        // Nobody can clean up after a program that is no rtlogd.
+        assert_eq!(left.is_empty(), reason.is_some(), "{reason:?}: {left:?}");
+        fs::write(daemon.0.path("rtlogd.yaml"), &good).unwrap();
+        daemon.replace(&fs::read(env!("CARGO_BIN_EXE_rtlogd")).unwrap(), 0o755);
+        daemon.serve();
+        assert_eq!(daemon.run_of("p"), run, "{reason:?}");
+        assert!(daemon.upgrade().status.success());
+    }
+    let numbers: Vec<usize> = daemon.lines("p").iter().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
+}
+
+#[test]
 fn under_systemd_an_upgrade_is_refused_with_what_to_do_instead() {
     let dir = TestDir::new();
     dir.configure("streams: {}");
@@ -260,11 +303,19 @@ fn signals_reach_the_new_program_and_its_commands() {
     }
     let url = format!("unix:{}", daemon.0.path("s").display());
     assert!(daemon.0.execute(&["start", "--url", &url, "p"]).status.success());
-    let blocked = |pid: u64| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let blocked = |path: &Path| {
+        let status = fs::read_to_string(path.join("status")).unwrap();
         status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim().to_owned()
     };
-    assert_eq!(blocked(daemon.run_of("p").0), "0".repeat(16), "a command of the new program receives all signals");
+    let command = format!("/proc/{}", daemon.run_of("p").0);
+    assert_eq!(blocked(command.as_ref()), "0".repeat(16), "a command of the new program receives all signals");
+    // A signal that another thread received at the moment of an upgrade would be lost with that thread.
+    let threads = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().map(|entry| entry.unwrap().path());
+    let receives = |thread: &PathBuf| {
+        let blocked = u64::from_str_radix(&blocked(thread), 16).unwrap();
+        blocked & (1 << (Signal::TERM.as_raw() - 1)) == 0
+    };
+    assert_eq!(threads.filter(receives).count(), 1);
     kill_process(pid, Signal::TERM).unwrap();
     Deadline::new().until("the end of the daemon", || (!daemon.0.path("pid").exists()).then_some(()));
 }
@@ -385,9 +436,34 @@ fn a_reader_learns_that_rtlogd_restarts_and_when_to_come_back() {
             assert!(retry.unwrap() < 300, "{retry:?}");
         }
     }
+    // Other formats end with a line that says the same.
+    let last_lines = |bodies: Vec<Response>| {
+        bodies.into_iter().map(|response| {
+            let body = String::from_utf8(response.body.all()).unwrap();
+            body.lines().last().unwrap().to_owned()
+        })
+    };
+    let others = || {
+        let queries = ["tail=all&format=ndjson", "tail=all&format=text"];
+        let opened: Vec<_> = queries.iter().map(|query| daemon.follow("p").query(query).response()).collect();
+        daemon.until_readers("p", 2);
+        opened
+    };
+    let opened = others();
+    assert!(daemon.execute(&["upgrade", "--config", "rtlogd.yaml"]).status.success());
+    let restarting = [
+        r#"{"kind":"state","state":"stopping","restarting":true}"#,
+        "--- rtlogd: restarting; connect again to continue ---",
+    ];
+    assert_eq!(last_lines(opened).collect::<Vec<_>>(), restarting);
+    let opened = others();
     let reader = daemon.follow("p").query("tail=all").open();
-    daemon.until_readers("p", 1);
+    daemon.until_readers("p", 3);
     daemon.terminate();
+    assert_eq!(
+        last_lines(opened).collect::<Vec<_>>(),
+        [r#"{"kind":"state","state":"stopping"}"#, "--- rtlogd: stopped ---"]
+    );
     let (messages, retry) = reader.until_end_with_retry();
     assert_eq!(messages.last().unwrap().data, r#"{"state":"stopping"}"#);
     assert!(retry.unwrap() >= 1000, "{retry:?}");

@@ -34,6 +34,7 @@ use crate::daemon::logging;
 use crate::daemon::pid_file::PidFileOption;
 use crate::daemon::serve;
 use crate::daemon::upgrade::{self, InstalledProgram};
+use crate::daemon::upgrade_result::abandon_upgrade;
 use crate::daemon::wrap;
 use crate::daemon::wrap::{WrapOptions, WrapOutput};
 use crate::event::{lock, one_line, shell_word};
@@ -129,16 +130,8 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
     let failed = |error: daemon::DaemonError| -> CliFailure { (error.into(), 1) };
     match command {
         CliCommand::Serve { config, listen, log_level, detach, paths } => {
-            let mut options = serve_options(config, listen, paths, detach.daemon)?;
-            if upgrade::is_replacement() {
-                // The program before this one has detached.
-                options.pid_file = detach.pid_file.map_or(PidFileOption::None, PidFileOption::Inherited);
-            } else if detach.daemon {
-                return serve_detached(options, detach, log_level.as_deref());
-            }
-            logging::start(log_level.as_deref());
-            serve::serve(options).map_err(failed)?;
-            Ok(ExitCode::SUCCESS)
+            let options = serve_options(config.clone(), listen, paths, detach.daemon);
+            serve(options, config, detach, log_level.as_deref())
         }
         CliCommand::Run { name, listen, memory, linger, pty, no_pty, log_level, argv } => {
             check_wrapped_command(&argv)?;
@@ -239,7 +232,7 @@ fn check_wrapped_command(argv: &[OsString]) -> Result<(), CliFailure> {
 /// to another directory, as a detached daemon does, paths become absolute first.
 fn serve_options(
     config: Option<PathBuf>,
-    listen: Vec<ListenAddress>,
+    mut listen: Vec<ListenAddress>,
     mut paths: Vec<PathBuf>,
     moves: bool,
 ) -> Result<serve::ServeOptions, CliFailure> {
@@ -254,7 +247,11 @@ fn serve_options(
     check_standard_input(&paths, moves)?;
     let mut file = paths.is_empty().then(|| config.unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG_PATH)));
     if moves {
-        for path in file.iter_mut().chain(&mut paths) {
+        let sockets = listen.iter_mut().filter_map(|address| match address {
+            ListenAddress::Unix(path) => Some(path),
+            ListenAddress::Tcp(_) => None,
+        });
+        for path in file.iter_mut().chain(&mut paths).chain(sockets) {
             *path = std::path::absolute(&*path).map_err(|error| -> CliFailure { (error.into(), 1) })?;
         }
     }
@@ -283,6 +280,38 @@ fn check_standard_input(paths: &[PathBuf], moves: bool) -> Result<(), CliFailure
         return Ok(());
     };
     Err((why.into(), EXIT_USAGE))
+}
+
+/// Serves, in the foreground or as a detached daemon. `config` is the file that the command line names.
+fn serve(
+    options: Result<serve::ServeOptions, CliFailure>,
+    config: Option<PathBuf>,
+    detach: DetachArguments,
+    log_level: Option<&str>,
+) -> Result<ExitCode, CliFailure> {
+    if !upgrade::is_replacement() {
+        let options = options?;
+        if detach.daemon {
+            return serve_detached(options, detach, log_level);
+        }
+        return serve_here(options, log_level);
+    }
+    // The program before this one has detached.
+    let pid_file = detach.pid_file.map_or(PidFileOption::None, PidFileOption::Inherited);
+    match options {
+        Ok(options) => serve_here(serve::ServeOptions { pid_file, ..options }, log_level),
+        Err((error, code)) => {
+            let config = config.unwrap_or_else(|| DEFAULT_CONFIG_PATH.into());
+            abandon_upgrade(&config, pid_file, &error.to_string());
+            Err((error, code))
+        }
+    }
+}
+
+/// Serves as this process.
+fn serve_here(options: serve::ServeOptions, log_level: Option<&str>) -> Result<ExitCode, CliFailure> {
+    logging::start(log_level);
+    serve::serve(options).map(|()| ExitCode::SUCCESS).map_err(|error| -> CliFailure { (error.into(), 1) })
 }
 
 /// Serves as a detached daemon. The parent process waits, and exits with the result of the start.

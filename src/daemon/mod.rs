@@ -3,8 +3,9 @@
 //!
 //! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they
 //! become those of another configuration, and `opened_sockets` are those in which it listens. `signals` are those of the
-//! daemon, and `local_socket` is the socket of `rtlogd reload`, at a `local_socket_path`. `detach` and `pid_file` are for machines without systemd,
-//! `upgrade` replaces the program there, `systemd` is for those with it, and `logging` sets up the log.
+//! daemon, and `local_socket` is the socket of `rtlogd reload`, at a `local_socket_path`. `detach` and `pid_file` are for
+//! machines without systemd. `upgrade` replaces the program there, with an `upgrade_result` for the client. `systemd` is for
+//! machines with it, and `logging` sets up the log.
 
 pub(crate) mod detach;
 pub(crate) mod logging;
@@ -17,6 +18,7 @@ mod running_sources;
 mod signals;
 mod systemd;
 pub(crate) mod upgrade;
+pub(crate) mod upgrade_result;
 pub(crate) mod wrap;
 
 use std::fs::DirBuilder;
@@ -53,9 +55,9 @@ use crate::http::guard::forwarded::UntrustedLog;
 use crate::http::guard::gateway::{Gateway, RouteService};
 use crate::http::{self, App};
 use crate::listen;
-use crate::listen::{ListenError, ListeningSocket, ServerContext, SocketFile, TlsError, TlsServer};
+use crate::listen::{CertReloader, ListenError, ListeningSocket, ServerContext, SocketFile, TlsError, TlsServer};
 pub(crate) use crate::source::process::descriptors;
-use crate::source::{self, Children, SourceOptions, Watcher};
+use crate::source::{self, Children, SourceOptions, TemporaryDirectories, Watcher};
 use crate::stream::{
     self, Appender, Budget, Catalog, CatalogEntry, Checkpoints, History, HistoryError, Log, Retention,
 };
@@ -160,6 +162,25 @@ pub(crate) fn sweep(state_directory: &Path) -> io::Result<()> {
     source::sweep(state_directory)
 }
 
+/// What the server needs from outside the configuration. It is loaded before the sources start: a daemon that cannot serve
+/// must not have taken over commands.
+#[derive(Debug)]
+pub(crate) struct ServingMaterial {
+    tls: Option<(TlsServer, CertReloader)>,
+    trusted_proxies: TrustedProxies,
+}
+
+impl ServingMaterial {
+    /// Reads the certificate, and looks up the users of proxies.
+    ///
+    /// # Errors
+    /// If the certificate cannot be used, or a user does not exist.
+    pub(crate) fn load(config: &Config) -> Result<Self, DaemonError> {
+        let tls = config.tls.as_ref().map(TlsServer::open).transpose()?;
+        Ok(Self { tls, trusted_proxies: TrustedProxies::new(&config.trusted_proxies)? })
+    }
+}
+
 /// Everything that runs, and the tokens that stop it.
 pub(crate) struct Daemon {
     pub(crate) catalog: Catalog,
@@ -176,8 +197,8 @@ pub(crate) struct Daemon {
     ready: watch::Sender<bool>,
     /// The directory for the sockets of shims; `None` if processes end with the daemon.
     shim_directory: Option<PathBuf>,
-    /// The directory for temporary files of processes; `None` for that of the system.
-    temporary_directory: Option<PathBuf>,
+    /// The directories for temporary files of processes; `None` for that of the system.
+    pub(crate) temporary_directories: Option<Arc<TemporaryDirectories>>,
     /// Set before the sources are stopped if the next daemon takes over their processes.
     hands_over: Arc<AtomicBool>,
     /// Copies of the listening sockets with their names, for the next program of this process.
@@ -234,10 +255,10 @@ impl Daemon {
             finish_connections: CancellationToken::new(),
             ready: watch::Sender::new(false),
             shim_directory: config.state_directory.as_deref().and_then(create_shim_directory),
-            temporary_directory: config
+            temporary_directories: config
                 .state_directory
                 .as_deref()
-                .map(|directory| directory.join(source::TEMPORARY_DIRECTORY)),
+                .map(|directory| Arc::new(TemporaryDirectories::new(directory))),
             hands_over: Arc::default(),
             listeners: Vec::new(),
             restart_notice: http::RestartNotice::default(),
@@ -334,7 +355,7 @@ impl Daemon {
         let mut options = SourceOptions {
             children: self.children.clone(),
             shim_directory: self.shim_directory.clone(),
-            temporary_directory: self.temporary_directory.clone(),
+            temporary_directories: self.temporary_directories.clone(),
             hands_over: self.hands_over.clone(),
             ..SourceOptions::default()
         };
@@ -359,8 +380,8 @@ impl Daemon {
         &mut self,
         mut sockets: Vec<ListeningSocket>,
         config: &Config,
-    ) -> Result<String, DaemonError> {
-        let tls = config.tls.as_ref().map(TlsServer::open).transpose()?;
+        ServingMaterial { tls, trusted_proxies }: ServingMaterial,
+    ) -> String {
         let (tls, cert_reloader) = tls.unzip();
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.address(tls.is_some())).collect();
         let base = config.base_path.trim_end_matches('/');
@@ -368,7 +389,6 @@ impl Daemon {
         let (ready, access) = (self.ready.subscribe(), self.access.clone());
         let mut app = App::new(self.catalog.clone(), self.commands.clone(), ready, access, origins.clone(), base);
         app.restart_notice = self.restart_notice.clone();
-        let trusted_proxies = TrustedProxies::new(&config.trusted_proxies)?;
         let gateway = Gateway {
             hosts: AllowedHosts::new(&config.hosts),
             origins,
@@ -412,7 +432,7 @@ impl Daemon {
         }
         let status = format!("listening on {}", addresses.join(" "));
         systemd::notify_ready(&status);
-        Ok(status)
+        status
     }
 
     /// Leaves the processes to the next daemon, once this one shuts down.

@@ -6,12 +6,10 @@
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::process;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use log::{error, info, warn};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::config::{self, Config, ProcessesAtStop, SourceKind, Stream};
@@ -19,14 +17,15 @@ use crate::daemon::local_socket::{LocalCommand, LocalListener, LocalRequest, Req
 use crate::daemon::opened_sockets::{adopt_systemd_sockets, open_or_take_stored, remove_stored};
 use crate::daemon::pid_file::{PidFile, PidFileOption};
 use crate::daemon::running_sources::{ReconcilePlan, RunningSources};
+use crate::daemon::signals::{EarlySignals, Hangups, TerminationSignals, ignore_unused_signals};
 use crate::daemon::systemd::{self, InheritedSockets};
 use crate::daemon::upgrade::{Handover, InstalledProgram, ReceivedHandover};
-use crate::daemon::signals::{EarlySignals, TerminationSignals, ignore_unused_signals};
-use crate::daemon::{Daemon, DaemonError, block_on, reap_orphans};
+use crate::daemon::upgrade_result::upgrade_result;
+use crate::daemon::{Daemon, DaemonError, ServingMaterial, block_on, reap_orphans};
 use crate::event::StreamName;
 use crate::listen::SocketFile;
 use crate::source::{self, Watcher};
-use crate::stream::{Catalog, HistoryError};
+use crate::stream::{Appender, Catalog, Checkpoints, HistoryError};
 
 /// Loads the configuration at the start and for each reload. The error is for people, one mistake on each line.
 pub(crate) type ConfigLoader = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
@@ -93,13 +92,10 @@ pub(crate) fn serve(options: ServeOptions) -> Result<(), DaemonError> {
     // Must come before the runtime has threads, since it changes the environment.
     let inherited = systemd::inherited_sockets().map_err(DaemonError::SystemdSocket)?;
     let installed = options.installed.clone();
-    let early_signals = match &inherited.handover {
-        Some(_) => EarlySignals::catch().map_err(DaemonError::Signals)?,
-        None => EarlySignals::note_termination().map_err(DaemonError::Signals)?,
-    };
+    let early_signals = EarlySignals::note(inherited.handover.is_some()).map_err(DaemonError::Signals)?;
     match block_on(serve_until_stopped(options, inherited, &early_signals))? {
         None => Ok(()),
-        Some(handover) => Err(DaemonError::Upgrade(handover.execute(&installed, &early_signals))),
+        Some(handover) => Err(DaemonError::Upgrade(handover.execute(&installed, early_signals))),
     }
 }
 
@@ -111,57 +107,21 @@ async fn serve_until_stopped(
     early_signals: &EarlySignals,
 ) -> Result<Option<Handover>, DaemonError> {
     ignore_unused_signals(|_| false);
-    let ServeOptions { config, file, load, installed, pid_file, on_ready } = options;
     let mut termination = TerminationSignals::new().map_err(DaemonError::Signals)?;
-    let mut sighup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
-    let ReceivedHandover { pid_file: locked, client, local_socket, failure } = inherited.handover.unwrap_or_default();
-    let pid_file = pid_file.open(locked)?;
-    let client = client.map(|client| LocalRequest::of_client(LocalCommand::Upgrade, client)).transpose();
-    let client = client.map_err(DaemonError::Upgrade)?;
-    let sockets = if inherited.activated.is_empty() {
-        open_or_take_stored(&config.listen, inherited.stored).await?
-    } else {
-        remove_stored(inherited.stored);
-        adopt_systemd_sockets(inherited.activated, config.is_safe_to_expose())?
-    };
-    let daemon = if file.is_some() { Daemon::new(&config) } else { Daemon::with_token(&config) };
-    let is_interactive = file.is_none() && io::stderr().is_terminal();
-    let mut server = Server::new(daemon?, config, load, is_interactive);
-    server.upgrade = file.clone().map(|file| (installed, file));
-    server.pid_file = pid_file;
-    let daemon = &mut server.daemon;
-    daemon.remember_listeners(&sockets);
-    daemon.connection_tasks.spawn(reap_orphans(daemon.children.clone(), daemon.finish_connections.clone()));
-    for spec in server.config.streams.clone() {
-        server.start_source(spec)?;
-    }
-    server.end_unclaimed_runs().await;
-    server.local_listener = match (file, local_socket) {
-        (None, _) => LocalListener::disabled(),
-        (Some(file), None) => LocalListener::open(&file),
-        (Some(file), Some(socket)) => LocalListener::adopt(&file, socket),
-    };
-    let sockets = sockets.into_iter().map(|(_, socket)| socket).collect();
-    server.status = server.daemon.start_serving(sockets, &server.config)?;
-    server.start_watchdog();
-    on_ready();
+    let mut hangups = early_signals.hangups().map_err(DaemonError::Signals)?;
+    let mut inherited = inherited;
+    let client = inherited.handover.as_mut().and_then(|handover| handover.client.take());
+    let failure = inherited.handover.as_mut().and_then(|handover| handover.failure.take());
+    let started = Server::start(options, inherited).await;
     if let Some(client) = client {
-        let version = env!("CARGO_PKG_VERSION");
-        let result = match failure {
-            None => RequestResult::Applied(format!("process {} is now rtlogd {version}", process::id())),
-            Some(failure) => RequestResult::Refused(format!(
-                "{failure}\nthe program was not replaced: rtlogd {version} was started again and continues"
-            )),
-        };
-        client.answer(&result).await;
+        let request = LocalRequest::of_client(LocalCommand::Upgrade, client).map_err(DaemonError::Upgrade)?;
+        request.answer(&upgrade_result(started.as_ref().map(drop), failure)).await;
     }
-    if early_signals.reloads() {
-        server.reload().await;
-    }
+    let mut server = started?;
     let reason = if early_signals.terminates() {
         StopReason::Signal
     } else {
-        server.run_until(&mut termination, &mut sighup).await
+        server.run_until(&mut termination, &mut hangups).await
     };
     server.stop(reason, &mut termination).await
 }
@@ -187,6 +147,46 @@ struct Server {
 }
 
 impl Server {
+    /// Starts everything. What an earlier program of this process left is removed if that fails.
+    async fn start(options: ServeOptions, inherited: InheritedSockets) -> Result<Self, DaemonError> {
+        let ServeOptions { config, file, load, installed, pid_file, on_ready } = options;
+        let ReceivedHandover { pid_file: locked, local_socket, .. } = inherited.handover.unwrap_or_default();
+        let pid_file = pid_file.open(locked)?;
+        let local_listener = file.as_ref().zip(local_socket).map(|(file, socket)| LocalListener::adopt(file, socket));
+        let sockets = if inherited.activated.is_empty() {
+            open_or_take_stored(&config.listen, inherited.stored).await?
+        } else {
+            remove_stored(inherited.stored);
+            adopt_systemd_sockets(inherited.activated, config.is_safe_to_expose())?
+        };
+        source::kill_point(source::KillPoint::Stored);
+        let material = ServingMaterial::load(&config)?;
+        let daemon = if file.is_some() { Daemon::new(&config) } else { Daemon::with_token(&config) };
+        let is_interactive = file.is_none() && io::stderr().is_terminal();
+        let mut server = Self::new(daemon?, config, load, is_interactive);
+        server.upgrade = file.clone().map(|file| (installed, file));
+        server.pid_file = pid_file;
+        let daemon = &mut server.daemon;
+        daemon.remember_listeners(&sockets);
+        daemon.connection_tasks.spawn(reap_orphans(daemon.children.clone(), daemon.finish_connections.clone()));
+        // All streams are opened before a source starts: if the daemon cannot start, it must not have taken over commands,
+        // which it would end.
+        let specs = server.config.streams.clone();
+        let opened = specs.into_iter().map(|spec| Ok((server.daemon.open_stream(&spec)?, spec)));
+        for (opened, spec) in opened.collect::<Result<Vec<_>, HistoryError>>()? {
+            server.start_source(spec, opened);
+        }
+        server.end_unclaimed_runs().await;
+        server.local_listener = local_listener
+            .or_else(|| file.map(|file| LocalListener::open(&file)))
+            .unwrap_or_else(LocalListener::disabled);
+        let sockets = sockets.into_iter().map(|(_, socket)| socket).collect();
+        server.status = server.daemon.start_serving(sockets, &server.config, material);
+        server.start_watchdog();
+        on_ready();
+        Ok(server)
+    }
+
     fn new(daemon: Daemon, config: Config, load: ConfigLoader, is_interactive: bool) -> Self {
         let (sources, watcher, status) = (RunningSources::default(), Watcher::new(), String::new());
         watcher.protect(config.own_paths());
@@ -205,9 +205,8 @@ impl Server {
         }
     }
 
-    /// Starts a source.
-    fn start_source(&mut self, spec: Stream) -> Result<(), HistoryError> {
-        let (appender, checkpoints) = self.daemon.open_stream(&spec)?;
+    /// Starts the source of a stream that was opened.
+    fn start_source(&mut self, spec: Stream, (appender, checkpoints): (Appender, Checkpoints)) {
         let stop = self.daemon.stop_sources.child_token();
         let options = self.daemon.source_options(&spec);
         let watcher = self.daemon.watcher_for(&spec, &self.watcher);
@@ -215,7 +214,6 @@ impl Server {
         // The stream itself has reported how its last run ended.
         let task = self.daemon.source_tasks.spawn(async move { drop(run.await) });
         self.sources.insert(spec, stop, task);
-        Ok(())
     }
 
     /// Ends the processes of streams that were removed from the configuration since an earlier daemon left them.
@@ -236,9 +234,9 @@ impl Server {
 
     /// Deletes the temporary files of streams that were removed from the configuration, while the daemon continues.
     fn remove_temporary_files(&self) {
-        let Some(directory) = self.config.state_directory.clone() else { return };
-        let wanted = self.sources.process_streams().map(ToString::to_string).collect();
-        spawn_blocking(move || source::remove_unwanted_temporary(&directory, &wanted));
+        let Some(directories) = self.daemon.temporary_directories.clone() else { return };
+        directories.set_wanted(self.sources.process_streams().map(ToString::to_string).collect());
+        spawn_blocking(move || directories.remove_unwanted());
     }
 
     /// Notifies the watchdog of the service manager as often as it asks for.
@@ -261,12 +259,12 @@ impl Server {
     }
 
     /// Carries out requests until the daemon is to stop.
-    async fn run_until(&mut self, termination: &mut TerminationSignals, sighup: &mut Signal) -> StopReason {
+    async fn run_until(&mut self, termination: &mut TerminationSignals, hangups: &mut Hangups) -> StopReason {
         loop {
             let request = tokio::select! {
                 () = termination.wait() => return StopReason::Signal,
                 // SIGHUP of an interactive daemon means that its terminal was closed.
-                _ = sighup.recv() => {
+                () = hangups.next() => {
                     if self.is_interactive {
                         return StopReason::Signal;
                     }
@@ -499,10 +497,13 @@ impl Server {
         let mut failures = Vec::new();
         for spec in plan.restart.into_iter().chain(plan.add) {
             let name = spec.name.clone();
-            if let Err(error) = self.start_source(spec) {
-                catalog.remove(&name);
-                commands.remove(&name);
-                failures.push(stream_failure(&name, &error));
+            match self.daemon.open_stream(&spec) {
+                Ok(opened) => self.start_source(spec, opened),
+                Err(error) => {
+                    catalog.remove(&name);
+                    commands.remove(&name);
+                    failures.push(stream_failure(&name, &error));
+                }
             }
         }
         self.remove_temporary_files();

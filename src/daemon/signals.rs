@@ -1,11 +1,14 @@
 //! The signals of the daemon.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use log::info;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The signals that end the daemon.
@@ -69,36 +72,65 @@ pub(crate) fn ignore_unused_signals(passed_on: impl Fn(i32) -> bool) {
     }
 }
 
-/// Signals that arrive before the runtime handles them, or when it no longer does. An earlier program of this process let
-/// all signals wait, which this program must not: its commands would inherit that.
-#[derive(Debug, Default)]
+/// The signals of `rtlogd serve`, from the first moment to the last.
+///
+/// One thread receives them, and all others block them. When this program is replaced, that thread blocks them as well, so
+/// that a signal which arrives at any moment waits for the new program, and none is lost together with a thread. The new
+/// program keeps them blocked until it has handlers.
+#[derive(Debug)]
 pub(crate) struct EarlySignals {
     terminates: Arc<AtomicBool>,
-    reloads: Arc<AtomicBool>,
+    /// Becomes readable when SIGHUP arrives. It is the only place where SIGHUP is noted, so that each is handled once.
+    hung_up: UnixStream,
+    /// The thread that receives signals until the channel is closed.
+    receiver: (SyncSender<()>, JoinHandle<()>),
+}
+
+/// The signals that wait for the thread which receives them: all except those that report a fault of the very thread.
+fn waiting_signals() -> SigSet {
+    let mut signals = SigSet::all();
+    for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP, Signal::SIGSYS] {
+        signals.remove(fault);
+    }
+    signals
 }
 
 impl EarlySignals {
-    /// Notes the signals that end the daemon.
-    pub(crate) fn note_termination() -> io::Result<Self> {
-        let early = Self::default();
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGQUIT] {
-            signal_hook::flag::register(signal, early.terminates.clone())?;
-        }
-        Ok(early)
-    }
-
-    /// Notes all signals that were waiting, and those that follow. Must be called before there are threads.
+    /// Notes the signals that end the daemon, and SIGHUP. Must be called before there are threads. If this program `replaces`
+    /// another one, signals without a meaning may be waiting, which must not end it.
     ///
     /// # Errors
     /// If the system refuses it.
-    pub(crate) fn catch() -> io::Result<Self> {
-        let early = Self::note_termination()?;
-        signal_hook::flag::register(signal_hook::consts::SIGHUP, early.reloads.clone())?;
-        for number in IGNORED_SIGNALS.into_iter().map(rustix::process::Signal::as_raw).chain(REAL_TIME_SIGNALS) {
-            signal_hook::flag::register(number, Arc::default())?;
+    pub(crate) fn note(replaces: bool) -> io::Result<Self> {
+        let terminates = Arc::<AtomicBool>::default();
+        let (hung_up, handler) = UnixStream::pair()?;
+        signal_hook::low_level::pipe::register(signal_hook::consts::SIGHUP, handler)?;
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGQUIT] {
+            signal_hook::flag::register(signal, terminates.clone())?;
         }
-        SigSet::all().thread_unblock()?;
-        Ok(early)
+        if replaces {
+            for number in IGNORED_SIGNALS.into_iter().map(rustix::process::Signal::as_raw).chain(REAL_TIME_SIGNALS) {
+                signal_hook::flag::register(number, Arc::default())?;
+            }
+        }
+        waiting_signals().thread_set_mask()?;
+        let (stop, stopped) = sync_channel(0);
+        let receive = move || {
+            // These calls cannot fail with sets of signals that exist, and nothing is ever sent.
+            SigSet::all().thread_unblock().unwrap_or_default();
+            stopped.recv().unwrap_or_default();
+            SigSet::all().thread_block().unwrap_or_default();
+        };
+        let thread = thread::Builder::new().name("signals".to_owned()).spawn(receive)?;
+        Ok(Self { terminates, hung_up, receiver: (stop, thread) })
+    }
+
+    /// Lets all further signals wait for the next program of this process. Returns whether the daemon is to end.
+    pub(crate) fn hold(self) -> bool {
+        let (stop, thread) = self.receiver;
+        drop(stop);
+        thread.join().unwrap_or_default();
+        self.terminates.load(Ordering::Acquire)
     }
 
     /// Returns whether the daemon is to end.
@@ -106,8 +138,60 @@ impl EarlySignals {
         self.terminates.load(Ordering::Acquire)
     }
 
-    /// Returns whether the configuration is to be read again, once.
-    pub(crate) fn reloads(&self) -> bool {
-        self.reloads.swap(false, Ordering::AcqRel)
+    /// The SIGHUPs since the first moment. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// If there are no descriptors left.
+    pub(crate) fn hangups(&self) -> io::Result<Hangups> {
+        let pipe = self.hung_up.try_clone()?;
+        pipe.set_nonblocking(true)?;
+        Ok(Hangups(tokio::net::UnixStream::from_std(pipe)?))
+    }
+}
+
+/// The SIGHUPs that were not handled yet.
+#[derive(Debug)]
+pub(crate) struct Hangups(tokio::net::UnixStream);
+
+impl Hangups {
+    /// Waits for a SIGHUP; those that came meanwhile count as one. May be dropped at any time.
+    pub(crate) async fn next(&mut self) {
+        loop {
+            // The other end stays open as long as the process lives, so that neither step can fail.
+            self.0.readable().await.unwrap_or_default();
+            if self.0.try_read(&mut [0; 1024]).is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal, getpid, kill_process};
+
+    fn hang_up() {
+        kill_process(getpid(), Signal::HUP).unwrap();
+    }
+
+    #[tokio::test]
+    async fn each_reload_that_was_asked_for_is_carried_out_once() {
+        let early = EarlySignals::note(false).unwrap();
+        hang_up();
+        // The runtime comes later.
+        let mut hangups = early.hangups().unwrap();
+        hangups.next().await;
+        let is_pending = async |hangups: &mut Hangups| {
+            tokio::select! {
+                biased;
+                () = hangups.next() => true,
+                () = tokio::task::yield_now() => false,
+            }
+        };
+        assert!(!is_pending(&mut hangups).await, "it is carried out once");
+        hang_up();
+        hangups.next().await;
+        assert!(!is_pending(&mut hangups).await && !early.terminates());
     }
 }

@@ -17,10 +17,10 @@ use std::process;
 use std::time::Duration;
 
 use log::{error, info};
-use nix::sys::signal::{SigSet, Signal, raise};
 use nix::unistd::execve;
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -168,25 +168,35 @@ fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-/// The arguments, in which the paths of files are absolute.
+/// The arguments, in which the paths of files and of sockets are absolute.
 fn with_absolute_paths(arguments: &[OsString]) -> Vec<OsString> {
-    const FILE_OPTIONS: [&str; 3] = ["--config", "--pid-file", "--log-file"];
-    let absolute = |path: &OsStr| std::path::absolute(path).map_or_else(|_| path.to_owned(), PathBuf::into_os_string);
-    let mut is_file = false;
+    const LISTEN: &str = "--listen";
+    const PATH_OPTIONS: [&str; 4] = ["--config", LISTEN, "--pid-file", "--log-file"];
+    let absolute = |option: &str, value: &OsStr| {
+        let (scheme, path) = match value.as_bytes().strip_prefix(b"unix:") {
+            Some(path) if option == LISTEN => ("unix:", OsStr::from_bytes(path)),
+            _ if option == LISTEN => return value.to_owned(),
+            _ => ("", value),
+        };
+        let mut changed = OsString::from(scheme);
+        changed.push(std::path::absolute(path).map_or_else(|_| path.to_owned(), PathBuf::into_os_string));
+        changed
+    };
+    let mut option = None;
     let mut changed = Vec::new();
     for word in arguments {
-        let with_value = FILE_OPTIONS.iter().find_map(|option| {
+        let with_value = PATH_OPTIONS.iter().find_map(|option| {
             let value = word.as_bytes().strip_prefix(option.as_bytes())?.strip_prefix(b"=")?;
             let mut word = OsString::from(format!("{option}="));
-            word.push(absolute(OsStr::from_bytes(value)));
+            word.push(absolute(option, OsStr::from_bytes(value)));
             Some(word)
         });
-        changed.push(match with_value {
-            Some(word) => word,
-            None if is_file => absolute(word),
-            None => word.clone(),
+        changed.push(match (with_value, option) {
+            (Some(word), _) => word,
+            (None, Some(option)) => absolute(option, word),
+            (None, None) => word.clone(),
         });
-        is_file = FILE_OPTIONS.iter().any(|option| word == option);
+        option = PATH_OPTIONS.into_iter().find(|option| word == option);
     }
     changed
 }
@@ -253,16 +263,15 @@ pub(crate) fn is_replacement() -> bool {
 impl Handover {
     /// Executes the program, with the descriptors. If it cannot be executed, the present one is executed again, and learns
     /// the reason. Returns only if that fails as well, which leaves nothing of the daemon but the process.
-    pub(crate) fn execute(self, program: &InstalledProgram, signals: &EarlySignals) -> io::Error {
+    pub(crate) fn execute(self, program: &InstalledProgram, signals: EarlySignals) -> io::Error {
         if let Some(limit) = crate::daemon::descriptors::open_file_limit_for_commands() {
             // The new program is started with the limit with which this one was.
             crate::daemon::descriptors::set_open_file_limit(limit).unwrap_or_default();
         }
         // Until the new program handles signals, they wait: a request to reload would end it.
-        SigSet::all().thread_block().unwrap_or_default();
-        if signals.terminates() {
+        if signals.hold() {
             // The request arrived when nothing but the execution was left to do: it waits for the new program, which ends.
-            raise(Signal::SIGTERM).unwrap_or_default();
+            kill_process(getpid(), Signal::TERM).unwrap_or_default();
         }
         info!("executing {}", program.path.display());
         let error = self.execute_at(&program.path, program, None);
@@ -372,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_files_become_absolute_and_nothing_else() {
+    fn paths_become_absolute_and_nothing_else() {
         let here = env::current_dir().unwrap();
         let at = |name: &str| here.join(name).display().to_string();
         let line = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
@@ -380,7 +389,11 @@ mod tests {
             ("serve --config a.yaml --daemon", format!("serve --config {} --daemon", at("a.yaml"))),
             ("serve --config=a.yaml", format!("serve --config={}", at("a.yaml"))),
             ("serve --pid-file x --log-file=y/z", format!("serve --pid-file {} --log-file={}", at("x"), at("y/z"))),
-            ("serve --config /a --listen unix:s --user u", "serve --config /a --listen unix:s --user u".to_owned()),
+            ("serve --config /a --user u", "serve --config /a --user u".to_owned()),
+            (
+                "serve --listen unix:s --listen=unix:/t --listen 127.0.0.1:1 x",
+                format!("serve --listen unix:{} --listen=unix:/t --listen 127.0.0.1:1 x", at("s")),
+            ),
         ];
         for (before, after) in table {
             assert_eq!(with_absolute_paths(&line(before)), line(&after));

@@ -15,7 +15,7 @@ use crate::client::terminal;
 use crate::config::{Config, ListenAddress, SourceKind, Stream, TerminalSize};
 use crate::control::RunCommand;
 use crate::daemon::signals::{TerminationSignals, ignore_unused_signals};
-use crate::daemon::{Daemon, DaemonError, block_on, open_all};
+use crate::daemon::{Daemon, DaemonError, ServingMaterial, block_on, open_all};
 use crate::event::{RunEnd, StreamName, signal_number};
 use crate::listen::ListenError;
 use crate::source::{self, SourceError, SourceOptions, Tee, Watcher};
@@ -97,9 +97,10 @@ pub(crate) fn wrap(mut job: WrapOptions) -> Result<ExitCode, DaemonError> {
         if let SourceKind::Process(process) = &mut job.stream.source {
             process.pty = terminal_size;
         }
+        let material = ServingMaterial::load(&job.config)?;
         let mut daemon = Daemon::with_token(&job.config)?;
         let (appender, checkpoints) = daemon.open_stream(&job.stream)?;
-        daemon.start_serving(sockets, &job.config)?;
+        daemon.start_serving(sockets, &job.config, material);
         let shares_terminal = io::stdin().is_terminal();
         let signals = forward_signals(&daemon, shares_terminal).map_err(DaemonError::Signals)?;
         let options = SourceOptions {
@@ -109,7 +110,7 @@ pub(crate) fn wrap(mut job: WrapOptions) -> Result<ExitCode, DaemonError> {
             end_stream: true,
             signals: Some(signals),
             shim_directory: None,
-            temporary_directory: None,
+            temporary_directories: None,
             ..daemon.source_options(&job.stream)
         };
         if terminal_size.is_some() {

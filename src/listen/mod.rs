@@ -34,7 +34,7 @@ use crate::config::Limits;
 pub(crate) use open_file_limit::within_descriptors;
 pub(crate) use service::Service;
 pub(crate) use socket::{InheritedSocket, ListenError, ListeningSocket, SocketFile};
-pub(crate) use tls::{TlsError, TlsServer};
+pub(crate) use tls::{CertReloader, TlsError, TlsServer};
 
 use io::set_tcp_options;
 use limits::{ConnectionClass, ConnectionLimiter, ConnectionPermit};

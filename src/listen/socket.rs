@@ -174,6 +174,16 @@ pub(crate) enum InheritedSocket {
     Unix(unix::net::UnixListener),
 }
 
+impl InheritedSocket {
+    /// Closes the socket, and returns its file, if it is a Unix socket that has one.
+    pub(crate) fn into_file(self) -> Option<SocketFile> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(listener) => Some(SocketFile::new(listener.local_addr().ok()?.as_pathname()?)),
+        }
+    }
+}
+
 fn listen_on_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Connections of an earlier process, which the system still remembers, do not occupy the address.

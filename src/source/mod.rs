@@ -39,8 +39,8 @@ pub(crate) use driver::run;
 pub(crate) use file::{Watcher, is_hidden, matching_files, open_denial};
 pub(crate) use process::environment_file::read as read_environment_file;
 pub(crate) use process::{
-    Children, SHIM_DIRECTORY, SHIM_VERSION, TEMPORARY_DIRECTORY, Tee, become_child, become_shim, end_unclaimed,
-    output_of, receive_message, remove_unwanted_temporary, send_message, sweep,
+    Children, KillPoint, SHIM_DIRECTORY, SHIM_VERSION, Tee, TemporaryDirectories, become_child, become_shim,
+    end_unclaimed, kill_point, output_of, receive_message, send_message, sweep,
 };
 
 use std::ffi::OsString;
@@ -81,9 +81,9 @@ pub(crate) struct SourceOptions {
     pub(crate) children: Children,
     /// The directory for the sockets of shims, by which processes outlive the daemon; `None` if they do not.
     pub(crate) shim_directory: Option<PathBuf>,
-    /// The directory in which each process without a `user` of its own has a directory for temporary files; `None` if it
-    /// uses those of the system.
-    pub(crate) temporary_directory: Option<PathBuf>,
+    /// The directories for temporary files, of which each process without a `user` of its own has one; `None` if it uses
+    /// those of the system.
+    pub(crate) temporary_directories: Option<Arc<TemporaryDirectories>>,
     /// Set before the daemon stops if the next one takes over the processes.
     pub(crate) hands_over: Arc<AtomicBool>,
 }

@@ -4,7 +4,7 @@
 
 /// A moment between two steps that must not be seen as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KillPoint {
+pub(crate) enum KillPoint {
     /// Output of a program is in the staging pipe, and nothing became of it yet.
     Staged,
     /// The history has what became of the output, which is still in the staging pipe.
@@ -13,11 +13,13 @@ pub(super) enum KillPoint {
     Settled,
     /// The shim of an earlier daemon has handed over the run, of which nothing is restored yet.
     Attached,
+    /// The service manager keeps the listening sockets, and the daemon is not ready yet.
+    Stored,
 }
 
 /// Kills this process if the environment says so.
 #[cfg(debug_assertions)]
-pub(super) fn kill_point(point: KillPoint) {
+pub(crate) fn kill_point(point: KillPoint) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -36,4 +38,4 @@ pub(super) fn kill_point(point: KillPoint) {
 }
 
 #[cfg(not(debug_assertions))]
-pub(super) fn kill_point(_: KillPoint) {}
+pub(crate) fn kill_point(_: KillPoint) {}

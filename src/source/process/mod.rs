@@ -74,13 +74,14 @@ pub(crate) mod supervisor;
 pub(crate) use child::become_child;
 pub(super) use helper::Helper;
 pub(crate) use helper::output_of;
+pub(crate) use kill_point::{KillPoint, kill_point};
 pub(crate) use leader::Children;
 
 pub(super) use run_record::{RUN_RECORD_KEY, RunRecord};
 pub(crate) use shim::protocol::{VERSION as SHIM_VERSION, receive as receive_message, send as send_message};
 pub(crate) use shim::{SHIM_DIRECTORY, become_shim, end_unclaimed, sweep};
 pub(crate) use tee::Tee;
-pub(crate) use temporary::{TEMPORARY_DIRECTORY, remove_unwanted_temporary};
+pub(crate) use temporary::TemporaryDirectories;
 
 #[cfg(test)]
 mod tests;

@@ -30,7 +30,7 @@ use super::shim::ShimAddress;
 use super::shim::attach::ShimConnection;
 use super::shim::start::ShimPlan;
 use super::staging::OutputStaging;
-use super::{environment_file, pty, shim, temporary};
+use super::{environment_file, pty, shim};
 
 /// The longest time from the start of the child to the exec of the program. Only the lookup of a user's groups may take
 /// long.
@@ -150,14 +150,13 @@ async fn start(
         let kept = variables.into_iter().filter(|(name, _)| !spec.environment.contains_key(name) && !is_reserved(name));
         task.environment.extend(kept);
     }
-    if let Some(directory) = options.temporary_directory.as_ref().filter(|_| spec.user.is_none())
+    if let Some(directories) = options.temporary_directories.clone().filter(|_| spec.user.is_none())
         && !task.environment.contains_key("TMPDIR")
     {
-        let path = directory.join(stream);
-        let directory = path.clone();
-        match spawn_blocking(move || temporary::create_empty(&directory)).await.map_err(io::Error::other)? {
-            Ok(()) => drop(task.environment.insert("TMPDIR".to_owned(), path.to_string_lossy().into_owned())),
-            Err(error) => {
+        let of_stream = stream.to_owned();
+        match spawn_blocking(move || directories.create_empty(&of_stream)).await.map_err(io::Error::other)? {
+            Ok(path) => drop(task.environment.insert("TMPDIR".to_owned(), path.to_string_lossy().into_owned())),
+            Err((path, error)) => {
                 warn!(stream, errno = error.raw_os_error(), error:% = error; "cannot create {}: the command uses the temporary directory of the system", path.display());
             }
         }

@@ -5,16 +5,18 @@ use std::collections::HashSet;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use log::warn;
 use tokio::time::Instant;
 
 use super::shim;
+use crate::event::lock;
 
 /// The directory of these directories, in the state directory of the daemon.
-pub(crate) const TEMPORARY_DIRECTORY: &str = "tmp";
+const TEMPORARY_DIRECTORY: &str = "tmp";
 
 /// The longest time to wait for the end of a run that still uses its directory. The next daemon deletes it otherwise.
 const MAX_USE_WAIT: Duration = Duration::from_mins(1);
@@ -22,26 +24,69 @@ const MAX_USE_WAIT: Duration = Duration::from_mins(1);
 /// The interval at which the end of such a run is looked for.
 const USE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Creates a directory that only its owner may enter, or empties it. What cannot be deleted remains, such as the files in a
-/// directory that a command made read-only.
-pub(super) fn create_empty(directory: &Path) -> io::Result<()> {
-    remove(directory);
-    DirBuilder::new().mode(0o700).recursive(true).create(directory)
+/// The directories for temporary files of the commands of a daemon.
+#[derive(Debug)]
+pub(crate) struct TemporaryDirectories {
+    state_directory: PathBuf,
+    /// The streams whose directories stay. It is locked while a directory is created or deleted, so that a stream that was
+    /// removed and added again does not lose its new directory.
+    wanted: Mutex<HashSet<String>>,
 }
 
-/// Deletes the directories of streams that are not among `wanted`, each once no run of the stream is left. Blocks.
-pub(crate) fn remove_unwanted_temporary(state_directory: &Path, wanted: &HashSet<String>) {
-    let Ok(entries) = fs::read_dir(state_directory.join(TEMPORARY_DIRECTORY)) else { return };
-    let until = Instant::now() + MAX_USE_WAIT;
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(stream) = name.to_str().filter(|name| !wanted.contains(*name)) else { continue };
-        while shim::has_run(state_directory, stream) && Instant::now() < until {
-            std::thread::park_timeout(USE_POLL_INTERVAL);
+impl TemporaryDirectories {
+    /// The directories below this state directory.
+    pub(crate) fn new(state_directory: &Path) -> Self {
+        Self { state_directory: state_directory.to_owned(), wanted: Mutex::default() }
+    }
+
+    fn path(&self, stream: &str) -> PathBuf {
+        self.state_directory.join(TEMPORARY_DIRECTORY).join(stream)
+    }
+
+    /// Creates the directory of a stream, which only its owner may enter, or empties it. What cannot be deleted remains, such
+    /// as the files in a directory that a command made read-only. Blocks.
+    ///
+    /// # Errors
+    /// The path, and the reason why it cannot be created.
+    pub(super) fn create_empty(&self, stream: &str) -> Result<PathBuf, (PathBuf, io::Error)> {
+        let mut wanted = lock(&self.wanted);
+        wanted.insert(stream.to_owned());
+        let path = self.path(stream);
+        remove(&path);
+        match DirBuilder::new().mode(0o700).recursive(true).create(&path) {
+            Ok(()) => Ok(path),
+            Err(error) => Err((path, error)),
         }
-        if !shim::has_run(state_directory, stream) {
-            remove(&entry.path());
+    }
+
+    /// Only the directories of these streams, and of those that begin a run later, are wanted from now on.
+    pub(crate) fn set_wanted(&self, streams: HashSet<String>) {
+        *lock(&self.wanted) = streams;
+    }
+
+    /// Deletes the directories that are not wanted, each once no run of its stream is left. Blocks.
+    pub(crate) fn remove_unwanted(&self) {
+        let Ok(entries) = fs::read_dir(self.state_directory.join(TEMPORARY_DIRECTORY)) else { return };
+        let until = Instant::now() + MAX_USE_WAIT;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(stream) = name.to_str() else { continue };
+            while self.is_unwanted(stream) && self.is_used(stream) && Instant::now() < until {
+                std::thread::park_timeout(USE_POLL_INTERVAL);
+            }
+            let wanted = lock(&self.wanted);
+            if !wanted.contains(stream) && !self.is_used(stream) {
+                remove(&self.path(stream));
+            }
         }
+    }
+
+    fn is_unwanted(&self, stream: &str) -> bool {
+        !lock(&self.wanted).contains(stream)
+    }
+
+    fn is_used(&self, stream: &str) -> bool {
+        shim::has_run(&self.state_directory, stream)
     }
 }
 
@@ -58,22 +103,53 @@ fn remove(directory: &Path) {
 mod tests {
     use super::*;
 
+    /// Directories for these streams, each with a directory in it.
+    fn with_directories(state: &Path, streams: &[&str]) -> TemporaryDirectories {
+        let directories = TemporaryDirectories::new(state);
+        for stream in streams {
+            fs::create_dir(directories.create_empty(stream).unwrap().join("more")).unwrap();
+        }
+        directories
+    }
+
     #[test]
     fn only_directories_of_removed_streams_are_deleted() {
         let state = tempfile::tempdir().unwrap();
-        remove_unwanted_temporary(state.path(), &HashSet::new());
-        let temporary = state.path().join(TEMPORARY_DIRECTORY);
-        for stream in ["kept", "gone"] {
-            create_empty(&temporary.join(stream)).unwrap();
-            fs::create_dir(temporary.join(stream).join("more")).unwrap();
-        }
+        TemporaryDirectories::new(state.path()).remove_unwanted();
+        let directories = with_directories(state.path(), &["kept", "gone"]);
         // What a removed stream had linked to is not its own.
         let precious = state.path().join("precious");
         fs::create_dir(&precious).unwrap();
-        std::os::unix::fs::symlink(&precious, temporary.join("gone/link")).unwrap();
-        remove_unwanted_temporary(state.path(), &HashSet::from(["kept".to_owned()]));
-        assert!(temporary.join("kept/more").exists() && !temporary.join("gone").exists() && precious.exists());
-        create_empty(&temporary.join("kept")).unwrap();
-        assert_eq!(fs::read_dir(temporary.join("kept")).unwrap().count(), 0);
+        std::os::unix::fs::symlink(&precious, directories.path("gone").join("link")).unwrap();
+        directories.set_wanted(HashSet::from(["kept".to_owned()]));
+        directories.remove_unwanted();
+        assert!(directories.path("kept").join("more").exists() && precious.exists());
+        assert!(!directories.path("gone").exists());
+        directories.create_empty("kept").unwrap();
+        assert_eq!(fs::read_dir(directories.path("kept")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_stream_that_was_removed_and_added_again_keeps_its_new_directory() {
+        let state = tempfile::tempdir().unwrap();
+        let directories = with_directories(state.path(), &["again", "gone"]);
+        // Runs of both streams have not ended yet.
+        let shims = state.path().join(shim::SHIM_DIRECTORY);
+        fs::create_dir(&shims).unwrap();
+        let runs = ["again-0", "gone-0"].map(|name| shims.join(name));
+        for run in &runs {
+            fs::write(run, "").unwrap();
+        }
+        directories.set_wanted(HashSet::new());
+        std::thread::scope(|scope| {
+            let removal = scope.spawn(|| directories.remove_unwanted());
+            directories.create_empty("again").unwrap();
+            for run in &runs {
+                fs::remove_file(run).unwrap();
+            }
+            removal.join().unwrap();
+        });
+        assert!(directories.path("again").exists());
+        assert!(!directories.path("gone").exists());
     }
 }
