@@ -57,5 +57,6 @@ mod client;
 mod terminal;
 mod live_rows;
 mod clients;
+mod compression;
 mod foreign;
 mod page;

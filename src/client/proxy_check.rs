@@ -77,7 +77,8 @@ fn names_other_host(refused: &ClientError, server: &RemoteDaemon) -> bool {
 
 /// Reads a quiet stream until its first comment.
 async fn check_reading(server: &RemoteDaemon, name: &str) -> Result<Vec<PathProblem>, ClientError> {
-    let path = format!("/streams/{}?tail=0&format=sse", percent_encode(name));
+    // A connection for several streams, even with one: rtlogd never compresses it, so whoever does is a proxy.
+    let path = format!("/streams?stream={}&tail=0&format=sse", percent_encode(name));
     let began = Instant::now();
     let headers = [("accept", "text/event-stream"), ("accept-encoding", "gzip")];
     let answer = timeout(ANSWER_TIMEOUT, server.send_any(Method::GET, &path, &headers, Bytes::new())).await;

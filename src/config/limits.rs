@@ -48,6 +48,9 @@ pub struct Limits {
     pub control_rate: Rate,
     /// The interval of comments on a quiet stream. 15 s: proxies close silent connections after 30 s or more.
     pub keep_alive: Duration,
+    /// `true` if the bodies of streams are compressed for clients that accept it. `true`: a batch is compressed once for all
+    /// of its readers.
+    pub compress: bool,
     /// The longest time for readers to finish when the daemon stops. 5 s: well below the timeout of systemd.
     pub shutdown: Duration,
 }
@@ -71,6 +74,7 @@ impl Default for Limits {
             lifetime: None,
             control_rate: Rate { times: 1000, per: Duration::from_secs(1) },
             keep_alive: Duration::from_secs(15),
+            compress: true,
             shutdown: Duration::from_secs(5),
         }
     }

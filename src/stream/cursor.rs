@@ -14,6 +14,7 @@ use super::shared::LogAccess;
 use super::view::{EncodedEvents, NextSlot, SLOT_TEXT_SIZE, Slot, View};
 use crate::history::HistoryRead;
 use crate::segment::Slice;
+use crate::wire::gzip::CompressedBatch;
 
 /// The start of a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub struct Cursor {
     progress_version: u64,
     /// The position as the source sees it, if that may wait for readers.
     position: Option<ReaderPosition>,
+    /// `true` if the reader takes frames in compressed form.
+    takes_compressed: bool,
 }
 
 impl Drop for Cursor {
@@ -115,6 +118,8 @@ pub struct EncodedFrames {
     pub bytes: Bytes,
     /// The end of each frame and the id of its event; only for a view of [several](View::several) streams.
     pub ends: Vec<(usize, Position)>,
+    /// The bytes in compressed form, if the reader [takes them so](Cursor::take_compressed) and the stream is not private.
+    pub compressed: Option<Arc<CompressedBatch>>,
 }
 
 /// The next step of a cursor.
@@ -153,7 +158,18 @@ impl Cursor {
             open_version: 0,
             open: BTreeMap::new(),
             progress_version: 0,
+            takes_compressed: false,
         }
+    }
+
+    /// From now on, frames come in compressed form, too, as long as the stream is not private.
+    pub fn take_compressed(&mut self) {
+        self.takes_compressed = true;
+    }
+
+    /// Returns whether frames come in compressed form, too.
+    pub fn takes_compressed(&self) -> bool {
+        self.takes_compressed && !self.log.shared.private.is_set()
     }
 
     pub(super) fn set_bounds(&mut self, bounds: CursorBounds) {
@@ -350,7 +366,9 @@ impl Cursor {
             let view = self.view.clone();
             let encoded = view.encode(self.log.encoded_log(), &slices, self.bounds.lines.unwrap_or(u64::MAX));
             self.log.shared.views().count_filter_checks(encoded.filter_checks);
-            self.advance_past(&encoded)
+            let compresses = self.takes_compressed() && !encoded.bytes.is_empty();
+            let compressed = compresses.then(|| Arc::new(CompressedBatch::new(&encoded.bytes)));
+            self.advance_past(&encoded, compressed)
         }
     }
 
@@ -362,11 +380,17 @@ impl Cursor {
     fn take_slot(&mut self, slot: &Slot) -> CursorStep {
         self.next_cut_at = slot.next_cut_at;
         let view = self.view.clone();
-        let (encoded, made) = slot.encode(&view, self.log.encoded_log());
-        if made {
-            self.log.shared.views().count(self.view_index, slot);
+        let (encoded, was_encoded) = slot.encode(&view, self.log.encoded_log());
+        let compresses = self.takes_compressed() && !encoded.bytes.is_empty();
+        let compressed = compresses.then(|| slot.compress(encoded));
+        if was_encoded || compressed.as_ref().is_some_and(|(_, was_compressed)| *was_compressed) {
+            let mut views = self.log.shared.views();
+            if was_encoded {
+                views.count_filter_checks(encoded.filter_checks);
+            }
+            views.count(self.view_index, slot);
         }
-        self.advance_past(encoded)
+        self.advance_past(encoded, compressed.map(|(compressed, _)| compressed))
     }
 
     /// Records the position for the source, if that may wait for readers.
@@ -377,7 +401,7 @@ impl Cursor {
     }
 
     /// Moves past encoded events.
-    fn advance_past(&mut self, encoded: &EncodedEvents) -> CursorStep {
+    fn advance_past(&mut self, encoded: &EncodedEvents, compressed: Option<Arc<CompressedBatch>>) -> CursorStep {
         self.next = encoded.to;
         if self.position.is_some() {
             let end = self.log.ring.borrow().end();
@@ -396,6 +420,7 @@ impl Cursor {
         CursorStep::Item(CursorItem::Frames(EncodedFrames {
             bytes: encoded.bytes.clone(),
             ends: encoded.frame_ends.clone(),
+            compressed,
         }))
     }
 

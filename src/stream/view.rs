@@ -22,7 +22,8 @@
 //! 3. Otherwise the reader reads events from the ring or the history, not beyond the beginning of the next slot, and
 //!    enters them as a slot ([`Views::enter_slot`]). If two readers do so at once, the first slot wins and both use it.
 //! 4. The encoding happens outside the lock of the views; other readers of the slot wait in its `OnceLock`. Afterwards
-//!    the bytes are counted ([`Views::count`]), unless the slot was dropped meanwhile.
+//!    the bytes are counted ([`Views::count`]), unless the slot was dropped meanwhile. The first reader that takes
+//!    compressed bytes compresses them in the same way.
 //!
 //! Slots are only a cache: the oldest are dropped beyond [`MAX_SLOTS_PER_VIEW`] and [`MAX_KEPT_SLOT_BYTES`] and when
 //! the log needs the memory for events, and a reader that comes too late encodes again. A reader with a bound inside a
@@ -31,7 +32,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ use tokio::time::Instant;
 
 use crate::event::{Event, EventKind, OpenLine, Position, StreamName, lock, visible_text};
 use crate::structured::StructuredFormat;
+use crate::wire::gzip::CompressedBatch;
 use crate::wire::{Encoder, Encoding};
 
 use crate::segment::Filter;
@@ -183,14 +185,18 @@ pub(super) struct Slot {
     /// counted anywhere.
     slices: Mutex<Vec<Slice>>,
     encoded: OnceLock<EncodedEvents>,
-    /// `true` if [`Views`] counts its bytes. Changes only while the views are locked.
-    counted: AtomicBool,
+    /// The bytes in compressed form, for the readers that take them so.
+    compressed: OnceLock<Arc<CompressedBatch>>,
+    /// The bytes that [`Views`] counts for the slot: 0 until [`Views::count`], which takes another lock than the encoding.
+    /// Changes only while the views are locked.
+    counted: AtomicUsize,
 }
 
 impl Slot {
     pub(super) fn new(from: u64, to: u64, slices: Vec<Slice>) -> Self {
         let slices = Mutex::new(slices);
-        Self { from, to, next_cut_at: None, slices, encoded: OnceLock::new(), counted: AtomicBool::new(false) }
+        let (encoded, compressed, counted) = (OnceLock::new(), OnceLock::new(), AtomicUsize::new(0));
+        Self { from, to, next_cut_at: None, slices, encoded, compressed, counted }
     }
 
     /// The encoded events, and whether this call encoded them. Blocks while another reader encodes them.
@@ -204,11 +210,29 @@ impl Slot {
         (encoded, made)
     }
 
-    /// The bytes that [`Views`] counts for the slot: 0 from the encoding until [`Views::count`], which takes another
-    /// lock.
+    /// The bytes of `encoded`, which are those of this slot, in compressed form, and whether this call compressed them.
+    /// Blocks while another reader does.
+    pub(super) fn compress(&self, encoded: &EncodedEvents) -> (Arc<CompressedBatch>, bool) {
+        let mut made = false;
+        let compressed = self.compressed.get_or_init(|| {
+            made = true;
+            Arc::new(CompressedBatch::new(&encoded.bytes))
+        });
+        (compressed.clone(), made)
+    }
+
+    /// The bytes that the slot takes now.
+    fn bytes(&self) -> usize {
+        let encoded = self
+            .encoded
+            .get()
+            .map_or(0, |encoded| encoded.bytes.len() + encoded.frame_ends.len() * size_of::<(usize, Position)>());
+        encoded + self.compressed.get().map_or(0, |compressed| compressed.size())
+    }
+
+    /// The bytes that [`Views`] counts for the slot.
     fn counted_bytes(&self) -> usize {
-        let encoded = self.encoded.get().filter(|_| self.counted.load(Ordering::Relaxed));
-        encoded.map_or(0, |encoded| encoded.bytes.len() + encoded.frame_ends.len() * size_of::<(usize, Position)>())
+        self.counted.load(Ordering::Relaxed)
     }
 }
 
@@ -373,12 +397,11 @@ impl Views {
         self.filter_checks += 1;
     }
 
-    /// Counts a slot that was just encoded, unless it was dropped meanwhile.
+    /// Counts the bytes of a slot that was just encoded or compressed, unless it was dropped meanwhile.
     pub(crate) fn count(&mut self, at: usize, slot: &Slot) {
-        self.filter_checks += slot.encoded.get().map_or(0, |encoded| encoded.filter_checks);
         if self.shared(at).slots.iter().any(|known| std::ptr::eq(&raw const **known, slot)) {
-            slot.counted.store(true, Ordering::Relaxed);
-            self.bytes += slot.counted_bytes();
+            let bytes = slot.bytes();
+            self.bytes += bytes - slot.counted.swap(bytes, Ordering::Relaxed);
             self.drop_old_slots(at);
         }
     }

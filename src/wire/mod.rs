@@ -15,6 +15,7 @@
 pub mod sse;
 pub mod ndjson;
 pub mod text;
+pub mod gzip;
 pub mod message;
 
 use std::borrow::Cow;
@@ -191,23 +192,42 @@ fn quality(accept: &str, media_type: &str) -> u32 {
     let (kind, subtype) = media_type.split_once('/').expect("a media type has a slash");
     let mut found = (0, 0);
     for range in accept.split(',') {
-        let mut parts = range.split(';').map(str::trim);
-        let Some((a, b)) = parts.next().and_then(|range| range.split_once('/')) else { continue };
+        let (range, weight) = weighted(range);
+        let Some((a, b)) = range.split_once('/') else { continue };
         let specific = match (a, b) {
             ("*", "*") => 1,
             (a, "*") if a.eq_ignore_ascii_case(kind) => 2,
             (a, b) if a.eq_ignore_ascii_case(kind) && b.eq_ignore_ascii_case(subtype) => 3,
             _ => continue,
         };
-        let weight = parts.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
-        let weight = weight.map_or(1.0, |q| q.parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0));
         if specific > found.0 {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and 1000")]
-            let thousandths = (weight * 1000.0) as u32;
-            found = (specific, thousandths);
+            found = (specific, weight);
         }
     }
     found.1
+}
+
+/// An element of `Accept` or `Accept-Encoding` without its parameters, and its weight in thousandths (RFC 9110, section
+/// 12.4.2).
+fn weighted(element: &str) -> (&str, u32) {
+    let mut parts = element.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let weight = parts.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
+    let weight = weight.map_or(1.0, |q| q.parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and 1000")]
+    let thousandths = (weight * 1000.0) as u32;
+    (name, thousandths)
+}
+
+/// Returns whether a client that sends this `Accept-Encoding` takes gzip, and does not prefer no coding (RFC 9110, section
+/// 12.5.3).
+pub fn accepts_gzip(accept_encoding: &str) -> bool {
+    let weight_of = |names: &[&str]| {
+        let mut elements = accept_encoding.split(',').map(weighted);
+        elements.find_map(|(name, weight)| names.iter().any(|known| name.eq_ignore_ascii_case(known)).then_some(weight))
+    };
+    let gzip = weight_of(&["gzip", "x-gzip"]).or_else(|| weight_of(&["*"])).unwrap_or(0);
+    gzip > 0 && gzip >= weight_of(&["identity"]).unwrap_or(0)
 }
 
 /// Encodes the events of one stream, and reuses the text that consecutive events have in common.
@@ -429,6 +449,33 @@ mod tests {
             assert_eq!(Encoding::from_accept(accept, SseData::Text), encoding, "{accept}");
         }
     }
+
+    #[test]
+    fn a_body_is_compressed_for_clients_that_ask_for_it() {
+        let table = [
+            ("gzip", true),
+            ("gzip, deflate, br, zstd", true),
+            ("x-gzip", true),
+            ("GZIP;q=0.5", true),
+            ("*", true),
+            ("br, *;q=0.1", true),
+            ("identity;q=0.5, gzip;q=1.0", true),
+            ("identity, gzip", true),
+            ("", false),
+            ("br", false),
+            ("gzip;q=0", false),
+            ("gzip;q=0, *", false),
+            ("*;q=0", false),
+            ("identity, *;q=0", false),
+            ("identity, gzip;q=0.5", false),
+            ("gzip;q=nonsense", false),
+            ("notgzip", false),
+        ];
+        for (accept_encoding, expected) in table {
+            assert_eq!(accepts_gzip(accept_encoding), expected, "{accept_encoding}");
+        }
+    }
+
     #[test]
     fn each_event_has_its_own_id_and_time() {
         let mut encoder = Encoder::new(Encoding::Ndjson, None);

@@ -125,6 +125,7 @@ fn check_limits(context: &mut CheckContext<'_>, raw: raw::Limits) -> Limits {
         lifetime: raw.lifetime.map(|at| context.duration_at_least(Some(at), MIN_CLIENT_TIMEOUT, MIN_CLIENT_TIMEOUT)),
         control_rate: value(raw.control_rate).unwrap_or(defaults.control_rate),
         keep_alive: context.duration_at_least(raw.keep_alive, defaults.keep_alive, MIN_CLIENT_TIMEOUT),
+        compress: value(raw.compress).unwrap_or(defaults.compress),
         shutdown: context.duration_at_least(raw.shutdown, defaults.shutdown, Duration::ZERO),
     }
 }

@@ -137,6 +137,9 @@ pub(super) struct Limits {
     /// The interval at which a stream without events sends a comment, so that no proxy closes the connection. Default:
     /// 15s.
     pub(super) keep_alive: Setting<DurationText>,
+    /// Whether the responses of streams are compressed with gzip for clients that accept it. Private streams, connections
+    /// with several streams and control channels are never compressed. Default: true.
+    pub(super) compress: Setting<bool>,
     /// The time that readers have to receive the remaining events when the daemon stops. Default: 5s.
     pub(super) shutdown: Setting<DurationText>,
 }

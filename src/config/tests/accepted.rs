@@ -42,7 +42,7 @@ access:
   issuers:
     - { issuer: "https://ci.example.com", audience: rtlogd, keys: ci.jwks,
         grants: [{ claims: { project: "group/*" }, stream: "build-*", allow: [read, input] }] }
-limits: { connections: 10, per_address: 1, per_token: 7, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s,
+limits: { connections: 10, per_address: 1, per_token: 7, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, compress: false, shutdown: 0s,
   readers: 9, control_rate: 5 per 2s, idle: 6s, lifetime: 7d,
   head_size: 8KiB, query_size: 2KiB, body_size: 3KiB, message_size: 4KiB, filter_size: 16KiB }
 streams:
@@ -159,6 +159,7 @@ streams:
             stalled_write: Duration::from_secs(3),
             control_rate: Rate { times: 5, per: Duration::from_secs(2) },
             keep_alive: Duration::from_secs(4),
+            compress: false,
             shutdown: Duration::ZERO,
         },
         streams: vec![web, build, one],

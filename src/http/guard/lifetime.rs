@@ -83,16 +83,16 @@ impl Lifetime {
     }
 
     /// The body, cut off at the end of the lifetime; its last bytes state the reason.
-    pub(crate) fn limit(
+    pub(crate) fn limit<T: From<Bytes> + 'static>(
         self,
-        body: impl Stream<Item = Bytes> + Send + Sync + 'static,
+        body: impl Stream<Item = T> + Send + Sync + 'static,
         encoding: Encoding,
-    ) -> impl Stream<Item = Bytes> + Send + Sync + 'static {
+    ) -> impl Stream<Item = T> + Send + Sync + 'static {
         if self.timers.is_none() {
             // The quotas are held as long as the body exists.
-            return Either::Left(body.map(move |bytes| {
+            return Either::Left(body.map(move |part| {
                 let _held = &self;
-                bytes
+                part
             }));
         }
         let open = Some((Box::pin(body), self));
@@ -100,8 +100,8 @@ impl Lifetime {
             let (mut body, mut lifetime) = open?;
             tokio::select! {
                 biased;
-                why = lifetime.ended() => Some((why.encode(encoding), None)),
-                bytes = body.next() => bytes.map(|bytes| (bytes, Some((body, lifetime)))),
+                why = lifetime.ended() => Some((why.encode(encoding).into(), None)),
+                part = body.next() => part.map(|part| (part, Some((body, lifetime)))),
             }
         }))
     }

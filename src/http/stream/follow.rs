@@ -18,6 +18,7 @@ use crate::stream::{CursorItem, EncodedFrames, Log, View};
 use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{Encoding, SseData};
 
+use super::content_coding::{BodyPart, ContentCoding};
 use super::steering::{CursorSpec, ReaderDeliveries, ReaderItem, SteerableCursor};
 use crate::http::app::App;
 use crate::http::call_error::CallError;
@@ -40,6 +41,9 @@ const BUSY_RECONNECT_DELAY_MILLIS: u32 = 10_000;
 
 /// Number of bytes of several streams that are sent at once.
 const MULTI_STREAM_CHUNK_SIZE: usize = 16 << 10;
+
+/// Minimum size of a response that is compressed, in bytes, if its size is known: a smaller one is a packet either way.
+const MIN_COMPRESSED_RESPONSE_SIZE: usize = 1 << 10;
 
 /// Maximum size of the id of a connection with several streams, in bytes: the client sends it back in one header line.
 const MAX_CONNECTION_ID_SIZE: usize = 4 << 10;
@@ -66,23 +70,49 @@ pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Resp
     if query.is_reconnect && (query.satisfied || cursor.is_done()) {
         return Ok(no_content());
     }
+    let mut coding = ContentCoding::of(&request.headers, &request.connection.limits, &entry.log);
+    if coding == ContentCoding::Gzip {
+        cursor.take_compressed();
+    }
     let ends = query.until.head || query.until.lines.is_some() || query.until.before.is_some();
-    let cursor = match query.session.as_deref() {
+    let mut cursor = match query.session.as_deref() {
         Some(token) => {
             let known = request.register_session(token, 1)?.remove(0);
             SteerableCursor::of_session(cursor, cursor_spec(request, entry.log, view, &query), known)
         }
         None => SteerableCursor::new(cursor),
     };
+    let keep_alive = request.connection.limits.keep_alive;
+    let first = if coding == ContentCoding::Gzip && query.until.head {
+        // A response that only returns what is there has its first frames at once.
+        let first = cursor.next(Instant::now() + keep_alive).await;
+        if is_short(first.as_ref()) && cursor.is_done() {
+            coding = ContentCoding::Identity;
+        }
+        Some(first)
+    } else {
+        None
+    };
     let reader = StreamReader {
         cursor,
+        first,
         encoding: query.encoding,
-        keep_alive: request.connection.limits.keep_alive,
+        keep_alive,
         reports_satisfied: ends,
         app: request.app.clone(),
     };
     let body = stream::unfold(BodyStage::Preamble(reader), BodyStage::next);
-    Ok(stream_response(query.encoding, lifetime.limit(body, query.encoding)))
+    Ok(stream_response(query.encoding, coding, coding.encode(lifetime.limit(body, query.encoding))))
+}
+
+/// Returns whether the first item of a response is too small for compression.
+fn is_short(first: Option<&CursorItem>) -> bool {
+    match first {
+        Some(CursorItem::Frames(frames)) => frames.bytes.len() < MIN_COMPRESSED_RESPONSE_SIZE,
+        Some(CursorItem::Gap(_) | CursorItem::OpenLine(_) | CursorItem::Progress(_) | CursorItem::TimedOut) | None => {
+            true
+        }
+    }
 }
 
 /// The parsed query; `None` if a browser reconnects and there is no room for its filter now.
@@ -149,7 +179,7 @@ pub(in crate::http) async fn follow_several(request: &HttpRequest) -> Result<Res
         )),
         MultiStreamReader::next,
     );
-    Ok(stream_response(query.encoding, lifetime.limit(body, query.encoding)))
+    Ok(stream_response(query.encoding, ContentCoding::Identity, lifetime.limit(body, query.encoding)))
 }
 
 /// The data that a steered reader needs to open its cursor again.
@@ -191,14 +221,18 @@ fn admit(
 pub(crate) fn retry_later() -> Response {
     let encoding = Encoding::Sse(SseData::Text);
     let body = encoding.retry(BUSY_RECONNECT_DELAY_MILLIS).map(Bytes::from);
-    stream_response(encoding, stream::iter(body))
+    stream_response(encoding, ContentCoding::Identity, stream::iter(body))
 }
 
 fn no_content() -> Response {
     answer(Ok(StatusCode::NO_CONTENT.into_response()))
 }
 
-fn stream_response(encoding: Encoding, body: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Response {
+fn stream_response(
+    encoding: Encoding,
+    coding: ContentCoding,
+    body: impl Stream<Item = Bytes> + Send + Sync + 'static,
+) -> Response {
     let body = body.map(Ok::<_, std::convert::Infallible>);
     let mut response = warp::reply::stream(body).into_response();
     let headers = response.headers_mut();
@@ -206,7 +240,10 @@ fn stream_response(encoding: Encoding, body: impl Stream<Item = Bytes> + Send + 
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if let Some(coding) = coding.header() {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+    }
     response
 }
 
@@ -214,6 +251,8 @@ fn stream_response(encoding: Encoding, body: impl Stream<Item = Bytes> + Send + 
 #[derive(Debug)]
 struct StreamReader {
     cursor: SteerableCursor,
+    /// The first item of the cursor, or its end, if that was read before the response began.
+    first: Option<Option<CursorItem>>,
     encoding: Encoding,
     keep_alive: Duration,
     /// True if the reader receives a final message at the end, so that a reconnecting browser stops.
@@ -239,43 +278,54 @@ enum BodyStage {
 }
 
 impl BodyStage {
-    async fn next(self) -> Option<(Bytes, Self)> {
+    async fn next(self) -> Option<(BodyPart, Self)> {
         let mut reader = match self {
             Self::Preamble(reader) => match reader.encoding.retry(fastrand::u32(RECONNECT_DELAY_MILLIS)) {
-                Some(retry) => return Some((retry.into(), Self::Events(reader))),
+                Some(retry) => return Some((own(retry), Self::Events(reader))),
                 None => reader,
             },
             Self::Events(reader) => reader,
             Self::End => return None,
         };
         loop {
-            let Some(item) = reader.cursor.next(Instant::now() + reader.keep_alive).await else {
+            let item = match reader.first.take() {
+                Some(first) => first,
+                None => reader.cursor.next(Instant::now() + reader.keep_alive).await,
+            };
+            let Some(item) = item else {
                 if reader.cursor.is_denied() {
-                    return Some((reader.encoding.denied_notice(DENIED_TEXT, None).into(), Self::End));
+                    return Some((own(reader.encoding.denied_notice(DENIED_TEXT, None)), Self::End));
                 }
                 if !reader.reports_satisfied || reader.cursor.is_paused() {
-                    return stop_notice(&reader.app, reader.encoding).map(|last| (last.into(), Self::End));
+                    return stop_notice(&reader.app, reader.encoding).map(|last| (own(last), Self::End));
                 }
                 let id = format!("{}{COMPLETED_MARK}", reader.cursor.position());
-                return reader.encoding.position(&id).map(|last| (last.into(), Self::End));
+                return reader.encoding.position(&id).map(|last| (own(last), Self::End));
             };
-            if let Some(bytes) = reader.encode(item) {
-                return Some((bytes, Self::Events(reader)));
+            if let Some(part) = reader.encode(item) {
+                return Some((part, Self::Events(reader)));
             }
         }
     }
 }
 
 impl StreamReader {
-    fn encode(&mut self, item: CursorItem) -> Option<Bytes> {
+    fn encode(&mut self, item: CursorItem) -> Option<BodyPart> {
         let text = match item {
-            CursorItem::Frames(frames) => return Some(frames.bytes),
+            CursorItem::Frames(frames) => return Some(BodyPart::Frames(frames)),
             CursorItem::TimedOut if self.cursor.has_skipped() => self.encoding.position(&self.cursor.position())?,
-            CursorItem::TimedOut => return Some(Bytes::from_static(self.encoding.keep_alive()?.as_bytes())),
+            CursorItem::TimedOut => {
+                return Some(BodyPart::Own(Bytes::from_static(self.encoding.keep_alive()?.as_bytes())));
+            }
             item => encode_notice(&item, self.encoding, &self.cursor.position(), None)?,
         };
-        Some(text.into())
+        Some(own(text))
     }
+}
+
+/// Text for this reader alone.
+fn own(text: String) -> BodyPart {
+    BodyPart::Own(text.into())
 }
 
 /// A gap, progress or an open line; `None` if the encoding does not show it.

@@ -4,6 +4,7 @@
 //! `push` answers POST and accepts lines. `poll` responds once. `steering` lets a control channel change what a reader
 //! sees.
 
+mod content_coding;
 pub(crate) mod follow;
 pub(super) mod poll;
 mod push;

@@ -106,6 +106,11 @@ impl SteerableCursor {
         }
     }
 
+    /// See [`Cursor::is_done`].
+    pub(super) fn is_done(&mut self) -> bool {
+        self.cursor.is_done()
+    }
+
     /// See [`Cursor::position`].
     pub(super) fn position(&self) -> Position {
         self.cursor.position()
@@ -169,7 +174,13 @@ impl Steering {
         let spec = &mut self.spec;
         spec.view.filter = filter;
         match from {
-            Some(start) => *cursor = spec.log.cursor(spec.view.clone(), start, spec.until).await,
+            Some(start) => {
+                let takes_compressed = cursor.takes_compressed();
+                *cursor = spec.log.cursor(spec.view.clone(), start, spec.until).await;
+                if takes_compressed {
+                    cursor.take_compressed();
+                }
+            }
             None => cursor.change_view(spec.view.clone()),
         }
         cursor.set_paused(self.paused);

@@ -48,8 +48,7 @@ pub(super) const REOPEN_INTERVAL: Duration = Duration::from_secs(5);
 /// The generations of the log at one path, oldest first.
 ///
 /// The front is the *current* generation. The back is the file that the path names, unless that was replaced. At its
-/// end, some time after it was replaced, a generation is left, or becomes one of the [`OldFiles`](old_files::OldFiles) if
-/// it still grows.
+/// end, some time after it was replaced, a generation is left, or becomes one of the [`old_files`] if it still grows.
 #[derive(Debug)]
 pub(super) struct Rotation {
     location: LogLocation,
