@@ -412,9 +412,9 @@ mod tests {
         }
         for (task, why) in [
             (follow(&[url, "https://ci/streams/app"]), "http://ci:80 and https://ci:443 are different daemons"),
-            (follow(&["http://ci/streams/a?format=text"]), "the parameter \"format\" of a URL"),
-            (follow(&["http://ci/streams/a?tail=1", "b"]), "the parameter \"tail\" of a URL"),
-            (ClientCommand::Start("http://ci/streams/a?tail=1".to_owned()), "the parameter \"tail\" of a URL"),
+            (follow(&["http://ci/streams/a?format=text"]), "the parameter \"format\" of the URL"),
+            (follow(&["http://ci/streams/a?tail=1", "b"]), "the parameter \"tail\" of the URL"),
+            (ClientCommand::Start("http://ci/streams/a?tail=1".to_owned()), "the parameter \"tail\" of the URL"),
             (follow(&["http://ci/"]), "not the URL of a stream"),
         ] {
             let error = named(task).unwrap_err().to_string();
