@@ -42,7 +42,7 @@ impl GzipReader {
 
     /// Reads up to the end, which must be that of a complete gzip file. Returns the text and the number of bytes in
     /// compressed form.
-    fn to_end(mut self) -> (String, usize) {
+    fn read_to_end(mut self) -> (String, usize) {
         let deadline = Deadline::new();
         while let Some(some) = self.response.body.some(deadline).unwrap() {
             self.push(&some);
@@ -117,7 +117,7 @@ fn each_line_can_be_decoded_as_soon_as_it_is_written_also_by_readers_that_join_o
         }
         daemon.terminate();
         for (from, reader) in readers {
-            let (text, _) = reader.to_end();
+            let (text, _) = reader.read_to_end();
             assert_eq!(numbers(&text), (from..next).collect::<Vec<_>>(), "{format} from {from}");
         }
     }

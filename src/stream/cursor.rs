@@ -366,8 +366,8 @@ impl Cursor {
             let view = self.view.clone();
             let encoded = view.encode(self.log.encoded_log(), &slices, self.bounds.lines.unwrap_or(u64::MAX));
             self.log.shared.views().count_filter_checks(encoded.filter_checks);
-            let compresses = self.takes_compressed() && !encoded.bytes.is_empty();
-            let compressed = compresses.then(|| Arc::new(CompressedBatch::new(&encoded.bytes)));
+            let is_wanted = self.takes_compressed() && !encoded.bytes.is_empty();
+            let compressed = is_wanted.then(|| Arc::new(CompressedBatch::new(&encoded.bytes)));
             self.advance_past(&encoded, compressed)
         }
     }
@@ -381,8 +381,8 @@ impl Cursor {
         self.next_cut_at = slot.next_cut_at;
         let view = self.view.clone();
         let (encoded, was_encoded) = slot.encode(&view, self.log.encoded_log());
-        let compresses = self.takes_compressed() && !encoded.bytes.is_empty();
-        let compressed = compresses.then(|| slot.compress(encoded));
+        let is_wanted = self.takes_compressed() && !encoded.bytes.is_empty();
+        let compressed = is_wanted.then(|| slot.compress(encoded));
         if was_encoded || compressed.as_ref().is_some_and(|(_, was_compressed)| *was_compressed) {
             let mut views = self.log.shared.views();
             if was_encoded {

@@ -133,7 +133,7 @@ mod tests {
             next_piece(&mut response).await.unwrap();
             readers.push(response);
         }
-        server.write("a", &vec![line.as_str(); 100]).await;
+        server.write("a", &[line.as_str(); 100]).await;
         let mut pieces = vec![];
         for reader in &mut readers {
             pieces.push(next_piece(reader).await.unwrap());
@@ -148,7 +148,7 @@ mod tests {
         for query in ["tail=10&format=text", "tail=10&format=text&limit=150", "tail=10&limit=150"] {
             let mut server = TestServer::new(&[("a", "file")]);
             let word = |name: &str| format!("{name} words that repeat themselves ").repeat(4);
-            server.write("a", &vec![word("public").as_str(); 10]).await;
+            server.write("a", &[word("public").as_str(); 10]).await;
             let mut response = follow(&server, query).await;
             let mut body = Vec::new();
             while text_so_far(&body).matches(&word("public")).count() < 10 {
@@ -157,7 +157,7 @@ mod tests {
             assert!(body.len() < 500, "{query}: compressed so far");
             server.app.catalog.get(&"a".parse().unwrap()).unwrap().log.private().set();
             let from = body.len();
-            server.write("a", &vec![word("secret").as_str(); 100]).await;
+            server.write("a", &[word("secret").as_str(); 100]).await;
             server.end("a");
             while let Some(piece) = next_piece(&mut response).await {
                 body.extend(piece);
@@ -172,7 +172,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_response_that_is_known_to_be_short_is_not_compressed() {
         let mut server = TestServer::new(&[("a", "file")]);
-        server.write("a", &vec!["0123456789012345678"; 100]).await;
+        server.write("a", &["0123456789012345678"; 100]).await;
         let table = [
             ("follow=false&format=text&tail=0", None),
             ("follow=false&format=text&tail=51", None),

@@ -83,16 +83,14 @@ pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Resp
         None => SteerableCursor::new(cursor),
     };
     let keep_alive = request.connection.limits.keep_alive;
-    let first = if coding == ContentCoding::Gzip && query.until.head {
+    let mut first = None;
+    if coding == ContentCoding::Gzip && query.until.head {
         // A response that only returns what is there has its first frames at once.
-        let first = cursor.next(Instant::now() + keep_alive).await;
+        first = cursor.next(Instant::now() + keep_alive).await;
         if is_short(first.as_ref()) && cursor.is_done() {
             coding = ContentCoding::Identity;
         }
-        Some(first)
-    } else {
-        None
-    };
+    }
     let reader = StreamReader {
         cursor,
         first,
@@ -251,8 +249,8 @@ fn stream_response(
 #[derive(Debug)]
 struct StreamReader {
     cursor: SteerableCursor,
-    /// The first item of the cursor, or its end, if that was read before the response began.
-    first: Option<Option<CursorItem>>,
+    /// The first item of the cursor, if that was read before the response began.
+    first: Option<CursorItem>,
     encoding: Encoding,
     keep_alive: Duration,
     /// True if the reader receives a final message at the end, so that a reconnecting browser stops.
@@ -289,7 +287,7 @@ impl BodyStage {
         };
         loop {
             let item = match reader.first.take() {
-                Some(first) => first,
+                Some(first) => Some(first),
                 None => reader.cursor.next(Instant::now() + reader.keep_alive).await,
             };
             let Some(item) = item else {

@@ -387,7 +387,9 @@ impl ProcessRun {
         match self.stop.only {
             StopTarget::All => self.ask_all(),
             StopTarget::Leader => {
-                [self.stop_signal(), Signal::CONT].into_iter().for_each(|signal| self.group.signal_leader(signal));
+                for signal in [self.stop_signal(), Signal::CONT] {
+                    self.group.signal_leader(signal);
+                }
             }
         }
         self.program.note_asked(self.stop.grace);

@@ -46,7 +46,7 @@ impl TailerHarness {
             LineFormat::Cri | LineFormat::Docker => CarriageReturn::Fold,
             LineFormat::Text | LineFormat::Json | LineFormat::Logfmt | LineFormat::Syslog => spec.carriage_return,
         };
-        let spec = Stream { format, carriage_return, ..spec };
+        let spec = Stream { carriage_return, format, ..spec };
         let state = serde_json::Value::Null;
         Self {
             directory,

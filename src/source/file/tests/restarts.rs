@@ -182,12 +182,11 @@ fn what_a_container_was_drawing_is_not_lost_with_its_file() {
         fs::remove_file(harness.directory.path("log")).unwrap();
         let mut all = if is_replaced { Vec::new() } else { harness.run_after_rotate_wait() };
         // A file that is configured may come back. One that a pattern found does not.
-        let expected = match (name, is_replaced) {
-            ("lo[g]", false) => &["20%"][..],
-            _ => {
-                harness.create_later("log", &other);
-                &["20%", "other", "two"]
-            }
+        let expected = if (name, is_replaced) == ("lo[g]", false) {
+            &["20%"][..]
+        } else {
+            harness.create_later("log", &other);
+            &["20%", "other", "two"]
         };
         (0..2).for_each(|_| all.extend(harness.run_after_rotate_wait()));
         assert_eq!(all, expected, "{name}, replaced: {is_replaced}");
