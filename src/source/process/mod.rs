@@ -40,8 +40,8 @@
 //! are closed: a daemon that was started in the background keeps them open forever.
 //!
 //! Reading order: `supervisor`, `run`, `draining`, `spawn`, `environment_file`, `temporary`, `child`, `descriptors`, `leader`,
-//! `shim`, `program`, `pipes`, `tee`, `polled_fd`, `staging`, `turn`, `pty`, `input`, `stop`, `run_record`, `procfs`; `kill_point` is for tests,
-//! and `helper` runs tools for other sources.
+//! `shim`, `program`, `pipes`, `tee`, `polled_fd`, `staging`, `turn`, `pty`, `input`, `stop`, `run_record`, `procfs`,
+//! `peak_memory`; `kill_point` is for tests, and `helper` runs tools for other sources.
 //!
 //! [`ProcessRun`]: run::ProcessRun
 //! [`DRAIN_QUIET_TIME`]: draining::DRAIN_QUIET_TIME
@@ -66,6 +66,7 @@ mod input;
 mod stop;
 mod run_record;
 mod procfs;
+mod peak_memory;
 mod kill_point;
 mod helper;
 pub(crate) mod descriptors;

@@ -23,6 +23,7 @@ use super::draining::{Draining, MAX_DRAIN_WAIT};
 use super::input::{InputWrite, PackedInput, ProcessInput};
 use super::kill_point::{KillPoint, kill_point};
 use super::leader::{LeaderExit, whole_microseconds};
+use super::peak_memory::PeakMemory;
 use super::pipes::{HeldBack, PackedPipes, PipeRead, Pipes};
 use super::program::Program;
 use super::run_record::{AfterStop, RUN_RECORD_KEY, RunRecord, hash_of};
@@ -39,12 +40,6 @@ pub(super) const SILENCE_NOTE_AFTER: Duration = Duration::from_mins(1);
 
 /// The same time if the output so far ends in the middle of a line at the size of a full buffer.
 const BLOCK_SILENCE_NOTE_AFTER: Duration = Duration::from_secs(10);
-
-/// The time after which the memory of a process is measured first; the interval then doubles.
-const MIN_MEMORY_INTERVAL: Duration = Duration::from_millis(50);
-
-/// The longest interval between two measurements of memory.
-const MAX_MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The most processes that the end of a run names.
 const MAX_KILLED_NAMES: usize = 16;
@@ -91,8 +86,7 @@ pub(super) struct ProcessRun {
     leftovers_killed_at: Option<Instant>,
     /// Processes that left the group are ended, too.
     ends_escaped: bool,
-    /// The peak memory measured so far, in bytes, and when to measure again.
-    memory: (Option<u64>, Instant),
+    memory: PeakMemory,
     /// The time of the last output; `None` once the silence was reported.
     last_output: Option<Instant>,
     phase: RunPhase,
@@ -194,7 +188,7 @@ impl ProcessRun {
             stopping: None,
             leftovers_killed_at: None,
             ends_escaped: !options.end_stream,
-            memory: (None, now + MIN_MEMORY_INTERVAL),
+            memory: PeakMemory::since(now),
             last_output: Some(now),
             phase: RunPhase::Running,
         }
@@ -321,7 +315,7 @@ impl ProcessRun {
             exit = self.program.ended() => RunEvent::Exit(exit),
             written = self.input.write() => RunEvent::InputWritten(written),
             () = until(kill) => RunEvent::Kill,
-            () = sleep_until(self.memory.1) => RunEvent::Memory,
+            () = sleep_until(self.memory.due()) => RunEvent::Memory,
             () = until(silent) => RunEvent::Silent,
         };
         match event {
@@ -345,7 +339,7 @@ impl ProcessRun {
                 return Some(None);
             }
             RunEvent::Kill => self.kill(),
-            RunEvent::Memory => self.measure_memory(),
+            RunEvent::Memory => self.memory.measure(self.program.pid(), Instant::now()),
             RunEvent::Silent => {
                 self.note_silence(batch);
                 return Some(None);
@@ -515,13 +509,6 @@ impl ProcessRun {
         self.group.is_alive() || (self.ends_escaped && !self.record.alive().is_empty())
     }
 
-    /// Measures the peak memory, which cannot be read once the process has ended.
-    fn measure_memory(&mut self) {
-        self.memory.0 = self.memory.0.max(procfs::peak_memory(self.program.pid()));
-        let now = Instant::now();
-        self.memory.1 = now + now.duration_since(self.started).clamp(MIN_MEMORY_INTERVAL, MAX_MEMORY_INTERVAL);
-    }
-
     /// The time at which to report that the process is silent.
     fn silence_due(&self) -> Option<Instant> {
         let wrote = self.last_output.filter(|_| self.stopping.is_none())?;
@@ -554,7 +541,7 @@ impl ProcessRun {
             code,
             signal: signal.map(signal_name),
             duration: Some(whole_microseconds(exit.duration.unwrap_or_else(|| now.duration_since(self.started)))),
-            peak_memory: exit.memory.max(self.memory.0),
+            peak_memory: exit.memory.max(self.memory.bytes()),
             cause,
             killed: Vec::new(),
         };
