@@ -490,3 +490,21 @@ fn no_child_blocks_the_daemon_and_none_survives_its_stop() {
     let alive: Vec<_> = left.into_iter().filter(|pid| runs(*pid)).collect();
     assert!(alive.is_empty(), "they live: {alive:?}");
 }
+
+#[test]
+fn a_busy_output_does_not_hold_back_what_is_due_on_the_other() {
+    // The text on standard error, further keys, and the event that is due: its kind and its text.
+    let table = [
+        ("Password: ", "", ("open", "Password: ")),
+        (r"\r 10%%", "", ("open", " 10%")),
+        (r"one\n two\n", ", multiline: { start: '^[^ ]' }", ("", "one\n two")),
+    ];
+    for (written, more, (kind, text)) in table {
+        // The loop writes a line each few microseconds, and never pauses.
+        let script = format!("printf '{written}' >&2; while :; do echo y; done");
+        let command = format!("command: {script:?}, shell: true, history: {{ memory: 64MiB }}{more}");
+        let daemon = Daemon::start(&format!("streams: {{ s: {{ {command} }} }}"));
+        let is_due = |message: &Message| message.event == kind && message.json()["text"] == text;
+        daemon.follow("s").query("origin=stderr&tail=all&data=json").until(text, is_due);
+    }
+}

@@ -330,10 +330,14 @@ fn make_alias(socket: &Path, alias: &Path) -> io::Result<()> {
 /// Removes a socket, or a link to one, that no daemon serves.
 ///
 /// # Errors
-/// If a daemon serves it, or if it is something else.
+/// If a daemon serves it, or may serve it, or if it is something else.
 fn remove_stale(path: &Path) -> io::Result<()> {
-    if UnixStream::connect(path).is_ok() {
-        return Err(io::ErrorKind::AddrInUse.into());
+    match UnixStream::connect(path) {
+        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        // A link whose socket is gone leads to nothing.
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {}
+        // A daemon of another user may serve it, for example.
+        Err(error) => return Err(error),
     }
     match fs::symlink_metadata(path).map(|found| found.file_type()) {
         Ok(found) if found.is_socket() || found.is_symlink() => fs::remove_file(path),

@@ -84,8 +84,8 @@ pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Resp
     };
     let keep_alive = request.connection.limits.keep_alive;
     let mut first = None;
-    if coding == ContentCoding::Gzip && query.until.head {
-        // A response that only returns what is there has its first frames at once.
+    if coding == ContentCoding::Gzip && query.until.head && query.session.is_none() {
+        // A response that only returns what is there has its first frames at once, unless its reader was paused.
         first = cursor.next(Instant::now() + keep_alive).await;
         if is_short(first.as_ref()) && cursor.is_done() {
             coding = ContentCoding::Identity;

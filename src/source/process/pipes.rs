@@ -366,14 +366,14 @@ impl Pipes {
             }
             output = ready, if self.ends.iter().any(Option::is_some) => output,
             () = until(due), if due.is_some() => {
-                // What waited for the pace came before.
-                if self.read_all(0, tee, batch) > 0 {
-                    return PipeRead::Bytes;
-                }
-                if !self.pipeline.run_due(ClockReading::read().instant, batch).is_empty() {
+                // What waited for the pace came before. A line that this continues has a new time then. Everything else is
+                // due whether there are bytes or not: a program may never pause.
+                let now = ClockReading::read().instant;
+                let read = self.read_all(0, tee, batch);
+                if !self.pipeline.run_due(now, batch).is_empty() {
                     self.turn = Turn::Other;
                 }
-                return PipeRead::OpenLineDue;
+                return if read > 0 { PipeRead::Bytes } else { PipeRead::OpenLineDue };
             }
             else => {
                 self.ended = true;
