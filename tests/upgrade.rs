@@ -241,7 +241,7 @@ fn a_new_program_that_cannot_serve_leaves_the_commands_to_the_next() {
     let daemon = Installed::start(COUNT);
     let run = daemon.run_of("p");
     let good = fs::read_to_string(daemon.0.path("rtlogd.yaml")).unwrap();
-    // What the checks do not see, the configuration of the new program, and what the client is told.
+    // A fault that the checks do not see, the configuration of the new program, and the answer that the client receives.
     let table = [
         ("check) exit 0;;", good.replace("streams:", "colour: red\nstreams:"), Some("unknown key `colour`")),
         ("check) exit 0;;", good.clone() + "tls: { certificate: no.pem, key: no.pem }\n", Some("no.pem")),

@@ -1,4 +1,4 @@
-//! What the new program of an upgrade tells the client, and what it removes if it cannot serve.
+//! The answer of the new program of an upgrade to the client, and the removal of its files if it cannot serve.
 
 use std::path::Path;
 use std::process;
