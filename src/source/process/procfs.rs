@@ -22,11 +22,12 @@ pub(super) fn stat(pid: Pid) -> Option<ProcStat> {
     parse(&fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?)
 }
 
-/// The name of the program that the process executes, cut to 15 bytes by the system; `?` once it ended.
-pub(super) fn name(pid: Pid) -> String {
-    let name = fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
+/// The name of the program that the process executes, cut to 15 bytes by the system; `?` if it has taken an empty name.
+/// `None` if there is no such process.
+pub(super) fn name(pid: Pid) -> Option<String> {
+    let name = fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
     let name = String::from_utf8_lossy(&name).trim_end().to_owned();
-    if name.is_empty() { "?".to_owned() } else { name }
+    Some(if name.is_empty() { "?".to_owned() } else { name })
 }
 
 fn parse(stat: &str) -> Option<ProcStat> {

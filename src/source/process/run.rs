@@ -418,14 +418,15 @@ impl ProcessRun {
         Some(kill)
     }
 
-    /// The processes of the run that are left, by name and id.
+    /// The processes of the run that are left, by name and id. One that ends meanwhile is not among them.
     fn names_of_left(&self) -> Vec<String> {
         // Members of the group may have cleared their environment, and others have left the group.
         let escaped = if self.ends_escaped { self.record.alive() } else { Vec::new() };
         let left: BTreeSet<i32> =
             self.group.members().into_iter().chain(escaped).map(|pid| pid.as_raw_nonzero().get()).collect();
-        let left = left.into_iter().filter_map(Pid::from_raw).take(MAX_KILLED_NAMES);
-        left.map(|pid| format!("{} ({})", procfs::name(pid), pid.as_raw_nonzero())).collect()
+        let left = left.into_iter().filter_map(Pid::from_raw);
+        let names = left.filter_map(|pid| Some(format!("{} ({})", procfs::name(pid)?, pid.as_raw_nonzero())));
+        names.take(MAX_KILLED_NAMES).collect()
     }
 
     /// Changes what is to follow a run that was asked to end.

@@ -156,7 +156,9 @@ fn find(directory: &Path, address: &ShimAddress, stream: &str) -> io::Result<Own
 /// Asks all shims of runs of a stream to make their sockets again if they are gone. Returns their number. Those of other
 /// daemons have theirs, and do nothing.
 fn ask_for_sockets(stream: &str) -> usize {
-    let is_shim = |pid: &Pid| procfs::name(*pid) == SHIM_PROCESS_NAME && procfs::has_argument(*pid, stream);
+    let is_shim = |pid: &Pid| {
+        procfs::name(*pid).is_some_and(|name| name == SHIM_PROCESS_NAME) && procfs::has_argument(*pid, stream)
+    };
     procfs::others().filter(is_shim).filter(|pid| kill_process(*pid, Signal::HUP).is_ok()).count()
 }
 
