@@ -18,7 +18,7 @@ use crate::stream::Batch;
 
 use super::ClockReading;
 use super::emit::{OriginOutput, redact, redact_origin};
-use super::envelope::envelope_format;
+use super::envelope::{EnvelopeTrack, envelope_format};
 use super::progress::SourceProgress;
 
 /// The time without a redraw after which rows that a program has drawn, and has written below, are final: most programs
@@ -411,8 +411,16 @@ impl OriginState {
         !self.lines.is_open() && self.joined.as_ref().is_none_or(|(joined, _)| joined.open().is_none())
     }
 
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.join_due.into_iter().chain(self.settle_due).chain(self.piece_due).min()
+    /// The time at which the origin is due, and the [offset](Self::begin_in_envelopes) of what is emitted then: of the
+    /// streams that are due at the same time, the one comes first that was written first.
+    pub(super) fn next_due(&self) -> Option<(Instant, u64)> {
+        let due = self.join_due.into_iter().chain(self.settle_due).chain(self.piece_due).min()?;
+        Some((due, self.begin_in_envelopes()))
+    }
+
+    /// The offset of the envelope with the first byte that is not emitted; 0 if there is none, or there are no envelopes.
+    pub(super) fn begin_in_envelopes(&self) -> u64 {
+        self.output.envelopes.as_ref().and_then(EnvelopeTrack::position).map_or(0, |(offset, _)| offset)
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) struct LinePipeline {
     /// The number of the next stream inside envelopes: these count down, and those of a source count up.
     next_lane: usize,
     progress: SourceProgress,
-    /// The times at which origins are due.
-    deadlines: BTreeSet<(Instant, usize)>,
+    /// The times at which origins are due, as [`OriginState::next_due`] gives them, each with the number of its origin.
+    deadlines: BTreeSet<((Instant, u64), usize)>,
     live_rows: LiveRowsSchedule,
 }
 
@@ -282,7 +282,11 @@ impl LinePipeline {
     pub(super) fn finish(&mut self, origin: usize, now: ClockReading, batch: &mut Batch) {
         if let Some(EnvelopeState { mut splitter, mut lanes, .. }) = self.envelopes.remove(&origin) {
             splitter.finish(|start, envelope| self.push_envelope(&mut lanes, (start, &envelope), now, batch));
-            for number in lanes.numbers() {
+            // What was written first is emitted first.
+            let begin = |number: &usize| self.origins.get(number).map_or(0, OriginState::begin_in_envelopes);
+            let mut numbers: Vec<usize> = lanes.numbers().collect();
+            numbers.sort_by_key(begin);
+            for number in numbers {
                 self.finish(number, now, batch);
             }
             lanes.forget_positions();
@@ -392,7 +396,7 @@ impl LinePipeline {
 
     /// The time at which to call [`run_due`](Self::run_due).
     pub(super) fn due(&self) -> Option<Instant> {
-        let deadline = self.deadlines.first().map(|(due, _)| *due);
+        let deadline = self.deadlines.first().map(|((due, _), _)| *due);
         deadline.into_iter().chain(self.live_rows.due()).chain(self.progress.due()).min()
     }
 
@@ -400,8 +404,8 @@ impl LinePipeline {
     /// time has ended, and blocks that are no longer redrawn. Returns the origins of the joined lines.
     pub(super) fn run_due(&mut self, now: Instant, batch: &mut Batch) -> Vec<usize> {
         let mut flushed = Vec::new();
-        while let Some(&(due, at)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
-            self.deadlines.remove(&(due, at));
+        while let Some(&(next, at)) = self.deadlines.first().filter(|((due, _), _)| *due <= now) {
+            self.deadlines.remove(&(next, at));
             let Some(state) = self.origins.get_mut(&at) else { continue };
             let before = batch.len();
             if state.join_due.is_some_and(|due| due <= now) {
@@ -458,7 +462,7 @@ impl LinePipeline {
     }
 
     /// Replaces the time at which an origin is due.
-    fn reschedule(&mut self, at: usize, before: Option<Instant>, next: Option<Instant>) {
+    fn reschedule(&mut self, at: usize, before: Option<(Instant, u64)>, next: Option<(Instant, u64)>) {
         if next != before {
             if let Some(before) = before {
                 self.deadlines.remove(&(before, at));

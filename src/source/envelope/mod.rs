@@ -281,7 +281,7 @@ impl EnvelopeTrack {
 
     /// The offset of the envelope with the first byte that is not emitted, and the number of bytes before that; `None`
     /// if everything is emitted.
-    fn position(&self) -> Option<(u64, u64)> {
+    pub(super) fn position(&self) -> Option<(u64, u64)> {
         self.envelopes.front().map(|&(before, start, _)| (start, self.emitted.saturating_sub(before)))
     }
 }

@@ -114,6 +114,35 @@ fn the_rest_of_a_line_is_awaited_for_a_minute() {
     assert_eq!(shown(&batch), ["stdout half...", "stdout late"]);
 }
 
+/// What of several streams is emitted at the same time comes in the order in which it was written.
+#[test]
+fn joined_lines_of_several_streams_come_in_the_order_in_which_they_began() {
+    let continued = ConfigRegex(regex::bytes::Regex::new("^ ").unwrap());
+    let multiline = MultilineConfig { begins: false, expression: continued, timeout: Duration::from_secs(5) };
+    let table = [
+        (&[("stdout", "a"), ("stderr", "b")][..], &["stdout a", "stderr b"][..]),
+        (&[("stderr", "a"), ("stdout", "b")], &["stderr a", "stdout b"]),
+        (&[("stdout", "a"), ("stderr", "b"), ("stdout", "c")], &["stdout a", "stderr b", "stdout c"]),
+        (&[("stderr", "a"), ("stdout", "b"), ("stderr", " a2")], &["stderr a\n a2", "stdout b"]),
+    ];
+    for (lines, expected) in table {
+        for (format, due) in [(LineFormat::Cri, true), (LineFormat::Cri, false), (LineFormat::Docker, true)] {
+            let line = |(name, text): &(&str, &str)| match format {
+                LineFormat::Cri => cri(name, "F", text),
+                _ => docker(name, &format!("{text}\n")),
+            };
+            let spec = Stream { multiline: Some(multiline.clone()), ..stream(format) };
+            let (mut pipeline, mut batch) = read(&spec, &lines.iter().map(line).collect::<String>());
+            if due {
+                pipeline.run_due(Instant::now() + Duration::from_secs(9), &mut batch);
+            } else {
+                pipeline.finish(0, now(), &mut batch);
+            }
+            assert_eq!(shown(&batch), expected, "{format:?}, at a due time: {due}");
+        }
+    }
+}
+
 #[test]
 fn a_rotation_ends_the_lines_of_all_streams() {
     let text = cri("stdout", "P", "a") + &cri("stderr", "P", "b") + "2026-11-23T05:11:12Z stdout F trunc";
