@@ -8,6 +8,7 @@
 //! Reading order: `envelope`, `encoding`, `split`, `screen`, `joiner`, `redact`.
 
 mod envelope;
+mod section_header;
 mod split;
 mod screen;
 mod encoding;
@@ -18,7 +19,8 @@ pub use encoding::{Decoder, PackedDecoder, utf16_mark};
 pub use envelope::{Envelope, EnvelopeFormat, EnvelopeSplitter, EnvelopeStream, MAX_ENVELOPE_SIZE};
 pub use joiner::{LineJoiner, MultilineRule, PackedJoin};
 pub use redact::{BadCarry, Carry, MAX_SECRET_LINES, PackedRedaction, REDACTION_MARK, Redactor};
-pub use screen::{MAX_PACKED_SIZE, PIPE_COLUMNS, PIPE_ROWS, PackedOutput, Screen, UnpackError, after_carriage_return};
+pub use screen::{MAX_PACKED_SIZE, PIPE_COLUMNS, PIPE_ROWS, PackedOutput, Screen, UnpackError};
+pub use section_header::after_carriage_return;
 pub use split::{Line, LineSplitter, SourceUnit};
 
 /// The meaning of a carriage return that is not part of a line end.

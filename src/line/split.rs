@@ -4,6 +4,7 @@ use memchr::{memchr_iter, memchr2_iter};
 use serde::{Deserialize, Serialize};
 
 use super::CarriageReturnMode;
+use super::section_header::is_section_header;
 use crate::event::escape_at_end;
 
 /// The smallest length limit, in bytes: the longest UTF-8 character, so that a piece can end at a character boundary.
@@ -227,7 +228,8 @@ impl LineSplitter {
         self.after_cr = true;
     }
 
-    /// Handles bytes after a CR that was not a line end: in `Fold` they replace the text before it.
+    /// Handles bytes after a CR that was not a line end: in `Fold` they replace the text before it, except the header of a
+    /// section, behind which they are its title.
     fn redraw(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
         if text.is_empty() || !self.after_cr {
             return;
@@ -235,7 +237,11 @@ impl LineSplitter {
         if self.piece_emitted {
             self.end_line(0, false, sink);
         }
-        self.text.clear();
+        if is_section_header(&self.text) {
+            self.text.push(b' ');
+        } else {
+            self.text.clear();
+        }
         self.after_cr = false;
     }
 
@@ -398,6 +404,10 @@ mod tests {
             (Fold, &["\r10%\r20%\n"], &["20%"]),
             (Fold, &["\r"], &[]),
             (Fold, &["\r\n"], &[""]),
+            (Fold, &["section_start:1:a\r", "\x1b[0KA\n"], &["section_start:1:a \x1b[0KA"]),
+            (Fold, &["10%\rsection_end:1:a\r\x1b[0K\n"], &["section_end:1:a \x1b[0K"]),
+            (Fold, &["travis_fold:end:a\r", "\n"], &["travis_fold:end:a"]),
+            (Fold, &["section_start:1:a\rA 10%\rA 20%\n"], &["A 20%"]),
             (Split, &["a\r\nb\rc"], &["a", "b", "c..."]),
             (Split, &["a\r", "\nb"], &["a", "b..."]),
             (Split, &["a\r\r\n"], &["a", ""]),
@@ -480,7 +490,11 @@ mod tests {
                         if line.len() > max {
                             ended.push((line.clone(), false));
                         }
-                        line.clear();
+                        if line.len() <= max && is_section_header(&line) {
+                            line.push(b' ');
+                        } else {
+                            line.clear();
+                        }
                     }
                 }
                 (_, byte) => line.push(byte),
@@ -512,6 +526,7 @@ mod tests {
             1 => Just("ä€😀".as_bytes().to_vec()),
             1 => any::<u8>().prop_map(|byte| vec![byte]),
             1 => Just(b"bcdefghijkl".to_vec()),
+            1 => Just(b"travis_fold:\r".to_vec()),
         ];
         proptest::collection::vec(bit, 0..40).prop_map(|bits| bits.concat())
     }
@@ -519,7 +534,7 @@ mod tests {
     proptest! {
         #[test]
         fn where_reads_end_never_shows(
-            text in text(), max in 4usize..12, mode in prop_oneof![Just(Fold), Just(Split), Just(Keep)],
+            text in text(), max in 4usize..20, mode in prop_oneof![Just(Fold), Just(Split), Just(Keep)],
             ends in proptest::collection::vec(1usize..9, 1..40),
         ) {
             let mut lines = LineSplitter::new(max, mode);

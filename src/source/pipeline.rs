@@ -610,6 +610,36 @@ mod tests {
         }
     }
 
+    /// A header that a terminal hides is recognised, whatever becomes of carriage returns.
+    #[test]
+    fn sections_are_recognised_in_files_and_processes() {
+        let lines = [
+            "\x1b[0Ksection_start:1000000003:get[collapsed=true]\r\x1b[0KGet it",
+            "section_end:1000000004:get\r\x1b[0Ksection_start:1000000004:build\r\x1b[0KBuild it",
+            "section_end:1000000005:build\r\x1b[0K",
+            "travis_fold:start:check\r\x1b[0KCheck it",
+        ];
+        let sources = [
+            SourceKind::File(FileSourceConfig::new("/x".into())),
+            SourceKind::Process(process(&["x"])),
+            SourceKind::Push,
+        ];
+        let modes = [config::CarriageReturn::Keep, config::CarriageReturn::Fold];
+        for (source, mode) in sources.iter().flat_map(|source| modes.map(|mode| (source, mode))) {
+            for end in ["\n", "\r\n"] {
+                let mut test = TestPipeline::new(&Stream { carriage_return: mode, ..spec(source.clone()) });
+                for line in lines {
+                    test.push(&format!("{line}{end}x\n"));
+                    test.wait(REDRAW_SETTLE_TIME);
+                }
+                let groups = test.batch.last_progress().map(|progress| progress.groups.clone()).unwrap_or_default();
+                let names: Vec<_> = groups.iter().map(|group| (&*group.name, group.duration.is_some())).collect();
+                let expected = [("Get it", true), ("Build it", true), ("Check it", false)];
+                assert_eq!(names, expected, "{mode:?}, {end:?}, {source:?}: {:?}", test.lines());
+            }
+        }
+    }
+
     #[test]
     fn a_settled_block_is_recorded_with_its_checkpoint() {
         let mut test = TestPipeline::new(&commanded());

@@ -532,11 +532,3 @@ fn emit_pieces<'a>(text: &'a [u8], max: usize, mut sink: impl FnMut(&'a [u8])) -
     }
     rest
 }
-
-/// The part of a line that a terminal would show at its end: the text after the last carriage return that text follows.
-/// If carriage returns are kept, the rest of the line is what was there before.
-pub fn after_carriage_return(line: &[u8]) -> &[u8] {
-    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |at| at + 1);
-    let begin = memchr::memrchr(b'\r', &line[..end]).map_or(0, |at| at + 1);
-    &line[begin..end]
-}

@@ -7,15 +7,13 @@ use unicode_width::UnicodeWidthChar;
 
 use super::links::Links;
 use crate::event::Style;
+use crate::line::section_header::is_section_header;
 
 /// The content of a cell that the character before it covers, too: a wide character or a tab.
 const COVERED: char = '\0';
 
 /// The maximum number of combining characters of one row. More of them are dropped: no writing needs as many.
 const MAX_MARKS: usize = 4096;
-
-/// Headers of foldable sections end with a CR, so that a terminal hides them. They are kept, since the title follows.
-const SECTION_HEADERS: [&str; 4] = ["section_start:", "section_end:", "travis_fold:", "travis_time:"];
 
 /// One character cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +75,7 @@ impl Row {
     pub(super) fn is_section_header(&self) -> bool {
         let mut text = String::new();
         self.write_visible(true, &mut text);
-        let is_header = |word: &str| SECTION_HEADERS.iter().any(|header| word.starts_with(header));
-        !self.returned && text.trim_end_matches(' ').split(' ').all(is_header)
+        !self.returned && is_section_header(text.as_bytes())
     }
 
     /// Writes a character that covers `width` columns.
