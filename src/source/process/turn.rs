@@ -138,7 +138,8 @@ mod tests {
         Stream { redact: Some(Vec::new()), ..command() }
     }
 
-    #[tokio::test]
+    /// The clock stands still except while the pace of reads is waited for.
+    #[tokio::test(start_paused = true)]
     async fn what_is_left_of_an_unfinished_line_is_proportional_to_it() {
         // The stream, the start of the line, its pieces, and what else is written to standard error.
         let table = [
@@ -172,7 +173,7 @@ mod tests {
             turns in proptest::collection::vec((0usize..2, "(a|ü| |\n|\r|\r\n|\x1b\\[31m|\x1b\\[A|\x1b\\[K|password: |x{300}){0,4}"), 1..40),
             kind in 0usize..3,
         ) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
             let spec = [command, joined, redacted][kind]();
             runtime.block_on(async {
                 let mut run = TestRun::new(spec);
