@@ -108,6 +108,7 @@ async fn run_file(mut file: FileSource, writer: &mut StreamWriter, stopping: &Ca
     while timeout_at(last, file.last(&mut writer.batch)).await.unwrap_or(false) {
         writer.flush().await;
     }
+    file.finish_fifos(&mut writer.batch);
     writer.say(SourceState::Stopping).await;
 }
 

@@ -93,6 +93,23 @@ impl Fifos {
         is_open
     }
 
+    /// The numbers of the open FIFOs.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.left.keys().chain(self.open.keys()).copied()
+    }
+
+    /// Reads what a FIFO holds, whatever its pace is. Returns its number and the bytes; `None` if no FIFO holds any. Does
+    /// not wait.
+    pub(super) fn read_held(&mut self) -> Option<(usize, &[u8])> {
+        self.buffer.resize(FIFO_READ_SIZE, 0);
+        let Self { open, left, buffer, .. } = self;
+        let (id, count) = left.iter().chain(open.iter()).find_map(|(id, fifo)| {
+            let count = rustix::io::read(&fifo.receiver, &mut buffer[..]).ok().filter(|count| *count > 0)?;
+            Some((*id, count))
+        })?;
+        Some((id, &self.buffer[..count]))
+    }
+
     /// Waits until a FIFO has bytes. Returns its number and the bytes, which are empty at its end. Waits forever if
     /// there is no FIFO. May be dropped at any time.
     pub(super) async fn read(&mut self) -> (usize, &[u8]) {

@@ -248,8 +248,8 @@ impl FileSource {
         }
     }
 
-    /// Makes another pass without waiting, the first time over all paths. Returns whether there may be more to read.
-    /// May be dropped at any time.
+    /// Makes another pass without waiting, the first time over all paths, and reads what FIFOs hold. Returns whether there
+    /// may be more to read. May be dropped at any time.
     pub(super) async fn last(&mut self, batch: &mut Batch) -> bool {
         if self.pass.is_some() {
             self.run_pass(batch).await;
@@ -261,7 +261,27 @@ impl FileSource {
             tailer.wake_all();
         }
         self.run_pass(batch).await;
-        !batch.is_empty() || !matches!(self.next, NextPass::At(_))
+        let has_read_fifo = self.read_fifos(batch);
+        has_read_fifo || !batch.is_empty() || !matches!(self.next, NextPass::At(_))
+    }
+
+    /// Reads a piece of what FIFOs hold, without waiting. Returns whether they held anything.
+    fn read_fifos(&mut self, batch: &mut Batch) -> bool {
+        let Some(tailer) = &mut self.tailer else { return false };
+        let held = self.fifos.read_held();
+        if let Some((id, bytes)) = held {
+            tailer.pipeline().push(id, bytes, ClockReading::read(), batch);
+        }
+        held.is_some()
+    }
+
+    /// Ends the unfinished lines of FIFOs, whose beginnings cannot be read again after the next start.
+    pub(super) fn finish_fifos(&mut self, batch: &mut Batch) {
+        if let Some(tailer) = &mut self.tailer {
+            for id in self.fifos.numbers() {
+                tailer.finish(id, ClockReading::read(), batch);
+            }
+        }
     }
 
     /// Waits for the current pass, or makes one.

@@ -334,6 +334,39 @@ async fn a_fifo_is_read_to_its_end_when_its_name_is_gone() {
     }
 }
 
+/// What was written to a FIFO cannot be read again after the next start.
+#[tokio::test]
+async fn what_a_fifo_holds_at_a_stop_is_read() {
+    use std::io::Write;
+    let long = "x".repeat(100_000);
+    let table: [(&str, Option<&str>, &[&str]); 6] = [
+        ("one\n", None, &["one"]),
+        ("one\ntwo", None, &["one", "two..."]),
+        (&format!("{long}\nend\n"), None, &[&long, "end"]),
+        ("", Some("half"), &["half..."]),
+        ("more\n", Some("half "), &["half more"]),
+        (&format!("{long}\n"), Some("half\n"), &["half", &long]),
+    ];
+    for (held, read, expected) in table {
+        let directory = TestDirectory::new();
+        let fifo = directory.path("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let mut harness = SourceHarness::file(&fifo, End);
+        harness.state("following").await;
+        let mut writer = spawn_blocking(move || fs::File::create(fifo)).await.unwrap().unwrap();
+        rustix::pipe::fcntl_setpipe_size(&writer, 1 << 20).unwrap();
+        if let Some(text) = read {
+            writer.write_all(format!("0\n{text}").as_bytes()).unwrap();
+            assert_eq!(harness.line().await, "0");
+        }
+        writer.write_all(held.as_bytes()).unwrap();
+        harness.stop();
+        assert_eq!(harness.lines(expected.len()).await, expected, "{read:?}, {held:.20?}");
+        let rest = harness.remaining_events().await.0;
+        assert!(rest.iter().all(|event| event.get("text").is_none()), "{read:?}, {held:.20?}: {rest:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_change_of_an_idle_file_is_notified_at_once() {
     let directory = TestDirectory::new();
