@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Peer, TrustedProxies};
 use crate::config::Limits;
 
-pub(crate) use open_file_limit::within_descriptors;
+pub(crate) use open_file_limit::{are_few_possible, within_descriptors};
 pub(crate) use service::Service;
 pub(crate) use socket::{InheritedSocket, ListenError, ListeningSocket, SocketFile};
 pub(crate) use tls::{CertReloader, TlsError, TlsServer};

@@ -22,7 +22,7 @@ const CONNECTIONS_WORTH_A_WARNING: usize = 1024;
 pub(crate) fn within_descriptors(limits: &Limits, streams: usize) -> Limits {
     let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let connections = connections_within(limits.connections, open_files, streams);
-    if connections < limits.connections && connections < CONNECTIONS_WORTH_A_WARNING {
+    if are_few_possible(limits.connections, open_files, streams) {
         warn!(
             "rtlogd may have only {open_files} files open, so it serves {connections} connections at once instead of {}; \
             raise the limit (LimitNOFILE= of the unit, or ulimit -n)",
@@ -30,6 +30,12 @@ pub(crate) fn within_descriptors(limits: &Limits, streams: usize) -> Limits {
         );
     }
     Limits { connections, ..limits.clone() }
+}
+
+/// Returns whether so few connections out of `configured` are possible, if there may be `open_files` and there are this
+/// many streams, that it is worth a warning.
+pub(crate) fn are_few_possible(configured: usize, open_files: u64, streams: usize) -> bool {
+    connections_within(configured, open_files, streams) < configured.min(CONNECTIONS_WORTH_A_WARNING)
 }
 
 /// The number of connections out of `configured`, if there may be `open_files` and there are this many streams; at

@@ -37,7 +37,7 @@ use crate::config::{
     SourceKind, TrustedProxy,
 };
 use crate::event::{StreamName, shell_word, with_causes};
-use crate::listen::{TlsError, TlsServer};
+use crate::listen::{TlsError, TlsServer, are_few_possible};
 use crate::source;
 
 pub(super) use machine::find_program;
@@ -522,9 +522,12 @@ impl Doctor {
         }
         let of_unit = self.unit.get("LimitNOFILE").map(|text| text.parse().unwrap_or(u64::MAX));
         let most = of_unit.or_else(|| rustix::process::getrlimit(Resource::Nofile).current).unwrap_or(u64::MAX);
-        let wanted = config.limits.connections as u64 + DESCRIPTORS_PER_STREAM_ESTIMATE * config.streams.len() as u64;
+        let (connections, streams) = (config.limits.connections, config.streams.len());
+        let wanted = connections as u64 + DESCRIPTORS_PER_STREAM_ESTIMATE * streams as u64;
         // By default, a daemon that is run by hand accepts as many connections as it has descriptors.
-        let matters = !self.unit.is_empty() || config.limits.connections != Limits::default().connections;
+        let matters = !self.unit.is_empty()
+            || connections != Limits::default().connections
+            || are_few_possible(connections, most, streams);
         if matters && most < wanted {
             self.report(
                 format!(
