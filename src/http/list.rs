@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::StatusCode;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use warp::reply::Response;
@@ -123,7 +124,8 @@ fn summarize<'a>(app: &App, caller: &Caller, entry: &'a CatalogEntry, now: Time)
 /// All streams that `caller` may read, as JSON objects of the list.
 pub(super) async fn list_json(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
     let rendering = app.render_cache.rendering(caller, RenderKind::List, || render(app, caller)).await?;
-    rendering.streams.clone().ok_or_else(|| Problem::bad("cannot make the list; try again"))
+    let failed = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the list could not be made; try again");
+    rendering.streams.clone().ok_or_else(failed)
 }
 
 fn render(app: &App, caller: &Caller) -> Rendering {
