@@ -30,14 +30,18 @@ fn a_reader_that_takes_nothing_is_dropped() {
     // The socket takes some megabytes; then the client pauses for a second.
     let piece = format!("{:01000}\n", 0).repeat(1000);
     let mut written = 0;
-    Deadline::new().until("that it is dropped", || {
+    while written < 48 << 20 {
         daemon.write("app.log", &piece);
         written += piece.len();
-        (daemon.state("app")["readers"] == 0 && written > 64 << 20).then_some(())
-    });
-    Deadline::new().until("that all of it is read", || daemon.state("app")["source"]["lag"].is_null().then_some(()));
+    }
+    daemon.until_readers("app", 0);
+    // A busy machine takes its time for all of it, but it goes on.
+    let lag = || daemon.state("app")["source"]["lag"].as_u64();
+    while let Some(before) = lag() {
+        Deadline::new().until("that more of it is read", || lag().is_none_or(|lag| lag < before).then_some(()));
+    }
     let grown = resident(&daemon) - before;
-    assert!(grown < 32 << 20, "{grown} of {written} bytes");
+    assert!(grown < 24 << 20, "{grown} of {written} bytes");
     drop(stuck);
 }
 
