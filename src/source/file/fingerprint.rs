@@ -149,7 +149,7 @@ impl Fingerprint {
 }
 
 /// The maximum number of files that [`GoneFingerprints`] remembers.
-const MAX_GONE_FINGERPRINTS: usize = 4;
+const MAX_GONE_FINGERPRINTS: usize = 16;
 
 /// The fingerprints of the last files that no longer exist; the oldest first, at most [`MAX_GONE_FINGERPRINTS`].
 #[derive(Debug, Default)]
