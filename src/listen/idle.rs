@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(super) struct ConnectionActivity {
     state: watch::Sender<ActivityState>,
     /// Wakes the timer, since the responses of HTTP/2 end in tasks of their own.
     watcher: AtomicWaker,
+    /// A write waits for the client.
+    is_write_waiting: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,11 @@ enum ActivityState {
 impl ConnectionActivity {
     /// A new connection, whose first request is expected at once.
     pub(super) fn new(now: Instant) -> Arc<Self> {
-        Arc::new(Self { state: watch::Sender::new(ActivityState::ReadingHead(now)), watcher: AtomicWaker::new() })
+        Arc::new(Self {
+            state: watch::Sender::new(ActivityState::ReadingHead(now)),
+            watcher: AtomicWaker::new(),
+            is_write_waiting: AtomicBool::new(false),
+        })
     }
 
     fn change(&self, to: impl FnOnce(ActivityState) -> ActivityState) {
@@ -50,6 +57,16 @@ impl ConnectionActivity {
     /// responses is ignored.
     pub(super) fn received(&self, now: Instant) {
         self.change(|state| if let ActivityState::Idle(_) = state { ActivityState::ReadingHead(now) } else { state });
+    }
+
+    /// Records whether a write waits for the client.
+    pub(super) fn set_write_waiting(&self, waits: bool) {
+        self.is_write_waiting.store(waits, Ordering::Relaxed);
+    }
+
+    /// Returns whether a write waits for the client.
+    pub(super) fn is_write_waiting(&self) -> bool {
+        self.is_write_waiting.load(Ordering::Relaxed)
     }
 
     /// Records that a request has arrived. The request is in progress until the returned guard is dropped.

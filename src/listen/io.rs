@@ -25,7 +25,7 @@ pub(super) struct WriteTimeoutStream<S> {
     /// Maximum time that a write may wait.
     write_timeout: Duration,
     write_timer: Option<Pin<Box<Sleep>>>,
-    /// The activity that is notified of arriving data.
+    /// The activity that is notified of arriving data and of writes that wait.
     activity: Option<Arc<ConnectionActivity>>,
 }
 
@@ -46,13 +46,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WriteTimeoutStream<S> {
         Ok((Self { stream, peeked, consumed: 0, write_timeout, write_timer: None, activity: None }, is_h2))
     }
 
-    /// Notifies `activity` whenever data arrives.
+    /// Notifies `activity` whenever data arrives or a write waits.
     pub(super) fn report_to(&mut self, activity: Arc<ConnectionActivity>) {
         self.activity = Some(activity);
     }
 
     /// Passes on the result of a write, or an error if the write has waited for too long.
     fn apply_timeout<T>(&mut self, result: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if let Some(activity) = self.activity.as_ref().filter(|_| result.is_pending() != self.write_timer.is_some()) {
+            activity.set_write_waiting(result.is_pending());
+        }
         if result.is_ready() {
             self.write_timer = None;
             return result;

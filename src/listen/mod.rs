@@ -2,7 +2,7 @@
 //!
 //! The files, in reading order: this file accepts connections on each [`ListeningSocket`] (`socket`), and `limits` gives
 //! each a permit. `tls` decrypts a connection that speaks TLS, `io` detects its protocol and ends stalled writes, and
-//! `protocol` serves it as HTTP/1.1 or HTTP/2. `idle` and `h2_stall` end idle and stalled connections, and
+//! `protocol` serves it as HTTP/1.1 or HTTP/2. `lasting` writes responses that last. `idle` and `h2_stall` end idle and stalled connections, and
 //! `open_file_limit` leaves descriptors for other purposes. Every request goes to the [`Service`] that the daemon passes
 //! in (`service`): this layer knows neither routes nor the texts of refusals.
 
@@ -12,6 +12,7 @@ mod open_file_limit;
 mod io;
 mod idle;
 mod protocol;
+mod lasting;
 mod limits;
 mod tls;
 mod h2_stall;
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Peer, TrustedProxies};
 use crate::config::Limits;
 
+pub(crate) use lasting::Lasting;
 pub(crate) use open_file_limit::{are_few_possible, within_descriptors};
 pub(crate) use service::Service;
 pub(crate) use socket::{InheritedSocket, ListenError, ListeningSocket, SocketFile};
@@ -214,8 +216,9 @@ async fn serve_tcp<S: Service>(
         }
         Ok(Err(stream))
     };
-    let handshake_result = context.finish.run_until_cancelled(tokio::time::timeout(info.limits.head, handshake)).await;
-    match handshake_result.ok_or("the daemon stops")??? {
+    // The task would otherwise reserve the memory of a handshake for as long as the connection lasts.
+    let handshake = Box::pin(context.finish.run_until_cancelled(tokio::time::timeout(info.limits.head, handshake)));
+    match handshake.await.ok_or("the daemon stops")??? {
         Ok(stream) => {
             info.is_secure = true;
             serve_connection(Box::new(stream), info, context).await

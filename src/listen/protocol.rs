@@ -5,6 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::h2_stall::StallDetector;
 use super::idle::{ConnectionActivity, ConnectionTimeouts, GuardedBody, drive_connection};
 use super::io::WriteTimeoutStream;
+use super::lasting::{BodySlot, Http1Connection};
 use super::{ConnectionError, ConnectionInfo, ServerContext, Service};
 
 /// The size of a connection's write buffer, in bytes. The frame that fills it may exceed it.
@@ -41,6 +44,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
 
 /// Serves one connection to its end.
 ///
+/// The task of a connection lasts as long as the connection, and reserves the memory of its largest step. So the steps are
+/// boxed: a reader holds only what its own step needs.
+///
 /// # Errors
 /// If the protocol is broken, a timeout expires, or the connection breaks.
 pub(super) async fn serve_connection<S: Service>(
@@ -49,9 +55,9 @@ pub(super) async fn serve_connection<S: Service>(
     context: &Arc<ServerContext<S>>,
 ) -> Result<(), ConnectionError> {
     let limits = info.limits.clone();
-    let detection =
-        tokio::time::timeout(limits.head, WriteTimeoutStream::detect_protocol(stream, limits.stalled_write));
-    let (mut stream, is_h2) = context.finish.run_until_cancelled(detection).await.ok_or("the daemon stops")???;
+    let detection = WriteTimeoutStream::detect_protocol(stream, limits.stalled_write);
+    let detection = Box::pin(context.finish.run_until_cancelled(tokio::time::timeout(limits.head, detection)));
+    let (mut stream, is_h2) = detection.await.ok_or("the daemon stops")???;
     let is_over_limit = info.is_over_limit();
     let timeouts = ConnectionTimeouts {
         head: limits.head,
@@ -62,9 +68,10 @@ pub(super) async fn serve_connection<S: Service>(
         close_timeout: limits.stalled_write,
     };
     let activity = ConnectionActivity::new(Instant::now());
-    let (responder, reported_activity) = (context.service.clone(), activity.clone());
+    let (responder, reported_activity, connection) = (context.service.clone(), activity.clone(), info.clone());
     let service = service_fn(move |request| {
-        let (responder, info, response_guard) = (responder.clone(), info.clone(), reported_activity.begin_response());
+        let (responder, info, response_guard) =
+            (responder.clone(), connection.clone(), reported_activity.begin_response());
         // The future is boxed, since a connection would otherwise reserve the size of this future for as long as the
         // response lasts.
         Box::pin(async move {
@@ -92,10 +99,14 @@ pub(super) async fn serve_connection<S: Service>(
             async move { response.await.map(|response| response.map(|body| detector.watch(body))) }
         });
         let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
-        tokio::select! {
-            ended = drive_connection(connection.as_mut(), &activity, timeouts, &context.finish, http2::Connection::graceful_shutdown) => ended,
-            () = stall_detector.stalled(limits.stalled_write) => Err("a client accepted no data for too long".into()),
-        }
+        let shut_down = http2::Connection::graceful_shutdown;
+        let serving = Box::pin(async move {
+            tokio::select! {
+                ended = drive_connection(connection.as_mut(), &activity, timeouts, &context.finish, shut_down) => ended,
+                () = stall_detector.stalled(limits.stalled_write) => Err("a client accepted no data for too long".into()),
+            }
+        });
+        serving.await
     } else {
         let mut server = http1::Builder::new();
         server
@@ -108,15 +119,23 @@ pub(super) async fn serve_connection<S: Service>(
         // The activity is reported only over HTTP/1.1, since over HTTP/2 pings and window updates arrive that are not
         // requests.
         stream.report_to(activity.clone());
-        let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
-        drive_connection(
-            connection.as_mut(),
-            &activity,
-            timeouts,
-            &context.finish,
-            http1::UpgradeableConnection::graceful_shutdown,
-        )
-        .await
+        let slot = BodySlot::default();
+        let lasting = slot.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (method, version, slot) = (request.method().clone(), request.version(), lasting.clone());
+            let response = service.call(request);
+            Box::pin(async move { response.await.map(|response| slot.hold(response, &method, version)) })
+        });
+        let connection = Box::new(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let mut connection = Box::pin(Http1Connection::Hyper { connection, slot, activity: activity.clone() });
+        let shut_down = Http1Connection::shut_down;
+        let serving = Box::pin(async move {
+            drive_connection(connection.as_mut(), &activity, timeouts, &context.finish, shut_down).await
+        });
+        let ended = serving.await;
+        // The permit of the connection is taken until here, although the connection may have left hyper.
+        drop(info);
+        ended
     }
 }
 

@@ -14,6 +14,7 @@ use tokio_stream::{StreamExt, StreamMap};
 use warp::reply::{Reply, Response};
 
 use crate::event::{Position, StreamName};
+use crate::listen::Lasting;
 use crate::stream::{CursorItem, EncodedFrames, Log, View};
 use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{Encoding, SseData};
@@ -100,7 +101,8 @@ pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Resp
         app: request.app.clone(),
     };
     let body = stream::unfold(BodyStage::Preamble(reader), BodyStage::next);
-    Ok(stream_response(query.encoding, coding, coding.encode(lifetime.limit(body, query.encoding))))
+    let response = stream_response(query.encoding, coding, coding.encode(lifetime.limit(body, query.encoding)));
+    Ok(if ends { response } else { lasting(response) })
 }
 
 /// Returns whether the first item of a response is too small for compression.
@@ -177,7 +179,15 @@ pub(in crate::http) async fn follow_several(request: &HttpRequest) -> Result<Res
         )),
         MultiStreamReader::next,
     );
-    Ok(stream_response(query.encoding, ContentCoding::Identity, lifetime.limit(body, query.encoding)))
+    let body = lifetime.limit(body, query.encoding);
+    let response = stream_response(query.encoding, ContentCoding::Identity, body);
+    Ok(if ends { response } else { lasting(response) })
+}
+
+/// Marks a response that does not end by itself.
+fn lasting(mut response: Response) -> Response {
+    response.extensions_mut().insert(Lasting);
+    response
 }
 
 /// The data that a steered reader needs to open its cursor again.
