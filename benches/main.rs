@@ -1,5 +1,5 @@
 //! How fast rtlogd is, beside the floor: an epoll server that only sends. Both run in turn, each as its own process, and
-//! every line is verified. All cases take about three minutes; `cargo bench --bench streams -- --help` tells the options.
+//! every line is verified. All cases take about ten minutes; `cargo bench --bench streams -- --help` tells the options.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what a benchmark is for")]
 #![expect(clippy::disallowed_methods, reason = "a load generator measures real time")]
 #![expect(clippy::cast_precision_loss, reason = "figures are shown with three digits")]
@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::Value;
 
 use report::{Bound, Figures, Target};
 use server::{Feed, Server};
@@ -22,6 +23,8 @@ mod server;
 mod run;
 mod report;
 mod staging;
+mod settings;
+mod many;
 
 /// A result whose error is only printed.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -49,57 +52,68 @@ enum Work {
     Idle,
 }
 
+/// A case that compares rtlogd with itself, or with nothing.
+#[derive(Clone, Copy)]
+enum Other {
+    Staging,
+    Redaction,
+    Compression,
+    Many,
+}
+
+impl Other {
+    const ALL: [(&'static str, Self); 4] =
+        [("staging", Self::Staging), ("redact", Self::Redaction), ("gzip", Self::Compression), ("many", Self::Many)];
+
+    fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, other)| other)
+    }
+}
+
 /// How often each server sends the whole file in one run: CPU time is counted in ticks of 10 ms, one pass has few.
 const PASSES: u32 = 4;
 /// Files, one for each reader, and some more.
 const DESCRIPTORS: u64 = 40_000;
 
 const HELP: &str = "usage: cargo bench --bench streams -- [CASE...] [OPTION...]
-cases: catchup disk live1000 live100 latency recorded idle staging; all of them if none is named
-  --seconds N    length of a live or idle run
-  --pairs N      how often floor and rtlogd run in turn (2)
+cases: catchup disk live1000 live100 recorded100 latency recorded idle staging redact gzip many; all of them if none is named
+  --seconds N    how long a live or idle run takes
+  --pairs N      how often the floor and rtlogd run in turn (2)
   --readers N    instead of the case's own number, for example 10000
-  --lines N      lines of the file for catchup (2000000)
-  --pacing MS    of the floor, instead of the case's own
+  --lines N      how many lines the file for catchup has (2000000)
+  --pacing MS    the pace of the floor, instead of the case's own
   --only WHICH   floor or rtlogd
-  --server PATH  another rtlogd than the one just built";
+  --server PATH  another rtlogd than the one that was just built";
 
 const COMPLETE: Target =
     Target { what: "lines lost, doubled or strange", bound: Bound::AtMost(0.0), figure: |rtlogd, _| rtlogd.wrong() };
 
-/// However far back a reader begins.
-const CATCH_UP: &[Target] = &[
-    Target { what: "lines/s", bound: Bound::AtLeast(3e6), figure: |rtlogd, _| rtlogd.rate() },
-    cpu_at_most(0.3),
-    COMPLETE,
-];
+const PEAK: Target = Target { what: "peak MB", bound: Bound::AtMost(25.0), figure: |rtlogd, _| rtlogd.peak_mb() };
 
-/// Of a lone line.
-const LATENCY: &[Target] = &[
-    Target { what: "p50 ms", bound: Bound::AtMost(0.3), figure: |rtlogd, _| rtlogd.latency.quantile(0.5) },
-    p99_at_most(1.0),
-    COMPLETE,
-];
-
-const CASES: [Case; 7] = [
-    Case { name: "catchup", work: Work::CatchUp, readers: 1, seconds: 0, pacing: 0, targets: CATCH_UP },
-    Case { name: "disk", work: Work::CatchUpRecorded, readers: 1, seconds: 0, pacing: 0, targets: CATCH_UP },
+const CASES: [Case; 8] = [
+    Case {
+        name: "catchup",
+        work: Work::CatchUp,
+        readers: 1,
+        seconds: 0,
+        pacing: 0,
+        targets: &[rate_of_floor(0.6), COMPLETE],
+    },
+    Case {
+        name: "disk",
+        work: Work::CatchUpRecorded,
+        readers: 1,
+        seconds: 0,
+        pacing: 0,
+        targets: &[rate_of_floor(0.4), COMPLETE],
+    },
     Case {
         name: "live1000",
         work: Work::Live(1000),
         readers: 1000,
         seconds: 6,
         pacing: 20,
-        targets: &[
-            Target {
-                what: "CPU of the floor's",
-                bound: Bound::AtMost(1.3),
-                figure: |rtlogd, floor| rtlogd.cpu_per_million() / floor.cpu_per_million(),
-            },
-            p99_at_most(40.0),
-            Target { what: "peak MB", bound: Bound::AtMost(25.0), figure: |rtlogd, _| rtlogd.peak_mb() },
-            COMPLETE,
-        ],
+        targets: &[cpu_of_floor(1.3), p99_at_most(40.0), PEAK, COMPLETE],
     },
     Case {
         name: "live100",
@@ -107,10 +121,32 @@ const CASES: [Case; 7] = [
         readers: 100,
         seconds: 6,
         pacing: 20,
-        targets: &[cpu_at_most(0.6), p99_at_most(25.0), COMPLETE],
+        targets: &[cpu_of_floor(1.6), COMPLETE],
     },
-    Case { name: "latency", work: Work::Live(100), readers: 1, seconds: 10, pacing: 0, targets: LATENCY },
-    Case { name: "recorded", work: Work::LiveRecorded(100), readers: 1, seconds: 10, pacing: 0, targets: LATENCY },
+    Case {
+        name: "recorded100",
+        work: Work::LiveRecorded(1000),
+        readers: 100,
+        seconds: 6,
+        pacing: 20,
+        targets: &[cpu_of_floor(2.0), COMPLETE],
+    },
+    Case {
+        name: "latency",
+        work: Work::Live(100),
+        readers: 1,
+        seconds: 10,
+        pacing: 0,
+        targets: &[cpu_of_floor(2.0), switches_at_most(3.0), p50_of_floor(1.5), COMPLETE],
+    },
+    Case {
+        name: "recorded",
+        work: Work::LiveRecorded(100),
+        readers: 1,
+        seconds: 10,
+        pacing: 0,
+        targets: &[switches_at_most(5.0), COMPLETE],
+    },
     Case {
         name: "idle",
         work: Work::Idle,
@@ -124,8 +160,35 @@ const CASES: [Case; 7] = [
     },
 ];
 
-const fn cpu_at_most(bound: f64) -> Target {
-    Target { what: "CPU-s/M", bound: Bound::AtMost(bound), figure: |rtlogd, _| rtlogd.cpu_per_million() }
+/// The rate of a catch-up as a part of the floor's.
+const fn rate_of_floor(bound: f64) -> Target {
+    Target {
+        what: "lines/s, of the floor's",
+        bound: Bound::AtLeast(bound),
+        figure: |rtlogd, floor| rtlogd.rate() / floor.rate(),
+    }
+}
+
+/// The CPU time per line as a multiple of the floor's.
+const fn cpu_of_floor(bound: f64) -> Target {
+    Target {
+        what: "CPU, of the floor's",
+        bound: Bound::AtMost(bound),
+        figure: |rtlogd, floor| rtlogd.cpu_per_million() / floor.cpu_per_million(),
+    }
+}
+
+/// The median latency as a multiple of the floor's.
+const fn p50_of_floor(bound: f64) -> Target {
+    Target {
+        what: "p50, of the floor's",
+        bound: Bound::AtMost(bound),
+        figure: |rtlogd, floor| rtlogd.latency.quantile(0.5) / floor.latency.quantile(0.5),
+    }
+}
+
+const fn switches_at_most(bound: f64) -> Target {
+    Target { what: "switches/line", bound: Bound::AtMost(bound), figure: |rtlogd, _| rtlogd.switches_per_line() }
 }
 
 const fn p99_at_most(bound: f64) -> Target {
@@ -151,7 +214,8 @@ fn main() -> ExitCode {
 /// What the command line asks for.
 struct Options {
     cases: Vec<&'static Case>,
-    staging: bool,
+    /// The cases without a floor.
+    others: Vec<Other>,
     seconds: Option<u64>,
     pairs: u32,
     readers: Option<usize>,
@@ -166,7 +230,7 @@ impl Options {
     fn read(arguments: &[String]) -> Outcome<Self> {
         let mut options = Self {
             cases: Vec::new(),
-            staging: false,
+            others: Vec::new(),
             seconds: None,
             pairs: 2,
             readers: None,
@@ -191,16 +255,15 @@ impl Options {
                     (options.floor, options.rtlogd) = (which == "floor", which == "rtlogd");
                 }
                 "--server" => options.program = std::path::absolute(value()?)?,
-                "staging" => options.staging = true,
                 name => match CASES.iter().find(|case| case.name == name) {
                     Some(case) => options.cases.push(case),
-                    None => return Err(HELP.into()),
+                    None => options.others.push(Other::of_name(name).ok_or(HELP)?),
                 },
             }
         }
-        if options.cases.is_empty() && !options.staging {
+        if options.cases.is_empty() && options.others.is_empty() {
             options.cases = CASES.iter().collect();
-            options.staging = true;
+            options.others = Other::ALL.map(|(_, other)| other).to_vec();
         }
         Ok(options)
     }
@@ -218,8 +281,13 @@ fn measure(arguments: &[String]) -> Outcome<()> {
     for case in &options.cases {
         failed += compare(case, &options)?;
     }
-    if options.staging {
-        failed += staging::compare(&options.program, options.pairs, options.lines)?;
+    for other in &options.others {
+        failed += match other {
+            Other::Staging => staging::compare(&options.program, options.pairs, options.lines)?,
+            Other::Redaction => settings::compare_redaction(&options.program, options.pairs, options.lines)?,
+            Other::Compression => settings::compare_compression(&options.program, options.pairs)?,
+            Other::Many => many::run(&options.program).map(|()| 0)?,
+        };
     }
     if failed > 0 { Err(format!("{failed} runs failed").into()) } else { Ok(()) }
 }
@@ -260,7 +328,7 @@ fn compare(case: &Case, options: &Options) -> Outcome<u32> {
             failed += note("floor", &mut floor, once(case.work, server, readers, seconds, &feed));
         }
         if options.rtlogd {
-            let server = Server::rtlogd(&feed, &options.program);
+            let server = Server::rtlogd(&feed, &Value::Null, &options.program);
             failed += note("rtlogd", &mut rtlogd, once(case.work, server, readers, seconds, &feed));
         }
     }
@@ -276,7 +344,7 @@ fn once(work: Work, server: Outcome<Server>, readers: usize, seconds: u64, feed:
     let mut server = server?;
     let outcome = match (work, feed) {
         (Work::Idle, _) => run::idle(&server, readers, seconds),
-        (_, Feed::Live { rate, lines, .. }) => run::live(&server, readers, *rate, *lines),
+        (_, Feed::Live { rate, lines, .. }) => run::live(&server, readers, *rate, *lines, false),
         (_, Feed::Process { .. }) => Err("no reader waits for a command".into()),
         (_, Feed::File { lines, .. }) => run::catch_up(&server, readers, *lines, PASSES),
     };

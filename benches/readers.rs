@@ -43,9 +43,16 @@ struct Connection {
 }
 
 impl Readers {
-    /// Connects `count` readers that ask for `target`, and waits until each has the head of its answer. The whole stream
-    /// has `total` lines; latency is taken if `timed`.
-    pub(crate) fn connect(address: SocketAddr, target: &str, count: usize, total: u64, timed: bool) -> Outcome<Self> {
+    /// Connects `count` readers that ask for `target`, compressed if `gzip`, and waits until each has the head of its
+    /// answer. The whole stream has `total` lines; latency is taken if `timed`.
+    pub(crate) fn connect(
+        address: SocketAddr,
+        target: &str,
+        count: usize,
+        total: u64,
+        timed: bool,
+        gzip: bool,
+    ) -> Outcome<Self> {
         let mut readers = Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             connections: Vec::with_capacity(count),
@@ -58,7 +65,8 @@ impl Readers {
             events: Vec::with_capacity(EVENTS),
             buffer: vec![0; READ],
         };
-        let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n");
+        let coding = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n{coding}\r\n");
         while readers.connections.len() < count {
             let wave = WAVE.min(count - readers.connections.len());
             for _ in 0..wave {

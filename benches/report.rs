@@ -60,6 +60,10 @@ pub(crate) struct Figures {
     pub(crate) quiet: (Duration, Duration),
     pub(crate) latency: Histogram,
     pub(crate) peak: u64,
+    /// How often a thread of the server was put to sleep or replaced by another one.
+    pub(crate) switches: u64,
+    /// The size of all bodies as they came, in bytes.
+    pub(crate) body_bytes: u64,
     /// Memory of all readers, in bytes, and how many they were.
     pub(crate) seats: (u64, usize),
     pub(crate) lost: u64,
@@ -78,6 +82,8 @@ impl Figures {
         self.quiet = (self.quiet.0 + other.quiet.0, self.quiet.1 + other.quiet.1);
         self.latency.add(&other.latency);
         self.peak = self.peak.max(other.peak);
+        self.switches += other.switches;
+        self.body_bytes += other.body_bytes;
         self.seats = (self.seats.0 + other.seats.0, self.seats.1 + other.seats.1);
         self.lost += other.lost;
         self.doubled += other.doubled;
@@ -93,6 +99,11 @@ impl Figures {
     /// CPU-seconds of the server per million lines delivered.
     pub(crate) fn cpu_per_million(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.lines as f64
+    }
+
+    /// Context switches of the server per line delivered.
+    pub(crate) fn switches_per_line(&self) -> f64 {
+        self.switches as f64 / self.lines as f64
     }
 
     pub(crate) fn peak_mb(&self) -> f64 {
@@ -129,9 +140,10 @@ pub(crate) enum Bound {
 
 type Column = (&'static str, fn(&Figures) -> f64);
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     ("lines/s", Figures::rate),
     ("CPU-s/M", Figures::cpu_per_million),
+    ("switches/line", Figures::switches_per_line),
     ("p50 ms", |figures| figures.latency.quantile(0.50)),
     ("p99 ms", |figures| figures.latency.quantile(0.99)),
     ("peak MB", Figures::peak_mb),
@@ -142,7 +154,7 @@ const COLUMNS: [Column; 7] = [
 pub(crate) fn heading() -> String {
     let mut text = format!("{:10}", "");
     for (name, _) in COLUMNS {
-        write!(text, "{name:>13}").expect("a String takes all");
+        write!(text, "{name:>14}").expect("a String takes all");
     }
     text + "  lost/doubled/gaps"
 }
@@ -150,7 +162,7 @@ pub(crate) fn heading() -> String {
 pub(crate) fn row(name: &str, figures: &Figures) -> String {
     let mut text = format!("{name:10}");
     for (_, figure) in COLUMNS {
-        write!(text, "{:>13}", number(figure(figures))).expect("a String takes all");
+        write!(text, "{:>14}", number(figure(figures))).expect("a String takes all");
     }
     let Figures { lost, doubled, gaps, strange, unfinished, note, .. } = figures;
     write!(text, "  {lost}/{doubled}/{gaps}").expect("a String takes all");
@@ -169,7 +181,7 @@ pub(crate) fn row(name: &str, figures: &Figures) -> String {
 pub(crate) fn ratio(rtlogd: &Figures, floor: &Figures) -> String {
     let mut text = format!("{:10}", "ratio");
     for (_, figure) in COLUMNS {
-        write!(text, "{:>13}", number(figure(rtlogd) / figure(floor))).expect("a String takes all");
+        write!(text, "{:>14}", number(figure(rtlogd) / figure(floor))).expect("a String takes all");
     }
     text
 }
@@ -188,7 +200,7 @@ impl Target {
 }
 
 /// Three digits that matter; `-` for what was not measured.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         _ if !value.is_finite() => "-".into(),
         0.0 => "0".into(),

@@ -27,7 +27,7 @@ pub(crate) fn catch_up(server: &Server, readers: usize, lines: u64, passes: u32)
     let before = server.cpu()?;
     for _ in 0..passes {
         let start = Instant::now();
-        let mut all = Readers::connect(server.address, server.target, readers, lines, false)?;
+        let mut all = Readers::connect(server.address, server.target, readers, lines, false, false)?;
         all.until(start + PASS, Readers::all_finished)?;
         figures.wall += start.elapsed();
         count(&mut figures, &all, readers, lines);
@@ -40,10 +40,10 @@ pub(crate) fn catch_up(server: &Server, readers: usize, lines: u64, passes: u32)
     Ok(figures)
 }
 
-/// Readers that wait, then a feed at a rate.
-pub(crate) fn live(server: &Server, readers: usize, rate: u64, lines: u64) -> Outcome<Figures> {
-    let (mut all, seats) = seat(server, readers, lines)?;
-    let before = server.cpu()?;
+/// Readers that wait, for compressed answers if `gzip`, then a feed at a rate.
+pub(crate) fn live(server: &Server, readers: usize, rate: u64, lines: u64, gzip: bool) -> Outcome<Figures> {
+    let (mut all, seats) = seat(server, readers, lines, gzip)?;
+    let (before, switches) = (server.cpu()?, server.switches()?);
     let start = Instant::now();
     server.trigger()?;
     let feed = Duration::from_millis(lines * 1000 / rate);
@@ -51,6 +51,7 @@ pub(crate) fn live(server: &Server, readers: usize, rate: u64, lines: u64) -> Ou
     let mut figures = Figures {
         wall: start.elapsed(),
         cpu: server.cpu()?.saturating_sub(before),
+        switches: server.switches()?.saturating_sub(switches),
         peak: server.memory()?.1,
         seats,
         ..Figures::default()
@@ -62,7 +63,7 @@ pub(crate) fn live(server: &Server, readers: usize, rate: u64, lines: u64) -> Ou
 
 /// Readers of a feed in which nothing happens.
 pub(crate) fn idle(server: &Server, readers: usize, seconds: u64) -> Outcome<Figures> {
-    let (mut all, seats) = seat(server, readers, u64::MAX)?;
+    let (mut all, seats) = seat(server, readers, u64::MAX, false)?;
     let mut figures = Figures { peak: server.memory()?.1, seats, ..Figures::default() };
     let (start, first) = (Instant::now(), all.tally.comments);
     let mut comments = first;
@@ -83,8 +84,8 @@ pub(crate) fn idle(server: &Server, readers: usize, seconds: u64) -> Outcome<Fig
 }
 
 /// Connects the readers, and tells what memory they take in bytes, and how many they are; none of it if they are few.
-fn seat(server: &Server, readers: usize, lines: u64) -> Outcome<(Readers, (u64, usize))> {
-    let connect = |count| Readers::connect(server.address, server.target, count, lines, true);
+fn seat(server: &Server, readers: usize, lines: u64, gzip: bool) -> Outcome<(Readers, (u64, usize))> {
+    let connect = |count| Readers::connect(server.address, server.target, count, lines, true, gzip);
     if readers < FEW {
         return Ok((connect(readers)?, (0, 0)));
     }
@@ -105,6 +106,7 @@ fn count(figures: &mut Figures, all: &Readers, readers: usize, lines: u64) {
     figures.doubled += tally.doubled;
     figures.gaps += tally.gaps;
     figures.strange += tally.strange;
+    figures.body_bytes += tally.body_bytes;
     figures.unfinished += all.unfinished();
     if let Some(why) = &all.broken {
         figures.note.clone_from(why);

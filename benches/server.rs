@@ -93,11 +93,10 @@ impl Server {
         Ok(Self { child, feeder: feeder.0.take(), directory, feed: feed.clone(), address, target: FLOOR })
     }
 
-    /// rtlogd, as systemd would start it; `program` is its path.
-    pub(crate) fn rtlogd(feed: &Feed, program: &Path) -> Outcome<Self> {
+    /// rtlogd, as systemd would start it, with these settings of its stream; `program` is its path.
+    pub(crate) fn rtlogd(feed: &Feed, settings: &Value, program: &Path) -> Outcome<Self> {
         let directory = TempDir::new()?;
-        let inside = |name: &str| directory.path().join(name);
-        let (streams, memory, target) = match feed {
+        let (mut streams, memory, target) = match feed {
             Feed::Live { recorded, .. } => {
                 let command = feeder_command(feed, directory.path())?;
                 let more = if *recorded { json!({ "state_directory": "state" }) } else { json!({}) };
@@ -123,8 +122,23 @@ impl Server {
                 )
             }
         };
-        let mut config = json!({ "listen": ["127.0.0.1:0"], "limits": { "connections": 20000 }, "streams": streams });
-        config.as_object_mut().zip(memory.as_object()).into_iter().for_each(|(all, more)| all.extend(more.clone()));
+        for stream in streams.as_object_mut().into_iter().flat_map(|streams| streams.values_mut()) {
+            extend(stream, settings);
+        }
+        let mut config = json!({ "streams": streams });
+        extend(&mut config, &memory);
+        let mut server = Self::with_config(config, directory, program)?;
+        (server.feed, server.target) = (feed.clone(), target);
+        Ok(server)
+    }
+
+    /// rtlogd with this configuration, to which an address is added. Its files are in `directory`.
+    pub(crate) fn with_config(mut config: Value, directory: TempDir, program: &Path) -> Outcome<Self> {
+        let inside = |name: &str| directory.path().join(name);
+        extend(
+            &mut config,
+            &json!({ "listen": ["127.0.0.1:0"], "limits": { "connections": 20000, "per_address": 20000 } }),
+        );
         fs::write(inside("rtlogd.yaml"), config.to_string())?; // JSON is YAML
         let notify = UnixDatagram::bind(inside("notify"))?;
         let mut command = Command::new(program);
@@ -134,7 +148,8 @@ impl Server {
         let mut child = Starting(Some(command.spawn()?));
         let address = ready(&notify, &mut child, &inside("errors"))?;
         let child = child.0.take().expect("it was put there above");
-        Ok(Self { child, feeder: None, directory, feed: feed.clone(), address, target })
+        let feed = Feed::Live { rate: 0, lines: 0, recorded: false };
+        Ok(Self { child, feeder: None, directory, feed, address, target: "/streams" })
     }
 
     /// Lets the feeder begin.
@@ -202,6 +217,22 @@ impl Server {
         Ok(Duration::from_nanos(sum))
     }
 
+    /// How often a thread of the server was put to sleep or replaced by another one, so far, of the threads that live.
+    pub(crate) fn switches(&self) -> Outcome<u64> {
+        let mut sum = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text = fs::read_to_string(thread?.path().join("status")).unwrap_or_default(); // it may have ended
+            let counts = text.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+            sum += counts.map(|(_, count)| count.trim().parse::<u64>()).sum::<Result<u64, _>>()?;
+        }
+        Ok(sum)
+    }
+
+    /// The number of open descriptors.
+    pub(crate) fn descriptors(&self) -> Outcome<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
     /// How the process ended, if it has, and what it wrote last.
     pub(crate) fn last_words(&mut self) -> String {
         let status = self.child.try_wait().ok().flatten().map_or("it runs".into(), |status| status.to_string());
@@ -226,6 +257,11 @@ impl Drop for Server {
         end(&mut self.child);
         self.feeder.iter_mut().for_each(end);
     }
+}
+
+/// Adds the fields of `more` to an object.
+fn extend(object: &mut Value, more: &Value) {
+    object.as_object_mut().zip(more.as_object()).into_iter().for_each(|(all, more)| all.extend(more.clone()));
 }
 
 /// TERM, so that it can end its own children; KILL if it does not.

@@ -3,8 +3,11 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::Outcome;
 use crate::server::{Feed, Server};
+use crate::settings::median;
 
 /// The least share of the throughput of a plain pipe that a staged one must reach.
 const LEAST_RATIO: f64 = 0.95;
@@ -28,7 +31,7 @@ pub(crate) fn compare(program: &Path, pairs: u32, lines: u64) -> Outcome<u32> {
             let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
             for kind in order {
                 let feed = Feed::Process { lines, orphan_timeout: ORPHAN_TIMEOUTS[kind], pty };
-                seconds[kind].push(Server::rtlogd(&feed, program)?.time_of_run()?.as_secs_f64());
+                seconds[kind].push(Server::rtlogd(&feed, &Value::Null, program)?.time_of_run()?.as_secs_f64());
             }
         }
         let mut ratios: Vec<f64> = seconds[0].iter().zip(&seconds[1]).map(|(staged, plain)| plain / staged).collect();
@@ -44,10 +47,4 @@ pub(crate) fn compare(program: &Path, pairs: u32, lines: u64) -> Outcome<u32> {
         );
     }
     Ok(missed)
-}
-
-/// The median of values, which are sorted.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
