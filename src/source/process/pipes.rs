@@ -9,7 +9,6 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
-use super::kill_point::{KillPoint, kill_point};
 use super::polled_fd::PolledFd;
 use super::pty;
 use super::shim::snapshot::{RestoredState, RunSnapshot};
@@ -426,7 +425,6 @@ impl Pipes {
                 None => return taken,
                 Some(OutputEnd::Staged(staged)) => match staged.stage() {
                     StageResult::Bytes(_) => {
-                        kill_point(KillPoint::Staged);
                         // What is not settled yet must not be staged again.
                         let Ok(count) = staged.content(&mut self.buffer) else {
                             self.close(output, batch);

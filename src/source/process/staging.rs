@@ -13,8 +13,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::kill_point::{KillPoint, kill_point};
 use super::polled_fd::PolledFd;
 use super::shim::snapshot::RunSnapshot;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice, tee};
 
@@ -85,14 +87,22 @@ impl AsFd for OutputEnd {
 /// The result of moving bytes to the staging pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StageResult {
-    /// So many bytes are to be processed.
+    /// This many bytes are to be processed.
     Bytes(usize),
-    /// The program has written nothing more yet.
+    /// The program has written nothing yet.
     Nothing,
     /// Nothing more can come.
     End,
     /// The system cannot move bytes from this end: it must be read as it is.
     Unsupported,
+}
+
+/// The result of one call of the system.
+enum Spliced {
+    Bytes(usize),
+    /// The staging pipe has no room for more.
+    Full,
+    End,
 }
 
 impl StagingPipe {
@@ -130,23 +140,51 @@ impl StagedOutput {
         self.end
     }
 
-    /// Moves bytes of the program to the staging pipe, which must be [settled](Self::settle).
+    /// Moves bytes of the program to the staging pipe, which must be [settled](Self::settle), until it is full or the program
+    /// has written nothing more. One call of the system moves at most a page from a terminal.
     pub(super) fn stage(&mut self) -> StageResult {
-        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let moved = self.end.try_read(|end| Ok(splice(end, None, &self.staging.write, None, STAGING_SIZE, flags)?));
-        match moved {
-            Ok(0) => StageResult::End,
-            Ok(count) => {
-                self.unsettled = count;
-                StageResult::Bytes(count)
+        let mut staged = 0;
+        let last = loop {
+            match self.splice(STAGING_SIZE - staged) {
+                Ok(Spliced::Bytes(count)) => {
+                    kill_point(KillPoint::Staged);
+                    staged += count;
+                    if staged >= STAGING_SIZE {
+                        break StageResult::Nothing;
+                    }
+                }
+                Ok(Spliced::Full) => break StageResult::Nothing,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break StageResult::Nothing,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                    break StageResult::Unsupported;
+                }
+                // A terminal that no process has open any more returns EIO; a pipe has no other errors.
+                Ok(Spliced::End) | Err(_) => break StageResult::End,
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                StageResult::Nothing
-            }
-            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => StageResult::Unsupported,
-            // A terminal that no process has open any more returns EIO; a pipe has no other errors.
-            Err(_) => StageResult::End,
+        };
+        if staged == 0 {
+            return last;
         }
+        // The result of the last call comes again in the next one.
+        self.unsettled = staged;
+        StageResult::Bytes(staged)
+    }
+
+    /// Moves at most `most` bytes to the staging pipe in one call of the system.
+    ///
+    /// # Errors
+    /// Those of the system; one of the kind `WouldBlock` if the program has written nothing more.
+    fn splice(&mut self, most: usize) -> io::Result<Spliced> {
+        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        let staging = &self.staging.write;
+        self.end.try_read(|end| match splice(end, None, staging, None, most, flags) {
+            Ok(0) => Ok(Spliced::End),
+            Ok(count) => Ok(Spliced::Bytes(count)),
+            // The same error for both ends: only if there is nothing to read may the runtime wait for more.
+            Err(Errno::AGAIN) if !has_room(staging)? => Ok(Spliced::Full),
+            Err(error) => Err(error.into()),
+        })
     }
 
     /// Copies the content of the staging pipe into `buffer`, which has [`STAGING_SIZE`] bytes. Returns its length.
@@ -181,6 +219,13 @@ impl AsFd for StagedOutput {
     }
 }
 
+/// Returns whether at least one more byte fits into a pipe.
+fn has_room(pipe: &OwnedFd) -> io::Result<bool> {
+    let mut polled = [PollFd::new(pipe, PollFlags::OUT)];
+    poll(&mut polled, Some(&Timespec::default()))?;
+    Ok(polled[0].revents().contains(PollFlags::OUT))
+}
+
 fn read_exactly(pipe: &OwnedFd, buffer: &mut [u8], count: usize) -> io::Result<()> {
     let mut read = 0;
     while read < count {
@@ -190,4 +235,101 @@ fn read_exactly(pipe: &OwnedFd, buffer: &mut [u8], count: usize) -> io::Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TerminalSize;
+    use crate::source::process::pty;
+    use rustix::pipe::fcntl_setpipe_size;
+    use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+    use std::fs::File;
+    use std::io::Write;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    fn staged(end: OwnedFd) -> StagedOutput {
+        StagedOutput::new(PolledFd::Unwatched(end), StagingPipe::new().unwrap()).unwrap()
+    }
+
+    /// A terminal that passes on bytes as they are, and the end of its program, which does not block.
+    fn terminal() -> (StagedOutput, File) {
+        let (master, program) = pty::open(TerminalSize { columns: 80, rows: 24 }).unwrap();
+        let mut attributes = tcgetattr(&program).unwrap();
+        attributes.make_raw();
+        tcsetattr(&program, OptionalActions::Now, &attributes).unwrap();
+        rustix::io::ioctl_fionbio(&program, true).unwrap();
+        (staged(master), program.into())
+    }
+
+    fn pipe(flags: PipeFlags) -> (StagedOutput, File) {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK | flags).unwrap();
+        // Twice as many buffers as a staging pipe has.
+        fcntl_setpipe_size(&read, 2 * STAGING_SIZE).unwrap();
+        (staged(read), write.into())
+    }
+
+    /// A turn whose bytes are recorded at once.
+    fn turn(output: &mut StagedOutput) -> Result<Vec<u8>, StageResult> {
+        let mut buffer = vec![0; STAGING_SIZE];
+        let count = match output.stage() {
+            StageResult::Bytes(count) => count,
+            other => return Err(other),
+        };
+        assert_eq!(output.content(&mut buffer).unwrap(), count);
+        output.settle(&mut vec![0; STAGING_SIZE]).unwrap();
+        assert_eq!(output.content(&mut vec![0; STAGING_SIZE]).unwrap(), 0);
+        buffer.truncate(count);
+        Ok(buffer)
+    }
+
+    #[test]
+    fn a_turn_takes_all_that_an_output_holds() {
+        // The output, and the most turns for 256 KiB. A terminal holds a few pages, of which one call of the system takes one.
+        for (name, (mut output, mut program), most) in
+            [("pipe", pipe(PipeFlags::empty()), 4), ("terminal", terminal(), 32)]
+        {
+            let written: Vec<u8> = (0..256 << 10).map(|at: u32| (at / 7 % 251).try_into().unwrap()).collect();
+            let (mut rest, mut read, mut turns) = (&written[..], Vec::new(), 0);
+            while read.len() < written.len() {
+                while let Ok(count) = program.write(rest)
+                    && count > 0
+                {
+                    rest = &rest[count..];
+                }
+                read.extend(turn(&mut output).unwrap());
+                turns += 1;
+            }
+            assert!(read == written, "{name}: the bytes differ");
+            assert!(turns <= most, "{name}: {turns} turns");
+        }
+    }
+
+    #[test]
+    fn the_last_bytes_come_before_the_end() {
+        for (name, (mut output, mut program)) in [("pipe", pipe(PipeFlags::empty())), ("terminal", terminal())] {
+            assert_eq!(turn(&mut output), Err(StageResult::Nothing), "{name}");
+            program.write_all(b"last words").unwrap();
+            drop(program);
+            assert_eq!(turn(&mut output), Ok(b"last words".to_vec()), "{name}");
+            assert_eq!(turn(&mut output), Err(StageResult::End), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_full_staging_pipe_leaves_is_still_known_to_be_there() {
+        // Each write has a buffer of its own.
+        let (mut output, mut program) = pipe(PipeFlags::DIRECT);
+        for byte in 0..20 {
+            program.write_all(&[byte]).unwrap();
+        }
+        output.end.watch().unwrap();
+        output.end.readable().await;
+        let first = turn(&mut output).unwrap();
+        assert!((1..20).contains(&first.len()), "{first:?} fits into the staging pipe");
+        timeout(Duration::from_secs(20), output.end.readable()).await.expect("the rest is there");
+        assert_eq!([first, turn(&mut output).unwrap()].concat(), (0..20).collect::<Vec<u8>>());
+        assert!(timeout(Duration::from_millis(1), output.end.readable()).await.is_err(), "nothing is left");
+    }
 }
