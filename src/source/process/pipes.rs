@@ -35,13 +35,19 @@ const MAX_PIPE_TURN_BYTES: usize = 4 * PIPE_READ_SIZE;
 pub(super) enum PipeRead {
     /// Bytes were read.
     Bytes,
-    /// No bytes were read, but an unfinished line is to be shown.
-    OpenLineDue,
+    /// No bytes were read, but something may have been due, or an output has ended.
+    NoBytes,
     /// The copy of a terminal's output has no reader any more, and the terminal was closed. Unlike a pipe, it does not
     /// tell its writers in the usual way.
     TerminalUnread,
     /// Both pipes are at their end.
     End,
+}
+
+impl PipeRead {
+    fn of_count(bytes: usize) -> Self {
+        if bytes > 0 { Self::Bytes } else { Self::NoBytes }
+    }
 }
 
 /// The output that the program seems to hold in a buffer of its own.
@@ -372,15 +378,15 @@ impl Pipes {
                 if !self.pipeline.run_due(now, batch).is_empty() {
                     self.turn = Turn::Other;
                 }
-                return if read > 0 { PipeRead::Bytes } else { PipeRead::OpenLineDue };
+                return PipeRead::of_count(read);
             }
             else => {
                 self.ended = true;
                 return PipeRead::End;
             }
         };
-        self.read_all(first, tee, batch);
-        PipeRead::Bytes
+        // There may be none: an output that is not watched is read at intervals.
+        PipeRead::of_count(self.read_all(first, tee, batch))
     }
 
     /// Lets the runtime watch the outputs, or not: while much is read, it would be woken by each write of the program. Returns
@@ -525,6 +531,25 @@ async fn readable(end: Option<&OutputEnd>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SourceKind;
+    use crate::source::testing::{process, spec};
+    use std::fs::File;
+    use std::io::Write;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_finds_nothing_is_no_output() {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let end = Receiver::from_owned_fd(read).unwrap();
+        let mut pipes = Pipes::new(&spec(SourceKind::Process(process(&["x"]))), [Some(end), None], None);
+        let (mut batch, mut program) = (Batch::new(), File::from(write));
+        // After two small reads in quick succession, the output is not watched, as if there were no descriptor for that.
+        for _ in 0..2 {
+            program.write_all(b"line\n").unwrap();
+            assert_eq!(pipes.read(&mut None, &mut batch).await, PipeRead::Bytes);
+        }
+        assert!(pipes.is_paced());
+        assert_eq!(pipes.read(&mut None, &mut batch).await, PipeRead::NoBytes);
+    }
 
     #[test]
     fn a_line_whose_beginning_was_lost_is_dropped_up_to_the_next_one() {

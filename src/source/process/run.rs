@@ -368,7 +368,7 @@ impl ProcessRun {
                 draining.note_output();
                 Some(None)
             }
-            PipeRead::OpenLineDue => Some(None),
+            PipeRead::NoBytes => Some(None),
             PipeRead::End => self.try_finish(batch).map(Some),
         }
     }
