@@ -307,11 +307,6 @@ impl Shim {
             && let Some(LeaderExit { status, memory, .. }) = self.leader.try_wait()
         {
             self.group.leader_ended();
-            let is_abandoned = self.daemon.is_none() && self.killed_without_daemon_at.is_some();
-            if (self.killed_at.is_some() || is_abandoned) && self.task.policy.only_leader {
-                // The processes that it left behind have not been asked yet.
-                self.ask(Target::All);
-            }
             let end = ProgramExit {
                 status: status.map(ExitStatusExt::into_raw),
                 memory,
@@ -319,9 +314,28 @@ impl Shim {
                 orphaned: self.was_orphaned,
             };
             self.end = Some(end);
+            if self.killed_at.is_some() {
+                self.ask_leftovers();
+            } else {
+                self.ask_abandoned();
+            }
             self.report_end();
         }
         self.children.reap();
+    }
+
+    /// Asks what the leader has left behind, unless it was asked together with the leader.
+    fn ask_leftovers(&self) {
+        if self.task.policy.only_leader {
+            self.ask(Target::All);
+        }
+    }
+
+    /// Asks what the leader has left behind if its daemon, which had asked the leader, is gone: it is killed later.
+    fn ask_abandoned(&self) {
+        if self.daemon.is_none() && self.killed_without_daemon_at.is_some() && self.end.is_some() {
+            self.ask_leftovers();
+        }
     }
 
     /// Opens the socket again if the shim was asked to and somebody has removed it.
@@ -346,6 +360,8 @@ impl Shim {
     fn lose_daemon(&mut self) {
         self.daemon = None;
         self.orphaned_since = Some(Instant::now());
+        // If the leader has ended meanwhile, the daemon may not have come to ask the others.
+        self.ask_abandoned();
     }
 
     /// Accepts a connection of the user who runs rtlogd, or of root.

@@ -19,7 +19,7 @@ use crate::source::SourceOptions;
 use crate::source::process::child::ExecTask;
 use crate::source::process::procfs;
 use crate::source::process::run::{ProcessRun, TakenOverRun};
-use crate::source::process::run_record::RunRecord;
+use crate::source::process::run_record::{AfterStop, RunRecord};
 use crate::source::process::spawn::own_program;
 use crate::source::testing::{TestDirectory, shell, spec};
 use crate::stream::Batch;
@@ -443,4 +443,31 @@ async fn without_a_daemon_what_the_leader_leaves_behind_is_asked_before_it_is_ki
         assert_eq!(std::fs::read_to_string(place.join("asked")).unwrap(), "asked\n", "{leader}");
         assert!(record.alive().is_empty());
     }
+}
+
+#[tokio::test]
+async fn what_the_leader_left_behind_is_asked_even_if_the_daemon_is_killed_before_it_does_so() {
+    let script = "sh -c 'trap \"echo asked >asked; exit\" TERM; echo ready; while :; do sleep 0.01; done' & \
+        trap 'exit 3' TERM; while :; do sleep 0.01; done";
+    let mut setup = Setup::new(script, |source| source.stop.only = crate::config::StopTarget::Leader);
+    let place = setup.directory.0.path().to_owned();
+    setup.source.directory = Some(place.clone());
+    let mut run = setup.start().await;
+    read_until(&mut run, "ready").await;
+    run.stop(AfterStop::Stopped);
+    let (record, leader) = (run.record(), Pid::from_raw(run.pid().cast_signed()).unwrap());
+    // The shim reaps the leader, and its daemon, which has yet to ask the others, is killed.
+    let deadline = Instant::now() + DEADLINE;
+    while procfs::stat(leader).is_some() {
+        assert!(Instant::now() < deadline, "the leader lives");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!place.join("asked").exists());
+    run.abandon();
+    while !record.alive().is_empty() {
+        assert!(Instant::now() < deadline, "what it left behind lives");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(std::fs::read_to_string(place.join("asked")).unwrap(), "asked\n");
+    sweep(setup.directory.0.path()).unwrap();
 }
