@@ -28,8 +28,8 @@ const USE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct TemporaryDirectories {
     state_directory: PathBuf,
-    /// The streams whose directories stay. It is locked while a directory is created or deleted, so that a stream that was
-    /// removed and added again does not lose its new directory.
+    /// The streams whose directories stay. It is locked while a directory is created or renamed for its deletion, so that a
+    /// stream that was removed and added again does not lose its new directory. A deletion itself may take long.
     wanted: Mutex<HashSet<String>>,
 }
 
@@ -43,17 +43,29 @@ impl TemporaryDirectories {
         self.state_directory.join(TEMPORARY_DIRECTORY).join(stream)
     }
 
+    /// The path of a directory of a stream that is being deleted. No stream has a name that begins with a dot.
+    fn deleted_path(&self, stream: &str) -> PathBuf {
+        self.path(&format!(".{stream}"))
+    }
+
     /// Creates the directory of a stream, which only its owner may enter, or empties it. What cannot be deleted remains, such
     /// as the files in a directory that a command made read-only. Blocks.
     ///
     /// # Errors
     /// The path, and the reason why it cannot be created.
     pub(super) fn create_empty(&self, stream: &str) -> Result<PathBuf, (PathBuf, io::Error)> {
-        let mut wanted = lock(&self.wanted);
-        wanted.insert(stream.to_owned());
+        let deleted = self.deleted_path(stream);
+        // The rest of an earlier deletion would be in the way.
+        remove(&deleted);
         let path = self.path(stream);
-        remove(&path);
-        match DirBuilder::new().mode(0o700).recursive(true).create(&path) {
+        let created = {
+            let mut wanted = lock(&self.wanted);
+            wanted.insert(stream.to_owned());
+            set_aside(&path, &deleted);
+            DirBuilder::new().mode(0o700).recursive(true).create(&path)
+        };
+        remove(&deleted);
+        match created {
             Ok(()) => Ok(path),
             Err(error) => Err((path, error)),
         }
@@ -64,20 +76,30 @@ impl TemporaryDirectories {
         *lock(&self.wanted) = streams;
     }
 
-    /// Deletes the directories that are not wanted, each once no run of its stream is left. Blocks.
+    /// Deletes the directories that are not wanted, each once no run of its stream is left, and completes deletions that were
+    /// interrupted. Blocks.
     pub(crate) fn remove_unwanted(&self) {
         let Ok(entries) = fs::read_dir(self.state_directory.join(TEMPORARY_DIRECTORY)) else { return };
         let until = Instant::now() + MAX_USE_WAIT;
         for entry in entries.flatten() {
             let name = entry.file_name();
             let Some(stream) = name.to_str() else { continue };
+            if stream.starts_with('.') {
+                remove(&entry.path());
+                continue;
+            }
             while self.is_unwanted(stream) && self.is_used(stream) && Instant::now() < until {
                 std::thread::park_timeout(USE_POLL_INTERVAL);
             }
-            let wanted = lock(&self.wanted);
-            if !wanted.contains(stream) && !self.is_used(stream) {
-                remove(&self.path(stream));
+            let deleted = self.deleted_path(stream);
+            remove(&deleted);
+            {
+                let wanted = lock(&self.wanted);
+                if !wanted.contains(stream) && !self.is_used(stream) {
+                    set_aside(&self.path(stream), &deleted);
+                }
             }
+            remove(&deleted);
         }
     }
 
@@ -87,6 +109,15 @@ impl TemporaryDirectories {
 
     fn is_used(&self, stream: &str) -> bool {
         shim::has_run(&self.state_directory, stream)
+    }
+}
+
+/// Renames a directory, if it exists, so that it can be deleted later. If that fails, for example since something of an earlier
+/// deletion is left, it is deleted now.
+fn set_aside(directory: &Path, deleted: &Path) {
+    match fs::rename(directory, deleted) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => remove(directory),
+        Ok(()) | Err(_) => {}
     }
 }
 
@@ -127,6 +158,31 @@ mod tests {
         assert!(!directories.path("gone").exists());
         directories.create_empty("kept").unwrap();
         assert_eq!(fs::read_dir(directories.path("kept")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_deletion_that_was_interrupted_is_completed_and_is_not_in_the_way() {
+        let state = tempfile::tempdir().unwrap();
+        let directories = with_directories(state.path(), &["kept", "again"]);
+        let left = || {
+            for stream in ["kept", "again", "gone"] {
+                fs::create_dir_all(directories.deleted_path(stream).join("more")).unwrap();
+            }
+        };
+        let found = || {
+            let entries = fs::read_dir(state.path().join(TEMPORARY_DIRECTORY)).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<HashSet<_>>()
+        };
+        let only = |streams: &[&str]| streams.iter().map(ToString::to_string).collect::<HashSet<_>>();
+        left();
+        directories.create_empty("again").unwrap();
+        assert_eq!(fs::read_dir(directories.path("again")).unwrap().count(), 0);
+        assert_eq!(found(), only(&["kept", "again", ".kept", ".gone"]));
+        left();
+        directories.set_wanted(only(&["kept"]));
+        directories.remove_unwanted();
+        assert_eq!(found(), only(&["kept"]));
+        assert!(directories.path("kept").join("more").exists());
     }
 
     #[test]
