@@ -180,6 +180,8 @@ fn what_should_not_be_compressed_is_not() {
         (daemon.address(), format!("/streams/app?{all}"), true),
         (daemon.address(), "/streams/app?follow=false&tail=2&format=text".to_owned(), false),
         (daemon.address(), "/streams/app?follow=false&tail=0".to_owned(), false),
+        // A reader that can be paused has its response before the size of its first lines is known.
+        (daemon.address(), "/streams/app?follow=false&tail=2&format=text&session=0123456789abcdef".to_owned(), true),
         (daemon.address(), format!("/streams?stream=app&{all}"), false),
         (daemon.address(), "/streams/app/poll?tail=100".to_owned(), false),
         (daemon.unix(), format!("/streams/app?{all}"), true),

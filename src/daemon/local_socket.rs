@@ -496,6 +496,38 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "text", "a file that is not a socket is left alone");
     }
 
+    #[tokio::test]
+    async fn only_what_nobody_listens_on_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let served = UnixListener::bind(at("served")).unwrap();
+        // It answers another protocol. A connection fails for this reason, and not since nobody listens.
+        let other = std::os::unix::net::UnixDatagram::bind(at("other")).unwrap();
+        drop(UnixListener::bind(at("stale")).unwrap());
+        for (link, target) in
+            [("to served", "served"), ("to other", "other"), ("to stale", "stale"), ("dead", "no"), ("loop", "loop")]
+        {
+            symlink(target, at(link)).unwrap();
+        }
+        let table = [
+            ("served", false),
+            ("to served", false),
+            ("other", false),
+            ("to other", false),
+            ("loop", false),
+            ("to stale", true),
+            ("stale", true),
+            ("dead", true),
+        ];
+        for (name, is_removed) in table {
+            let result = remove_stale(&at(name));
+            assert_eq!(result.is_ok(), is_removed, "{name}: {result:?}");
+            assert_eq!(fs::symlink_metadata(at(name)).is_err(), is_removed, "{name}");
+        }
+        remove_stale(&at("missing")).unwrap();
+        drop((served, other));
+    }
+
     /// Closes a listener that does not remove its socket.
     fn leave_socket(mut listener: LocalListener) -> PathBuf {
         listener.open.take().unwrap().path
