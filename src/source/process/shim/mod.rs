@@ -20,12 +20,15 @@
 //! **Lost sockets.** If its socket was removed, a shim makes it again on `SIGHUP`, which a daemon that does not find
 //! the socket sends.
 //!
-//! Reading order: `protocol` has the messages, `run` is the loop of the shim, `start` and `attach` are the sides of the
-//! daemon, `snapshot` is what it leaves for the next one, and `sweep` ends runs that nobody wants.
+//! Reading order: `protocol` has the messages, `run` is the loop of the shim, with its `socket`, its `signals` and its
+//! `owned_program`; `start` and `attach` are the sides of the daemon, `snapshot` is what it leaves for the next one, and `sweep` ends runs that nobody wants.
 
 pub(super) mod attach;
 pub(super) mod protocol;
+mod owned_program;
 mod run;
+mod signals;
+mod socket;
 pub(super) mod snapshot;
 pub(super) mod start;
 pub(super) mod sweep;

@@ -1,10 +1,9 @@
 //! The loop of a shim: one thread, which sleeps until something happens.
 
 use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,20 +11,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::socket_peercred;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
-use rustix::process::{Signal, geteuid, getpid, set_child_subreaper, setsid};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use rustix::process::{Signal, getpid, set_child_subreaper, setsid};
 
+use super::owned_program::{AskTarget, OwnedProgram};
 use super::protocol::{self, DaemonMessage, ProgramExit, RunningProgram, ShimMessage, VERSION};
-use super::{SHIM_PROCESS_NAME, ShimTask, milliseconds, socket_path};
+use super::signals::ShimSignals;
+use super::socket::ShimSocket;
+use super::{SHIM_PROCESS_NAME, ShimTask, milliseconds};
 use crate::source::process::child;
 use crate::source::process::child::{ExecFailure, ExecStep};
 use crate::source::process::descriptors::close_other_descriptors;
-use crate::source::process::leader::{Children, Leader, LeaderExit, MAX_SWEEP_ROUNDS, SWEEP_INTERVAL};
-use crate::source::process::run_record::RunRecord;
-use crate::source::process::spawn::{own_program, send_task};
-use crate::source::process::stop::ProcessGroup;
+use crate::source::process::leader::LeaderExit;
 
 /// The time that a connection has to say what it wants.
 const MAX_GREETING_TIME: Duration = Duration::from_secs(2);
@@ -72,35 +68,14 @@ fn receive_task(daemon: &OwnedFd) -> io::Result<Option<(ShimTask, Vec<OwnedFd>)>
 /// The reason why a shim did not start, with the connection on which to report it.
 type StartFailure = (OwnedFd, io::Result<ExecFailure>);
 
-/// A program that was started, and what the shim needs to wait for it.
-struct ProgramStart {
-    listener: OwnedFd,
-    directory: File,
-    child_ended: UnixStream,
-    terminated: UnixStream,
-    hung_up: UnixStream,
-    children: Children,
-    leader: Leader,
-}
-
 /// A running shim.
 struct Shim {
     task: ShimTask,
     /// The daemon's ends of the standard streams, and the snapshot.
     kept: Vec<OwnedFd>,
-    /// The socket for the next daemon, and the directory in which it is.
-    listener: OwnedFd,
-    directory: File,
-    /// Becomes readable when a child process has ended.
-    child_ended: UnixStream,
-    /// Becomes readable when the shim is asked to end, and when it is asked to look after its socket.
-    terminated: UnixStream,
-    hung_up: UnixStream,
-    children: Children,
-    leader: Leader,
-    record: RunRecord,
-    group: ProcessGroup,
-    started: Instant,
+    socket: ShimSocket,
+    signals: ShimSignals,
+    program: OwnedProgram,
     /// The daemon, if one is attached.
     daemon: Option<OwnedFd>,
     /// A connection that has not said yet what it wants, and the time until which it has to.
@@ -117,38 +92,20 @@ struct Shim {
     end: Option<ProgramExit>,
 }
 
-/// The processes of a run that are asked to end.
-#[derive(Debug, Clone, Copy)]
-enum Target {
-    Leader,
-    All,
-}
-
 impl Shim {
     /// Opens the socket and starts the program.
     fn start(task: ShimTask, mut descriptors: Vec<OwnedFd>, daemon: OwnedFd) -> Result<Self, StartFailure> {
         match Self::start_program(&task, &mut descriptors, &daemon) {
-            Ok(Ok(ProgramStart { listener, directory, child_ended, terminated, hung_up, children, leader })) => {
-                let pid = leader.pid();
-                let record = RunRecord::of_program(task.run, pid, &task.mark);
-                let group = ProcessGroup::new(pid, true);
-                let started = Instant::now();
+            Ok(Ok((socket, signals, program))) => {
                 let mut shim = Self {
                     task,
                     kept: descriptors,
-                    listener,
-                    directory,
-                    child_ended,
-                    terminated,
-                    hung_up,
-                    children,
-                    leader,
-                    record,
-                    group,
-                    started,
+                    socket,
+                    signals,
+                    orphaned_since: Some(program.started()),
+                    program,
                     daemon: None,
                     guest: None,
-                    orphaned_since: Some(started),
                     orphaned_before: Duration::ZERO,
                     killed_at: None,
                     killed_without_daemon_at: None,
@@ -168,39 +125,32 @@ impl Shim {
         task: &ShimTask,
         descriptors: &mut Vec<OwnedFd>,
         daemon: &OwnedFd,
-    ) -> io::Result<Result<ProgramStart, ExecFailure>> {
+    ) -> io::Result<Result<(ShimSocket, ShimSignals, OwnedProgram), ExecFailure>> {
         // Neither a terminal of the daemon nor a signal to its group concerns the shim.
         setsid()?;
         set_child_subreaper(Some(getpid()))?;
-        let (child_ended, terminated) = (signal_pipe(&[SIGCHLD])?, signal_pipe(&[SIGTERM, SIGINT])?);
-        // Whoever reloads rtlogd by the name of the program must not end its commands.
-        let hung_up = signal_pipe(&[SIGHUP])?;
-        let (directory, listener) = match open_socket(task) {
-            Ok(opened) => opened,
+        let signals = ShimSignals::new()?;
+        let socket = match ShimSocket::open(&task.directory, &task.address.name) {
+            Ok(socket) => socket,
             Err(error) => return Ok(Err(ExecFailure::new(ExecStep::Socket, &error))),
         };
         if is_closed(daemon)? {
             // The next daemon may have looked for sockets before there was this one, and starts the program itself.
-            remove_socket(&directory, task);
+            socket.remove();
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let passed_on: Vec<_> = descriptors.drain(..task.passed_on.min(descriptors.len())).collect();
-        let (ours, childs) = UnixStream::pair()?;
-        let children = Children::default();
-        let leader = children.start(&mut own_program(childs, "__child"))?;
-        let passed_on_borrowed: Vec<BorrowedFd<'_>> = passed_on.iter().map(AsFd::as_fd).collect();
-        let exec = child::ExecTask { parent: getpid().as_raw_nonzero().get(), ..task.exec.clone() };
-        let failure = send_task(ours, &exec, &passed_on_borrowed)?;
-        drop(passed_on);
-        if let Some(failure) = failure {
-            leader.wait_killed();
-            remove_socket(&directory, task);
-            return Ok(Err(failure));
-        }
+        let program = match OwnedProgram::start(task, &passed_on)? {
+            Ok(program) => program,
+            Err(failure) => {
+                socket.remove();
+                return Ok(Err(failure));
+            }
+        };
         // The program has begun in the directory of the daemon, in which the shim must not keep a file system from being
         // unmounted.
         std::env::set_current_dir("/")?;
-        Ok(Ok(ProgramStart { listener, directory, child_ended, terminated, hung_up, children, leader }))
+        Ok(Ok((socket, signals, program)))
     }
 
     /// Waits for events until the run has ended and a daemon knows it, or until no daemon came for too long.
@@ -213,10 +163,12 @@ impl Shim {
             }
             let (ready, guest_ready, daemon_ready, terminated) = self.wait()?;
             if terminated {
-                drain(&self.terminated);
+                self.signals.take_terminated();
                 self.end_run();
             }
-            self.restore_socket();
+            if self.signals.take_hung_up() {
+                self.socket.restore();
+            }
             let now = Instant::now();
             if self.orphaned_since.is_some_and(|since| now >= since + self.orphan_timeout()) && self.killed_at.is_none()
             {
@@ -224,11 +176,11 @@ impl Shim {
                 self.end_run();
             }
             if self.killed_at.is_some_and(|at| now >= at) {
-                self.signal(Signal::KILL);
+                self.program.signal(Signal::KILL);
             }
             if self.daemon.is_none() && self.killed_without_daemon_at.is_some_and(|at| now >= at) {
                 self.killed_without_daemon_at = None;
-                self.signal(Signal::KILL);
+                self.program.signal(Signal::KILL);
             }
             if daemon_ready && self.hear_daemon() {
                 self.close();
@@ -238,34 +190,29 @@ impl Shim {
                 self.hear_guest();
             }
             if ready && self.guest.is_none() {
-                self.guest = self.accept().map(|guest| (guest, now + MAX_GREETING_TIME));
+                self.guest = self.socket.accept().map(|guest| (guest, now + MAX_GREETING_TIME));
             }
         }
     }
 
-    /// Kills what the run left behind without its mark and outside its group, which only the parent can find. Then, nothing
-    /// is left of the run.
+    /// Ends what is left of the run. Then, nobody looks for it any more.
     fn close(&self) {
-        for _ in 0..MAX_SWEEP_ROUNDS {
-            if self.children.kill_orphans().is_empty() {
-                break;
-            }
-            std::thread::park_timeout(SWEEP_INTERVAL);
-        }
-        remove_socket(&self.directory, &self.task);
+        self.program.kill_rest();
+        self.socket.remove();
     }
 
     /// Sleeps until something happens. Returns whether somebody connects, and whether the guest, the daemon, or a signal
     /// that asks to end is there.
     fn wait(&self) -> io::Result<(bool, bool, bool, bool)> {
-        let nobody = &self.child_ended;
+        let [child_ended, terminated, hung_up] = self.signals.pipes();
+        let nobody = child_ended;
         let guest = self.guest.as_ref().map_or(nobody.as_fd(), |(guest, _)| guest.as_fd());
         let daemon = self.daemon.as_ref().map_or(nobody.as_fd(), AsFd::as_fd);
         let mut polled = [
-            PollFd::new(&self.child_ended, PollFlags::IN),
-            PollFd::new(&self.terminated, PollFlags::IN),
-            PollFd::new(&self.hung_up, PollFlags::IN),
-            PollFd::new(&self.listener, if self.guest.is_none() { PollFlags::IN } else { PollFlags::empty() }),
+            PollFd::new(child_ended, PollFlags::IN),
+            PollFd::new(terminated, PollFlags::IN),
+            PollFd::new(hung_up, PollFlags::IN),
+            PollFd::new(self.socket.listener(), if self.guest.is_none() { PollFlags::IN } else { PollFlags::empty() }),
             PollFd::from_borrowed_fd(guest, PollFlags::IN),
             PollFd::from_borrowed_fd(daemon, PollFlags::IN),
         ];
@@ -297,20 +244,19 @@ impl Shim {
 
     /// Returns whether the run was asked to end, and nothing of it is left. A run that ended by itself waits for a daemon.
     fn is_over(&self) -> bool {
-        self.killed_at.is_some() && self.end.is_some() && !self.group.is_alive() && self.record.alive().is_empty()
+        self.killed_at.is_some() && self.end.is_some() && !self.program.is_alive()
     }
 
     /// Reaps processes that have ended, and tells the daemon of the end of the program.
     fn reap(&mut self) {
-        drain(&self.child_ended);
+        self.signals.take_child_ended();
         if self.end.is_none()
-            && let Some(LeaderExit { status, memory, .. }) = self.leader.try_wait()
+            && let Some(LeaderExit { status, memory, .. }) = self.program.try_wait()
         {
-            self.group.leader_ended();
             let end = ProgramExit {
                 status: status.map(ExitStatusExt::into_raw),
                 memory,
-                duration: milliseconds(self.started.elapsed()),
+                duration: milliseconds(self.program.started().elapsed()),
                 orphaned: self.was_orphaned,
             };
             self.end = Some(end);
@@ -321,13 +267,13 @@ impl Shim {
             }
             self.report_end();
         }
-        self.children.reap();
+        self.program.reap_others();
     }
 
     /// Asks what the leader has left behind, unless it was asked together with the leader.
     fn ask_leftovers(&self) {
         if self.task.policy.only_leader {
-            self.ask(Target::All);
+            self.ask(AskTarget::All);
         }
     }
 
@@ -335,17 +281,6 @@ impl Shim {
     fn ask_abandoned(&self) {
         if self.daemon.is_none() && self.killed_without_daemon_at.is_some() && self.end.is_some() {
             self.ask_leftovers();
-        }
-    }
-
-    /// Opens the socket again if the shim was asked to and somebody has removed it.
-    fn restore_socket(&mut self) {
-        if !drain(&self.hung_up) || fs::exists(self.task.directory.join(&self.task.address.name)).unwrap_or(true) {
-            return;
-        }
-        // Without a new one, the old one stays; nobody can be told.
-        if let Ok((directory, listener)) = open_socket(&self.task) {
-            (self.directory, self.listener) = (directory, listener);
         }
     }
 
@@ -362,13 +297,6 @@ impl Shim {
         self.orphaned_since = Some(Instant::now());
         // If the leader has ended meanwhile, the daemon may not have come to ask the others.
         self.ask_abandoned();
-    }
-
-    /// Accepts a connection of the user who runs rtlogd, or of root.
-    fn accept(&self) -> Option<OwnedFd> {
-        let guest = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).ok()?;
-        let peer = socket_peercred(&guest).ok()?;
-        (peer.uid == geteuid() || peer.uid.is_root()).then_some(guest)
     }
 
     /// Reads what a new connection wants; one that says nothing is closed.
@@ -401,8 +329,8 @@ impl Shim {
         }
         let running = RunningProgram {
             version: VERSION,
-            pid: self.leader.pid().as_raw_nonzero().get(),
-            age: milliseconds(self.started.elapsed()),
+            pid: self.program.pid().as_raw_nonzero().get(),
+            age: milliseconds(self.program.started().elapsed()),
             outputs: self.task.outputs,
             input: self.task.input,
             staged: self.task.staged,
@@ -454,52 +382,13 @@ impl Shim {
         }
         self.killed_at = Some(Instant::now() + Duration::from_millis(self.task.policy.grace));
         let only_leader = self.task.policy.only_leader && self.end.is_none();
-        self.ask(if only_leader { Target::Leader } else { Target::All });
+        self.ask(if only_leader { AskTarget::Leader } else { AskTarget::All });
     }
 
-    /// Asks processes to end. A suspended process handles no signal but `CONT`.
-    fn ask(&self, target: Target) {
+    fn ask(&self, target: AskTarget) {
         let signal = Signal::from_named_raw(self.task.policy.stop_signal).unwrap_or(Signal::TERM);
-        for signal in [signal, Signal::CONT] {
-            match target {
-                Target::Leader => self.group.signal_leader(signal),
-                Target::All => self.signal(signal),
-            }
-        }
+        self.program.ask(target, signal);
     }
-
-    fn signal(&self, signal: Signal) {
-        self.group.signal(signal);
-        self.record.signal_escaped(signal);
-    }
-}
-
-/// A socket that becomes readable when one of these signals arrives.
-fn signal_pipe(signals: &[i32]) -> io::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    read.set_nonblocking(true)?;
-    for signal in signals {
-        signal_hook::low_level::pipe::register(*signal, write.try_clone()?)?;
-    }
-    Ok(read)
-}
-
-/// Reads all that is there. Returns whether something was.
-fn drain(mut pipe: &UnixStream) -> bool {
-    let mut was_there = false;
-    while pipe.read(&mut [0; 64]).is_ok_and(|count| count > 0) {
-        was_there = true;
-    }
-    was_there
-}
-
-/// Opens the directory of the sockets, and the socket of the shim in it.
-fn open_socket(task: &ShimTask) -> io::Result<(File, OwnedFd)> {
-    let directory = File::open(&task.directory)?;
-    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    bind(&listener, &SocketAddrUnix::new(socket_path(&directory, &task.address.name))?)?;
-    listen(&listener, 8)?;
-    Ok((directory, listener))
 }
 
 /// Returns whether the other side of a connection is gone.
@@ -507,9 +396,4 @@ fn is_closed(connection: &OwnedFd) -> io::Result<bool> {
     let mut polled = [PollFd::new(connection, PollFlags::empty())];
     poll(&mut polled, Some(&Timespec::default()))?;
     Ok(polled[0].revents().contains(PollFlags::HUP))
-}
-
-fn remove_socket(directory: &File, task: &ShimTask) {
-    // A next daemon removes a socket that nobody listens on.
-    fs::remove_file(socket_path(directory, &task.address.name)).unwrap_or_default();
 }
