@@ -39,7 +39,7 @@
 //! thread for blocking work: with `PR_SET_PDEATHSIG` the child dies when that idle thread ends. Reading until the pipes
 //! are closed: a daemon that was started in the background keeps them open forever.
 //!
-//! Reading order: `supervisor`, `run`, `draining`, `spawn`, `environment_file`, `temporary`, `child`, `descriptors`, `leader`,
+//! Reading order: `supervisor`, `idle`, `predecessor`, `run`, `draining`, `spawn`, `environment_file`, `temporary`, `child`, `descriptors`, `leader`,
 //! `shim`, `program`, `pipes`, `tee`, `polled_fd`, `staging`, `turn`, `pty`, `input`, `stop`, `run_record`, `procfs`,
 //! `peak_memory`; `kill_point` is for tests, and `helper` runs tools for other sources.
 //!
@@ -47,6 +47,8 @@
 //! [`DRAIN_QUIET_TIME`]: draining::DRAIN_QUIET_TIME
 //! [`MAX_DRAIN_WAIT`]: draining::MAX_DRAIN_WAIT
 
+mod idle;
+mod predecessor;
 mod run;
 mod draining;
 mod child;

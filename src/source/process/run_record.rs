@@ -60,6 +60,9 @@ pub(super) struct Resting {
     pub(super) last: Option<RunEnd>,
 }
 
+/// The state of a process that an operator stopped.
+pub(super) const STOPPED_ON_REQUEST: &str = "stopped on request";
+
 /// The step that follows a run that was asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,6 +1,5 @@
 //! The supervisor of one process: starts it, restarts it after a back-off, and carries out commands.
 
-use std::mem;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,27 +7,23 @@ use log::{info, warn};
 use rustix::process::Signal;
 use tokio::select;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{spawn_blocking, yield_now};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ProcessSourceConfig, RestartWhen, StartWhen, Stream};
 use crate::control::{CommandError, CommandReply, LifecycleCommand, ProcessRequest, ReplySender};
-use crate::event::{EndCause, Loss, RunEnd, SourceState, Time};
+use crate::event::{RunEnd, SourceState, Time};
 use crate::stream::Checkpoints;
 
 use crate::source::backoff::Backoff;
-use crate::source::process::run::{ProcessRun, TakenOverRun};
-use crate::source::process::run_record::{AfterStop, RUN_RECORD_KEY, Resting, RunRecord};
-use crate::source::process::{Tee, shim};
+use crate::source::process::Tee;
+use crate::source::process::idle::Idle;
+use crate::source::process::predecessor::{EarlierRun, Predecessor};
+use crate::source::process::run::ProcessRun;
+use crate::source::process::run_record::{AfterStop, RUN_RECORD_KEY, Resting, RunRecord, STOPPED_ON_REQUEST};
 use crate::source::writer::StreamWriter;
 use crate::source::{ClockReading, SourceError, SourceOptions};
-
-/// The interval at which processes that outlived the previous daemon are checked until they have ended.
-const CRASH_POLL_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The longest time to wait until killed processes are gone.
-const MAX_KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// The maximum number of commands that wait for a start or an end at a time; further ones are refused.
 const MAX_WAITING_COMMANDS: usize = 64;
@@ -61,27 +56,21 @@ enum DesiredState {
     Started,
 }
 
-/// The state of a process that an operator stopped.
-const STOPPED_ON_REQUEST: &str = "stopped on request";
+impl DesiredState {
+    /// The state after a run that an earlier daemon had asked to end, or has to be ended.
+    fn after(after: AfterStop) -> Self {
+        match after {
+            AfterStop::Stopped => Self::Stopped,
+            AfterStop::Started | AfterStop::DaemonStopped => Self::Started,
+        }
+    }
+}
 
 /// How a run ended for this daemon.
 enum RunOutcome {
     Ended(RunEnd),
     /// The next daemon takes it over.
     Left,
-}
-
-/// The reason why a process does not run, and the event that ends this state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Idle {
-    /// The process is started now.
-    Start,
-    /// The process failed, and is restarted at this time.
-    BackingOff(Instant),
-    /// The process is started when the total number of readers exceeds this one.
-    OnReader(u64),
-    /// The process is started by a command.
-    Manual,
 }
 
 impl<'a> Supervisor<'a> {
@@ -106,10 +95,15 @@ impl<'a> Supervisor<'a> {
         writer: &mut StreamWriter,
     ) -> Result<Option<RunEnd>, SourceError> {
         let mut readers = writer.appender.readers();
-        let (mut number, mut taken) = match Box::pin(self.take_over(checkpoints, writer)).await {
-            (number, Some(run)) => (number - 1, Some(run)),
-            (number, None) => (number, None),
-        };
+        let (spec, process, stopping) = (self.spec, self.process, self.stopping);
+        let predecessor = Predecessor { spec, process, options: &self.options, stopping };
+        let EarlierRun { mut number, run: mut taken, ended, after } =
+            Box::pin(predecessor.take_over(checkpoints, writer)).await;
+        if taken.is_some() {
+            number -= 1;
+        }
+        self.ended = ended;
+        self.desired = after.map_or(DesiredState::AsConfigured, DesiredState::after);
         let resting = self.ended.as_ref().and_then(|record| record.resting_as(self.process)).cloned();
         let mut idle = match self.process.start {
             _ if taken.is_some() => Idle::Start,
@@ -169,130 +163,6 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Takes over the run of an earlier daemon, if it has a shim. Returns the number of the last run, and the run if it
-    /// continues.
-    async fn take_over(&mut self, checkpoints: &Checkpoints, writer: &mut StreamWriter) -> (u64, Option<ProcessRun>) {
-        let record = match checkpoints.get(RUN_RECORD_KEY).and_then(|written| RunRecord::read(written)) {
-            Some(record) if !record.ended => record,
-            ended => {
-                self.end_unrecorded(None, writer).await;
-                let number = ended.as_ref().map_or(0, |record| record.run);
-                self.ended = ended;
-                return (number, None);
-            }
-        };
-        let taken = ProcessRun::take_over(self.spec, self.process, &self.options, &record, &mut writer.batch).await;
-        let kept = record.shim.as_ref().filter(|_| taken.is_some()).map(|shim| shim.name.clone());
-        self.end_unrecorded(kept, writer).await;
-        let Some(taken) = taken else {
-            if record.shim.is_some() {
-                writer.batch.taken_over(None);
-            }
-            if record.stopping == Some(AfterStop::Stopped) {
-                self.desired = DesiredState::Stopped;
-            }
-            return (self.after_crash(record, writer).await, None);
-        };
-        let TakenOverRun { mut run, is_complete, is_same_spec, orphaned } = taken;
-        info!(stream = writer.stream.as_str(), run = record.run, pid = run.pid(), complete = is_complete, orphaned:? = orphaned; "the process was taken over from the previous rtlogd");
-        if !is_complete {
-            let reason = "rtlogd was killed: output that it had read but not recorded is lost".to_owned();
-            writer.batch.loss(ClockReading::read().time, &Loss { missed: None, bytes: None, reason });
-        }
-        let note = Some("taken over after a restart of rtlogd".to_owned());
-        let state = SourceState::Running { run: record.run, pid: Some(run.pid()), note };
-        writer.batch.state(ClockReading::read().time, state);
-        writer.batch.taken_over(Some(orphaned));
-        run.prepare(&mut writer.batch);
-        writer.flush().await;
-        run.settle();
-        let after = record.stopping.or_else(|| (!is_same_spec).then_some(AfterStop::DaemonStopped));
-        if let Some(after) = after {
-            let reason =
-                if record.stopping.is_some() { "it was asked to end" } else { "its configuration has changed" };
-            info!(stream = writer.stream.as_str(), run = record.run; "the process is stopped, since {reason}");
-            run.stop(after);
-            self.desired = match after {
-                AfterStop::Stopped => DesiredState::Stopped,
-                AfterStop::Started | AfterStop::DaemonStopped => DesiredState::Started,
-            };
-            writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().to_text()));
-            writer.say(SourceState::Stopping).await;
-        }
-        (record.run, Some(run))
-    }
-
-    /// Ends runs of this stream that a daemon had not recorded when it was killed, except the one with the socket `kept`,
-    /// and waits until they are gone, since at most one run of a stream exists at a time.
-    async fn end_unrecorded(&self, kept: Option<String>, writer: &mut StreamWriter) {
-        let Some(directory) = self.options.shim_directory.clone() else { return };
-        let last = Instant::now() + self.process.stop.grace + MAX_KILL_WAIT;
-        let mut waits = false;
-        loop {
-            let (directory, stream, kept) = (directory.clone(), self.spec.name.to_string(), kept.clone());
-            let end = move || shim::sweep::end_unrecorded(&directory, &stream, kept.as_deref());
-            let left = spawn_blocking(end).await.unwrap_or_default();
-            if left == 0 || Instant::now() >= last || self.stopping.is_cancelled() {
-                return;
-            }
-            if !mem::replace(&mut waits, true) {
-                warn!(stream = writer.stream.as_str(), runs = left; "stopping processes that the previous daemon had started and not recorded");
-                writer.say(waiting_for_previous_run()).await;
-            }
-            sleep(CRASH_POLL_INTERVAL).await;
-        }
-    }
-
-    /// Ends the processes that outlived a killed daemon, and emits the missing end event. Returns the number of the
-    /// run.
-    async fn after_crash(&mut self, mut record: RunRecord, writer: &mut StreamWriter) -> u64 {
-        let left = record.alive();
-        if !left.is_empty() {
-            warn!(stream = writer.stream.as_str(), run = record.run, processes:? = left; "stopping processes that the previous daemon left running");
-            writer.say(waiting_for_previous_run()).await;
-            let signal = Signal::from_named_raw(self.process.stop.signal.number()).unwrap_or(Signal::TERM);
-            record.signal_all(signal);
-            record.signal_all(Signal::CONT);
-            if !self.wait_until_gone(&record, self.process.stop.grace).await {
-                record.signal_all(Signal::KILL);
-                self.wait_until_gone(&record, MAX_KILL_WAIT).await;
-            }
-        }
-        let now = ClockReading::read().time;
-        let reason = "rtlogd was killed: output that it had not read is lost".to_owned();
-        writer.batch.loss(now, &Loss { missed: None, bytes: None, reason });
-        let end = RunEnd {
-            run: record.run,
-            code: None,
-            signal: None,
-            duration: None,
-            peak_memory: None,
-            cause: EndCause::DaemonKilled,
-            killed: Vec::new(),
-        };
-        writer.batch.end(now, &end);
-        record.ended = true;
-        if record.stopping == Some(AfterStop::Stopped) {
-            record.set_resting(STOPPED_ON_REQUEST, Some(end));
-        }
-        writer.batch.checkpoint(RUN_RECORD_KEY, Some(record.to_text()));
-        writer.flush().await;
-        self.ended.insert(record).run
-    }
-
-    /// Waits until all processes of that run are gone. Returns `false` if they are not within `time`, or if the daemon
-    /// stops.
-    async fn wait_until_gone(&mut self, record: &RunRecord, time: Duration) -> bool {
-        let end = Instant::now() + time;
-        while !record.alive().is_empty() {
-            if Instant::now() >= end || self.stopping.is_cancelled() {
-                return false;
-            }
-            sleep(CRASH_POLL_INTERVAL).await;
-        }
-        true
-    }
-
     /// Waits until the process is to be started. Returns `false` when the daemon stops.
     async fn wait_for_start(
         &mut self,
@@ -307,8 +177,7 @@ impl<'a> Supervisor<'a> {
             }
             select! {
                 () = self.stopping.cancelled() => return false,
-                () = due(idle) => return true,
-                () = wait_for_reader(idle, readers) => return true,
+                () = idle.ended(readers) => return true,
                 mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
                 request = next_request(&mut self.requests) => match request {
                     ProcessRequest::Lifecycle(LifecycleCommand::Start | LifecycleCommand::Restart, reply) => {
@@ -539,10 +408,6 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-fn waiting_for_previous_run() -> SourceState {
-    SourceState::Waiting { reason: "for processes of the previous run to end".to_owned() }
-}
-
 /// Returns whether a run failed, and a description of its end.
 fn outcome(ended: &Result<RunEnd, SourceError>) -> (bool, String) {
     match ended {
@@ -550,22 +415,6 @@ fn outcome(ended: &Result<RunEnd, SourceError>) -> (bool, String) {
         Ok(RunEnd { code: Some(code), .. }) => (*code != 0, format!("exited with code {code}")),
         Ok(RunEnd { .. }) => (true, "ended with an unknown status".to_owned()),
         Err(error) => (true, error.with_cause()),
-    }
-}
-
-/// Waits until the back-off has ended; forever in other states.
-async fn due(idle: Idle) {
-    match idle {
-        Idle::BackingOff(time) => sleep_until(time).await,
-        Idle::Start | Idle::OnReader(_) | Idle::Manual => std::future::pending().await,
-    }
-}
-
-/// Waits for a reader; forever in other states.
-async fn wait_for_reader(idle: Idle, readers: &mut watch::Receiver<u64>) {
-    match idle {
-        Idle::OnReader(before) if readers.wait_for(|count| *count > before).await.is_ok() => {}
-        Idle::OnReader(_) | Idle::Start | Idle::BackingOff(_) | Idle::Manual => std::future::pending().await,
     }
 }
 
@@ -597,7 +446,7 @@ mod tests {
     use crate::config::Restart;
     use crate::control::RunCommand;
     use crate::source::testing::{SourceHarness, process, shell};
-    use tokio::time::timeout;
+    use tokio::time::{sleep, timeout};
 
     fn with_restart(
         mut source: ProcessSourceConfig,
