@@ -31,7 +31,11 @@ fn parent_of(pid: u64) -> u64 {
 
 /// All recorded events of a stream.
 pub(crate) fn events(daemon: &Daemon, stream: &str) -> Vec<Value> {
-    let body = daemon.follow(stream).query("tail=all&follow=false&format=ndjson").body();
+    events_in(&daemon.follow(stream).query("tail=all&follow=false&format=ndjson").body())
+}
+
+/// The events in a body of the format `ndjson`.
+pub(crate) fn events_in(body: &[u8]) -> Vec<Value> {
     body.split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).unwrap())
@@ -540,41 +544,114 @@ fn progress_appears_again_with_the_next_row() {
     }
 }
 
+/// A command that stops in the middle of something.
+pub(crate) struct Unfinished {
+    what: &'static str,
+    /// The keys of its stream.
+    keys: &'static str,
+    /// The output before it is released and after it, for printf(1).
+    output: [&'static str; 2],
+    /// All lines in the end.
+    lines: &'static [&'static str],
+}
+
+impl Unfinished {
+    pub(crate) const ALL: [Self; 9] = [
+        Self { what: "half a line", keys: "", output: ["half ", r"a line\n"], lines: &["half a line"] },
+        Self {
+            what: "half a line on a terminal",
+            keys: ", pty: true",
+            output: ["half ", r"a line\n"],
+            lines: &["half a line"],
+        },
+        Self { what: "half a character", keys: "", output: [r"gr\303", r"\274n\n"], lines: &["grün"] },
+        Self {
+            what: "half a character on a terminal",
+            keys: ", pty: true",
+            output: [r"gr\303", r"\274n\n"],
+            lines: &["grün"],
+        },
+        Self {
+            what: "lines that belong together",
+            keys: ", multiline: { start: '^[0-9]', timeout: 60s }",
+            output: [r"1 first\n  second\n", r"  third\n2 last\n"],
+            lines: &["1 first\n  second\n  third"],
+        },
+        Self {
+            what: "half a secret",
+            keys: ", redact: on",
+            output: ["password=Xk29", r"vMq81 end\n"],
+            lines: &["password=[redacted] end"],
+        },
+        Self {
+            what: "half a secret on a terminal",
+            keys: ", redact: on, pty: true",
+            output: ["password=Xk29", r"vMq81 end\n"],
+            lines: &["password=[redacted] end"],
+        },
+        Self {
+            what: "a bar",
+            keys: "",
+            output: [r"start\n\r 10%%\r 20%%", r"\r 30%%\r\033[Kdone\n"],
+            lines: &["start", "done"],
+        },
+        // Each row was a line until the program drew it again. What it drew meanwhile is no line.
+        Self {
+            what: "a redrawn block",
+            keys: ", pty: true",
+            output: [r"first\nsecond\n\033[2A\033[Kone\n\033[Ktwo\n", r"\033[2A\033[Kthree\n\033[Kfour\nfive\nsix\n"],
+            lines: &["first", "second", "three", "four", "five", "six"],
+        },
+    ];
+
+    /// The streams `u0`, `u1` and so on, whose commands print their first part in this directory.
+    pub(crate) fn streams(dir: &TestDir) -> String {
+        let directory = dir.path("").display().to_string();
+        let stream = |(number, Self { keys, output: [first, second], .. }): (usize, &Self)| {
+            dir.fifo(&format!("go{number}"));
+            let command =
+                format!("printf '{first}'; >ready{number}; read x <go{number}; printf '{second}'; exec sleep 1000");
+            format!("u{number}: {{ command: [sh, -c, {}], directory: {directory:?}{keys} }}", Value::from(command))
+        };
+        Self::ALL.iter().enumerate().map(stream).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Waits until all commands have printed their first part.
+    pub(crate) fn until_printed(dir: &TestDir) {
+        for number in 0..Self::ALL.len() {
+            Deadline::new().until("a first part", || dir.path(&format!("ready{number}")).exists().then_some(()));
+        }
+    }
+
+    /// Releases the commands, and checks the lines of each stream, which `lines` returns.
+    pub(crate) fn complete(dir: &TestDir, how: &str, mut lines: impl FnMut(&str) -> Vec<String>) {
+        for (number, Self { what, lines: expected, .. }) in Self::ALL.iter().enumerate() {
+            dir.release(&format!("go{number}"));
+            let mut found = Vec::new();
+            let complete = Deadline::new().find(|| {
+                found = lines(&format!("u{number}"));
+                (found.len() >= expected.len()).then_some(())
+            });
+            assert_eq!(found, *expected, "{what}, {how}");
+            assert!(complete.is_some(), "{what}, {how}");
+        }
+    }
+}
+
 #[test]
 fn what_was_unfinished_is_completed_by_the_next_daemon() {
-    // Keys of the stream, what is printed before the next daemon, and after it, and the lines.
-    let table: [(&str, &str, &str, &[&str]); 3] = [
-        ("", "half ", r"a line\n", &["half a line"]),
-        (
-            "multiline: { start: '^[0-9]', timeout: 30s }",
-            r"1 first\n  second\n",
-            r"  third\n2 last\n",
-            &["1 first\n  second\n  third"],
-        ),
-        ("redact: on", "password=Xk29", r"vMq81 end\n", &["password=[redacted] end"]),
-    ];
     for how in ["kill", "handover"] {
-        for (keys, first, second, expected) in table {
-            let dir = TestDir::new();
-            dir.fifo("go");
-            let command = format!("printf '{first}'; >ready; read x <go; printf '{second}'; exec sleep 1000");
-            let comma = if keys.is_empty() { "" } else { ", " };
-            let daemon = dir.start(&format!(
-                "{LISTEN}streams: {{ p: {{ command: [sh, -c, {}], directory: .{comma}{keys} }} }}",
-                Value::from(command)
-            ));
-            Deadline::new().until("the first part", || daemon.path("ready").exists().then_some(()));
-            // Twice, since the second daemon leaves what it has not completed either.
-            let daemon = next_daemon(next_daemon(daemon, how), how);
-            run_of(&daemon, "p");
-            daemon.release("go");
-            let all = Deadline::new().until("the lines", || {
-                let all = events(&daemon, "p");
-                texts(&all).contains(&expected[0]).then_some(all)
-            });
-            assert_eq!(texts(&all), expected, "{how}, {keys}");
-            assert!(of_kind(&all, "loss").is_empty(), "{how}, {keys}");
-        }
+        let dir = TestDir::new();
+        let streams = Unfinished::streams(&dir);
+        let daemon = dir.start(&format!("{LISTEN}streams: {{ {streams} }}"));
+        Unfinished::until_printed(&daemon);
+        // Twice, since the second daemon leaves what it has not completed either.
+        let daemon = next_daemon(next_daemon(daemon, how), how);
+        Unfinished::complete(&daemon, how, |stream| {
+            let all = events(&daemon, stream);
+            assert!(of_kind(&all, "loss").is_empty() && of_kind(&all, "end").is_empty(), "{stream}, {how}");
+            texts(&all).into_iter().map(str::to_owned).collect()
+        });
     }
 }
 

@@ -13,6 +13,7 @@ use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::continuity::{Unfinished, events_in};
 use crate::harness::http::{Address, Response};
 use crate::harness::{Daemon, Deadline, Ended, Program, TestDir, runs};
 
@@ -28,7 +29,10 @@ struct Installed(TestDir);
 
 impl Installed {
     fn start(streams: &str) -> Self {
-        let dir = TestDir::new();
+        Self::start_in(TestDir::new(), streams)
+    }
+
+    fn start_in(dir: TestDir, streams: &str) -> Self {
         install(env!("CARGO_BIN_EXE_rtlogd").as_ref(), &dir.path("rtlogd"), 0o755);
         let socket = dir.path("s").display().to_string();
         dir.configure(&format!("listen: [\"unix:{socket}\"]\nstate_directory: state\nstreams: {{ {streams} }}"));
@@ -175,6 +179,24 @@ fn the_process_becomes_the_new_program_and_nothing_is_lost() {
     let asked = daemon.0.execute(&["shutdown", "--config", "rtlogd.yaml"]);
     assert!(asked.status.success(), "{asked:?}");
     assert!(!daemon.0.path("pid").exists() && !runs(next.0), "the last program ends as the first would have done");
+}
+
+#[test]
+fn what_was_unfinished_is_completed_by_the_new_program() {
+    let dir = TestDir::new();
+    let streams = Unfinished::streams(&dir);
+    let daemon = Installed::start_in(dir, &streams);
+    Unfinished::until_printed(&daemon.0);
+    for _ in 0..2 {
+        let asked = daemon.upgrade();
+        assert!(asked.status.success(), "{asked:?}");
+    }
+    Unfinished::complete(&daemon.0, "upgrade", |stream| {
+        let path = format!("/streams/{stream}?tail=all&follow=false&format=ndjson");
+        let events = events_in(&Response::get(&Address::Unix(daemon.0.path("s")), &path, &[]).body.all());
+        assert!(events.iter().all(|event| event["kind"] != "loss" && event["kind"] != "end"), "{stream}");
+        events.iter().filter_map(|event| event["text"].as_str().map(str::to_owned)).collect()
+    });
 }
 
 #[test]
