@@ -714,6 +714,33 @@ fn a_shim_does_not_listen_to_another_user() {
 }
 
 #[test]
+fn root_sweeps_with_the_rights_of_the_owner_alone() {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::os::unix::net::UnixListener;
+
+    if !is_root_or_skip("sweep for another user") {
+        return;
+    }
+    // The owner of the state directory has put a link to a directory of root in the place of the sockets, in one of which
+    // nobody listens.
+    for (owner, is_removed) in [(65534, false), (0, true)] {
+        let dir = TestDir::new();
+        fs::set_permissions(dir.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+        for name in ["state", "precious"] {
+            fs::create_dir(dir.path(name)).unwrap();
+        }
+        fs::set_permissions(dir.path("precious"), fs::Permissions::from_mode(0o700)).unwrap();
+        drop(UnixListener::bind(dir.path("precious/p-0")).unwrap());
+        symlink("../precious", dir.path("state/shim")).unwrap();
+        chown(dir.path("state"), Some(owner), Some(owner)).unwrap();
+        dir.configure(&format!("state_directory: {}\nstreams: {{}}", dir.path("state").display()));
+        let swept = dir.execute(&["__sweep", "rtlogd.yaml"]);
+        assert_eq!(swept.status.success(), is_removed, "{owner}: {swept:?}");
+        assert_eq!(dir.path("precious/p-0").exists(), !is_removed, "{owner}");
+    }
+}
+
+#[test]
 fn temporary_files_of_removed_streams_are_deleted() {
     let stream =
         |name: &str| format!("{name}: {{ command: [sh, -c, 'echo x >$TMPDIR/file; echo ready; sleep 1000'] }}");
