@@ -7,11 +7,15 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use crate::harness::{Daemon, Deadline, Program, TestDir};
 
-/// What a command writes to a terminal that is its standard output, and its standard error too. The terminal changes nothing.
+/// The width of the terminal.
+const COLUMNS: u16 = 80;
+
+/// What a command writes to a terminal of 80 columns that is its standard output, and its standard error too. The terminal
+/// changes nothing.
 fn on_a_terminal(command: &mut Command, until: &str) -> String {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
@@ -20,6 +24,7 @@ fn on_a_terminal(command: &mut Command, until: &str) -> String {
     let mut attributes = tcgetattr(&slave).unwrap();
     attributes.output_modes = OutputModes::empty();
     tcsetattr(&slave, OptionalActions::Now, &attributes).unwrap();
+    tcsetwinsize(&slave, Winsize { ws_row: 24, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     let (out, err) = (slave.try_clone().unwrap(), slave);
     let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap();
     // The command's own ends of the terminal would keep it open.
@@ -50,6 +55,24 @@ fn client(daemon: &Daemon, arguments: &[&str]) -> Command {
     let mut command = daemon.command(arguments);
     command.env("RTLOGD_URL", daemon.url("")).env("TERM", "xterm").env_remove("NO_COLOR");
     command
+}
+
+/// The lines of a text that are wider than the terminal.
+fn wide(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| line.chars().count() > COLUMNS.into()).collect()
+}
+
+#[test]
+fn the_help_of_each_command_is_as_wide_as_the_terminal() {
+    let dir = TestDir::new();
+    let commands = ["serve", "run", "check", "reload", "shutdown", "upgrade", "doctor", "schema", "history", "token"];
+    let clients = ["ls", "follow", "push", "send", "start", "stop", "restart", "signal"];
+    let all = commands.iter().chain(&clients).map(|command| (vec![*command, "--help"], "Print help"));
+    for (arguments, end) in all.chain([(vec!["--help"], "Print version")]) {
+        let help = on_a_terminal(dir.command(&arguments).env("NO_COLOR", "1"), end);
+        assert_eq!(wide(&help), [""; 0], "{arguments:?}");
+        assert!(help.lines().count() > 5, "{arguments:?}: {help}");
+    }
 }
 
 /// Lines that would steer a terminal, and what is shown of them.

@@ -12,9 +12,12 @@ use crate::config::{self, ListenAddress, NamePattern, Right};
 use crate::daemon::logging;
 use crate::event::StreamName;
 
+/// The most columns of the lines of `--help`, which are hard to read if they are longer.
+const HELP_COLUMNS: usize = 100;
+
 /// Serves files, processes, the journal and pushed lines as live streams over HTTP.
 #[derive(Debug, Parser)]
-#[command(name = "rtlogd", version, arg_required_else_help = true)]
+#[command(name = "rtlogd", version, arg_required_else_help = true, max_term_width = HELP_COLUMNS)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: CliCommand,
