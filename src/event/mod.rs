@@ -7,9 +7,10 @@
 //!
 //! The files: this file has the event, the names and the states of streams, and the parts of an event; `position` has
 //! the ids, `flags` and `level` the facts about a line, `progress` the progress of a source. `escapes` finds the escape
-//! sequences in a line, and `style` has the colours that they set. `signal` names signals, `visible_text` makes text
-//! from outside harmless in messages, and `lock` is the only way to lock a mutex.
+//! sequences in a line, and `style` has the colours that they set. `signal` names signals, `duration` puts durations into words,
+//! `visible_text` makes text from outside harmless in messages, and `lock` is the only way to lock a mutex.
 
+mod duration;
 mod escapes;
 mod flags;
 mod level;
@@ -20,6 +21,7 @@ mod style;
 mod visible_text;
 mod signal;
 
+pub(crate) use duration::duration_words;
 pub(crate) use escapes::{
     Introducer, append_visible, control_sequence_length, control_string_length, escape_at_end, has_escapes,
     simple_escape_length, visible_text,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
-use crate::event::{EndCause, Progress, ProgressState, RunEnd, SourceState, Time};
+use crate::event::{EndCause, Progress, ProgressState, RunEnd, SourceState, Time, duration_words};
 use crate::stream::LogInfo;
 
 use super::app::readable_info;
@@ -78,7 +78,7 @@ fn describe(info: &LogInfo, now: Time) -> Badge {
 }
 
 fn badge_of_ended_run(end: &RunEnd) -> Badge {
-    let took = |word: &str| end.duration.map(|took| format!(" {word} {}", duration(took))).unwrap_or_default();
+    let took = |word: &str| end.duration.map(|took| format!(" {word} {}", duration_words(took))).unwrap_or_default();
     let after = took("after");
     let (words, color) = match (end.cause, end.code, &end.signal) {
         (EndCause::Stopped | EndCause::DaemonStopped, _, _) => (format!("stopped{after}"), BADGE_GREY),
@@ -95,7 +95,7 @@ fn badge_of_ended_run(end: &RunEnd) -> Badge {
 
 /// The badge of a task that has been running for `seconds`.
 fn badge_of_running(progress: Option<&Progress>, seconds: f64) -> Badge {
-    let since = duration(seconds);
+    let since = duration_words(seconds);
     let percent = progress.and_then(|progress| progress.percent);
     let far = percent.map(|percent| format!("{}%", percent.floor()));
     let stale = progress.is_some_and(|progress| progress.stale);
@@ -132,18 +132,6 @@ fn badge_of_state(state: &SourceState) -> Badge {
         SourceState::Stopped { .. } => ("stopped", BADGE_GREY),
     };
     Badge { text: words.into(), color, bar: None }
-}
-
-/// A duration in at most two units: `7s`, `3m 12s`, `2h 5m`, `4d 3h`.
-fn duration(seconds: f64) -> String {
-    let seconds = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
-        (0, ..) => format!("{hours}h {}m", minutes % 60),
-        _ => format!("{days}d {}h", hours % 24),
-    }
 }
 
 /// The approximate width of a text of 11 pixels; `textLength` stretches the text to this width, whatever font the
