@@ -13,8 +13,8 @@ use warp::reply::Response;
 
 use crate::access::Caller;
 use crate::config::Right;
-use crate::event::{Position, Progress, SourceState, Time};
-use crate::stream::{CatalogEntry, LogInfo};
+use crate::event::{Position, Progress, RunEnd, SourceState, Time};
+use crate::stream::{CatalogEntry, LogInfo, RunInfo};
 
 use super::app::{App, access_target, readable_info};
 use super::problem::Problem;
@@ -35,6 +35,12 @@ struct StreamSummary<'a> {
     source: Option<SourceSummary>,
     /// The current progress, if the stream reports one or comes from a process.
     progress: Option<Arc<Progress>>,
+    /// The last run, if the stream comes from a process that has run since the daemon was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_run: Option<LastRun>,
+    /// The last time at which the program changed rows that it can still change, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drawn: Option<Time>,
     first: Option<Position>,
     last: Position,
     /// Events per second, rounded to one decimal.
@@ -57,6 +63,23 @@ struct StreamSummary<'a> {
     ended: bool,
     /// The rights of the caller in addition to reading, if the source supports them: `input`, `admin`.
     may: Vec<&'static str>,
+}
+
+/// The last run of a process: its start, and once it has ended, its end.
+#[derive(Serialize)]
+struct LastRun {
+    started: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<Time>,
+    #[serde(flatten)]
+    end: Option<RunEnd>,
+}
+
+impl From<RunInfo> for LastRun {
+    fn from(RunInfo { started, ended }: RunInfo) -> Self {
+        let (ended, end) = ended.unzip();
+        Self { started, ended, end }
+    }
 }
 
 /// The state of a source.
@@ -87,6 +110,8 @@ fn summarize<'a>(app: &App, caller: &Caller, entry: &'a CatalogEntry, now: Time)
     let LogInfo {
         state,
         progress,
+        run,
+        drawn,
         lag,
         first,
         last,
@@ -107,6 +132,8 @@ fn summarize<'a>(app: &App, caller: &Caller, entry: &'a CatalogEntry, now: Time)
         labels: &entry.labels,
         source: state.map(|state| SourceSummary { state, lag: Some(lag).filter(|&lag| lag > 0) }),
         progress,
+        last_run: run.map(LastRun::from),
+        drawn,
         first,
         last,
         rate: (rate * 10.0).round() / 10.0,

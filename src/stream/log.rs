@@ -36,6 +36,8 @@ pub struct LogInfo {
     pub progress: Option<Arc<Progress>>,
     /// The last run, if the source is a process.
     pub run: Option<RunInfo>,
+    /// The last time at which a program changed rows that it can still change; `None` if there are none.
+    pub drawn: Option<Time>,
     /// The number of bytes of the source that are known to be unread.
     pub lag: u64,
     /// The id of the oldest event kept; `None` if there is none.
@@ -158,6 +160,7 @@ impl Log {
             state: ring.state().cloned(),
             progress: ring.status.progress().0.cloned(),
             run: ring.status.run().cloned(),
+            drawn: ring.open().iter().map(|(_, rows)| rows.time).max(),
             lag: ring.lag(),
             first: (oldest < end).then(|| ring.numbering().id(oldest)),
             last: ring.numbering().last_seen_id(end),
