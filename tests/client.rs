@@ -35,13 +35,30 @@ fn text(ended: &Ended) -> &str {
 fn the_list_shows_each_stream() {
     let dir = TestDir::new();
     dir.write("app.log", "");
-    let yaml = "streams: { app: { file: app.log, description: What it does }, p: { command: [sleep, '1000'] } }";
+    let yaml = "streams: { app: { file: app.log, description: What it does }, p: { command: [sleep, '1000'] },
+        q: { command: [sh, -c, 'echo \"[ 50%] Building x\"; echo \"[ 60%] Building y\"; exit 2'], restart: never } }";
     let daemon = dir.start(yaml);
+    daemon.follow("q").query("tail=all").until("its end", |message| message.is_state("stopped"));
     let listed = run(&daemon, &["ls"]);
-    let lines: Vec<Vec<_>> = text(&listed).lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["NAME", "KIND", "STATE", "LINES/S", "READERS", "DESCRIPTION"], "{lines:?}");
-    assert_eq!((lines[1][0], lines[1][1], &lines[1][5..]), ("app", "file", &["What", "it", "does"][..]), "{lines:?}");
-    assert_eq!((lines[2][0], lines[2][1]), ("p", "process"), "{lines:?}");
+    // At least two spaces separate the columns, and no field contains as many.
+    let fields =
+        |line: &str| line.split("  ").map(|field| field.trim().to_owned()).filter(|field| !field.is_empty()).collect();
+    let lines: Vec<Vec<String>> = text(&listed).lines().map(fields).collect();
+    assert_eq!(
+        lines[0],
+        ["NAME", "KIND", "STATE", "STARTED", "DURATION", "LINES/S", "READERS", "DESCRIPTION"],
+        "{lines:?}"
+    );
+    assert_eq!(lines[1][..5], ["app", "file", "following", "-", "-"], "{lines:?}");
+    assert_eq!(lines[1][6..], ["0", "What it does"], "{lines:?}");
+    assert_eq!(lines[2][..3], ["p", "process", "running"], "{lines:?}");
+    assert_eq!(lines[3][..3], ["q", "process", "failed (exit 2)"], "{lines:?}");
+    for line in &lines[2..] {
+        assert!(line[3].starts_with("20") && line[3].ends_with('Z') && line[4].ends_with('s'), "{line:?}");
+    }
+    let last = daemon.state("q")["last_run"].clone();
+    assert_eq!((&last["run"], &last["code"], &last["cause"]), (&1.into(), &2.into(), &"exited".into()), "{last}");
+    assert!(last["started"].is_string() && last["ended"].is_string() && last["duration"].is_f64(), "{last}");
     assert_eq!(listed.status.code(), Some(0));
 }
 
@@ -58,7 +75,7 @@ fn the_list_and_a_follower_say_why_a_stream_has_no_lines() {
     for (name, why) in [
         ("gone", format!("{} does not exist", missing.display())),
         ("p", "cannot start \"no-such-program\"".to_owned()),
-        ("failed", "A build; exited with code 3".to_owned()),
+        ("failed", "failed (exit 3)".to_owned()),
     ] {
         let line = text(&listed).lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
         assert!(line.contains(&why), "{line}");

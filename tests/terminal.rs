@@ -75,6 +75,22 @@ fn the_help_of_each_command_is_as_wide_as_the_terminal() {
     }
 }
 
+#[test]
+fn the_list_of_streams_is_as_wide_as_the_terminal() {
+    let yaml = "streams:
+  a-build-with-a-rather-long-name: { command: [sh, -c, 'exit 2'], restart: never, description: Release build of the whole tree with all of the tests }
+  web: { push: true, description: nginx }";
+    let daemon = Daemon::start(yaml);
+    let name = "a-build-with-a-rather-long-name";
+    daemon.follow(name).query("tail=all").until("its end", |message| message.is_state("stopped"));
+    let seen = on_a_terminal(&mut client(&daemon, &["ls"]), "nginx\n");
+    assert_eq!(wide(&seen), [""; 0], "{seen}");
+    assert!(seen.contains("failed (exit 2)") && seen.contains("\u{2026}\n") && !seen.contains("READERS"), "{seen}");
+    let ended = Program::start(client(&daemon, &["ls"]).stdin(Stdio::null())).ended();
+    let piped = String::from_utf8(ended.out).unwrap();
+    assert!(piped.contains("Release build of the whole tree with all of the tests\n"), "{piped}");
+}
+
 /// Lines that would steer a terminal, and what is shown of them.
 const LINES: [(&str, &str); 8] = [
     ("\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m"),

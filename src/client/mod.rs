@@ -12,6 +12,7 @@ mod reconnect;
 mod sse_decoder;
 mod stream_url;
 mod follow;
+mod stream_list;
 mod line_printer;
 mod live_events;
 mod proxy_check;
@@ -29,9 +30,7 @@ use serde::Deserialize;
 use tokio::io::AsyncRead;
 use tokio::runtime::Builder;
 
-use crate::client::terminal::SafeText;
 use crate::config::closest_word;
-use crate::event::one_line;
 
 use connect::OutgoingBody;
 pub(crate) use connect::RemoteDaemon;
@@ -196,7 +195,7 @@ async fn execute(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode,
         answer.read_all(MAX_RESPONSE_SIZE).await.map(|_| ExitCode::SUCCESS)
     };
     match task {
-        ClientCommand::List => list(server).await,
+        ClientCommand::List => stream_list::list(server).await,
         ClientCommand::Follow(wanted) => follow::follow(server, wanted).await,
         ClientCommand::Send { name, text, end_input } => {
             let end = if end_input { "input?eof=true" } else { "input" };
@@ -292,6 +291,9 @@ impl RemoteStream {
     /// Returns whether its process runs.
     fn is_running(&self) -> bool {
         self.source.as_ref().is_some_and(|source| source.state == "running")
+    progress: Option<RemoteProgress>,
+    /// The last run of a process.
+    last_run: Option<RemoteRun>,
     }
 }
 
@@ -317,6 +319,23 @@ struct RemoteRunEnd {
 }
 
 impl RemoteSource {
+/// The progress of a source, as far as the list shows it.
+#[derive(Debug, Deserialize)]
+struct RemoteProgress {
+    state: String,
+    percent: Option<f64>,
+}
+
+/// The times of a run.
+#[derive(Debug, Deserialize)]
+struct RemoteRun {
+    started: String,
+    /// `None` while the run lasts.
+    ended: Option<String>,
+    /// The duration in seconds, once it is known.
+    duration: Option<f64>,
+}
+
     /// Returns whether lines can come in this state.
     fn is_working(&self) -> bool {
         matches!(self.state.as_str(), "following" | "reading" | "receiving" | "running" | "polling")
@@ -324,6 +343,8 @@ impl RemoteSource {
 
     /// The reason for the state, if there is one: why the source is not read, or how the last run ended.
     fn explanation(&self) -> Option<String> {
+    /// The duration in seconds, if it is known.
+    duration: Option<f64>,
         let told = self.error.clone().or_else(|| self.reason.clone()).or_else(|| self.note.clone());
         told.or_else(|| self.last.as_ref().filter(|_| self.state != "running")?.status())
     }
@@ -345,27 +366,6 @@ async fn streams(server: &RemoteDaemon) -> Result<Vec<RemoteStream>, ClientError
     }
     let answer = server.send_request(Method::GET, "/streams", &[], Bytes::new()).await?;
     parse::<StreamListResponse>(&answer.read_all(MAX_RESPONSE_SIZE).await?).map(|list| list.streams)
-}
-
-async fn list(server: &RemoteDaemon) -> Result<ExitCode, ClientError> {
-    let streams = streams(server).await?;
-    let longest = streams.iter().map(|stream| stream.name.len()).max().unwrap_or(0).max(4);
-    let mut text =
-        format!("{:longest$}  {:7}  {:12}  {:>8}  {:>7}  DESCRIPTION\n", "NAME", "KIND", "STATE", "LINES/S", "READERS");
-    for stream in streams {
-        let why = stream.source.as_ref().and_then(RemoteSource::explanation);
-        let state = stream.source.map_or("-".to_owned(), |source| source.state);
-        let details = Some(stream.description).into_iter().chain(why).filter(|text| !text.is_empty());
-        let details = details.collect::<Vec<_>>();
-        // Each field is escaped separately, so that none of them can begin a line.
-        let [name, kind, state, details] =
-            [stream.name, stream.kind, state, details.join("; ")].map(|field| one_line(&field));
-        let line =
-            format!("{name:longest$}  {kind:7}  {state:12}  {:>8.1}  {:>7}  {details}", stream.rate, stream.readers);
-        text.extend([line.trim_end(), "\n"]);
-    }
-    terminal::print(&SafeText::lines(&text)).map_err(ClientError::Output)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, ClientError> {

@@ -1,7 +1,7 @@
 //! Every example of the manual and of README.md, exactly as printed.
 //!
 //! - `sh`: each command succeeds; a follower may instead print something and keep running.
-//! - `console`: each command prints what is shown and ends. Numbers of two and more digits, times and ids may differ. A line
+//! - `console`: each command prints what is shown and ends. Numbers of two and more digits, times, durations and ids may differ. A line
 //!   `...` stands for any lines; where it is the last one, the command need not end.
 //! - `yaml`: a configuration that `rtlogd check` accepts.
 //! - `json`: JSON. `js`, `html`: see `browser.rs`.
@@ -288,12 +288,13 @@ fn agrees(expected: &str, printed: &str, ended: bool) -> bool {
 
 /// The text without what differs from one time to the next.
 fn normal(text: &str) -> String {
-    static DIFFERENT: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
+    static DIFFERENT: LazyLock<[(Regex, &str); 5]> = LazyLock::new(|| {
         let regex = |pattern| Regex::new(pattern).expect("a pattern");
         [
             (regex(r"\d{4}-\d\d-\d\dT[0-9:.]+Z"), "TIME"),
             (regex(r"\b[0-9a-z]{8,20}-\d+\b"), "ID"),
             (regex(r"\beyJ[\w.-]+"), "TOKEN"),
+            (regex(r"\b(?:\d+[dhm] )?\d+[hms] +"), "DURATION "),
             (regex(r"\d+\.\d+|\d\d+"), "N"),
         ]
     });

@@ -30,7 +30,7 @@ use tokio::net::unix::pipe;
 pub(crate) use display::Display;
 pub(crate) use line_sanitizer::{LineForm, LineSanitizer};
 pub(crate) use output::{ColourChoice, Output};
-pub(crate) use safe_text::SafeText;
+pub(crate) use safe_text::{SafeText, shortened};
 
 /// Prints to standard output.
 ///
@@ -64,7 +64,7 @@ pub(crate) fn is_terminal() -> bool {
 }
 
 /// The columns and rows of the terminal that standard output is; the usual ones if it does not know them.
-fn terminal_size() -> (usize, usize) {
+pub(crate) fn terminal_size() -> (usize, usize) {
     let size = tcgetwinsize(rustix::stdio::stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
     size.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()))
 }

@@ -67,6 +67,17 @@ impl SafeText {
 }
 
 /// The text; bytes that are not UTF-8 become U+FFFD.
+/// At most this many characters of the text: without its middle if it is longer.
+pub(crate) fn shortened(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let (begin, end) = (kept.div_ceil(2), kept / 2);
+    text.chars().take(begin).chain(['\u{2026}']).chain(text.chars().skip(length - end)).collect()
+}
+
 impl fmt::Display for SafeText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
