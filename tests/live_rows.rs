@@ -193,7 +193,7 @@ fn progress_is_a_row_if_the_program_draws_none() {
         r"printf 'start\n'; printf '\033]9;4;1;40\007'; read x <go; printf '\033]9;4;0;\007'; echo done; read x <go2";
     let daemon = daemon(script);
     let mut terminal = OnTerminal::start(&client(&daemon, &["follow", "p", "--tail", "all"]), 60, 6);
-    terminal.until("the progress", &["start", "[########............] 40 %"]);
+    terminal.until("the progress", &["start", "  40 %  [########............]"]);
     daemon.release("go");
     terminal.until("the end of the progress", &["start", "done"]);
 }

@@ -91,6 +91,31 @@ fn the_list_of_streams_is_as_wide_as_the_terminal() {
     assert!(piped.contains("Release build of the whole tree with all of the tests\n"), "{piped}");
 }
 
+#[test]
+fn groups_are_headings_on_a_terminal_and_names_leave_room_for_lines() {
+    let dir = TestDir::new();
+    let log =
+        "::group::Install\nadded 3 packages\n::endgroup::\nsection_start:1:a\r\x1b[0KTest\n##[error]it broke\ndone\n";
+    let name = "integration-tests-of-the-release-branch-amd64";
+    dir.write("ci.log", log);
+    let daemon = dir
+        .start(&format!("streams: {{ {name}: {{ file: ci.log, from: start, progress: off }}, b: {{ push: true }} }}"));
+    daemon.follow(name).query("tail=all").until("done", |message| message.data == "done");
+    let arguments = ["follow", name, "--tail", "all"];
+    let seen = on_a_terminal(client(&daemon, &arguments).env("NO_COLOR", "1"), "done\n");
+    assert_eq!(seen, "==> Install\nadded 3 packages\n==> Test\nError: it broke\ndone\n");
+    let seen = on_a_terminal(client(&daemon, &[&arguments[..], &["b"]].concat()).env("NO_COLOR", "1"), "done\n");
+    assert!(seen.starts_with("integratio\u{2026}nch-amd64 | ==> Install\n"), "{seen:?}");
+    // Other programs find what they look for.
+    let mut command = client(&daemon, &arguments);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = [0; 17];
+    child.stdout.take().unwrap().read_exact(&mut out).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(&out, b"::group::Install\n");
+}
+
 /// Lines that would steer a terminal, and what is shown of them.
 const LINES: [(&str, &str); 8] = [
     ("\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m"),

@@ -67,21 +67,21 @@ pub(crate) struct FollowOptions {
 /// in the given order, that failed.
 pub(super) async fn follow(server: &RemoteDaemon, wanted: FollowOptions) -> Result<ExitCode, ClientError> {
     let several = wanted.names.len() > 1;
-    let longest = wanted.names.iter().map(String::len).max().unwrap_or(0);
     let output = Output::detect(wanted.colours);
+    let width = terminal::prefix_width(&wanted.names, output);
     // JSON has neither colours nor live rows.
     let display = Display::new(Output { is_live: output.is_live && !wanted.json, ..output });
     let ends = StreamEnds::of(wanted.names.len());
     let followers = (1u8..).zip(wanted.names.iter().enumerate()).map(|(number, (index, name))| {
         let colour = Some(number).filter(|_| output.form == LineForm::Coloured);
-        let prefix = several.then(|| SafeText::prefix(name, longest, colour));
+        let prefix = several.then(|| SafeText::prefix(name, width, colour));
         let query = wanted.query();
         StreamFollower {
             server,
             name,
             query,
             json: wanted.json,
-            lines: LinePrinter::new(output.form, prefix),
+            lines: LinePrinter::new(output, prefix),
             display: &display,
             one_run: wanted.run.is_some(),
             until: FollowUntil::Never,

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::terminal::{LineForm, LineSanitizer, SafeText};
+use super::ci_marker::{CiMarker, CiMarkers, CiSeverity};
+use super::terminal::{LineForm, LineSanitizer, Output, SafeText};
 
 /// Maximum number of origins whose colours are remembered.
 const MAX_COLOURED_ORIGINS: usize = 1000;
@@ -17,12 +18,15 @@ pub(super) struct LinePrinter {
     sanitizers: HashMap<String, LineSanitizer>,
     /// The origin of the last printed line, if that line is incomplete.
     open: Option<String>,
+    /// Reads the lines that are meant for build services; `None` if they are printed as they are, for other programs.
+    markers: Option<CiMarkers>,
 }
 
 impl LinePrinter {
-    /// A printer of lines in this form.
-    pub(super) fn new(form: LineForm, prefix: Option<SafeText>) -> Self {
-        Self { form, prefix, sanitizers: HashMap::new(), open: None }
+    /// A printer of lines for this output.
+    pub(super) fn new(output: Output, prefix: Option<SafeText>) -> Self {
+        let markers = output.is_terminal.then(CiMarkers::default);
+        Self { form: output.form, prefix, sanitizers: HashMap::new(), open: None, markers }
     }
 
     /// The prefix of each line.
@@ -32,9 +36,15 @@ impl LinePrinter {
 
     /// Appends a line of an origin, or a piece of one that is `continued`.
     pub(super) fn push(&mut self, origin: &str, text: &[u8], continued: bool, out: &mut SafeText) {
-        if let Some(open) = self.open.take_if(|open| open != origin) {
-            out.push(&self.sanitizers.get_mut(&open).map(LineSanitizer::interrupt).unwrap_or_default());
-            out.push(&SafeText::newline());
+        if self.open.as_deref() != Some(origin) {
+            self.end_open_line(out);
+            let marker = self.markers.as_mut().filter(|_| !continued).and_then(|markers| {
+                // A line that is no text is no marker either.
+                std::str::from_utf8(text).ok().and_then(|text| markers.read(text))
+            });
+            if let Some(marker) = marker {
+                return self.push_marker(marker, out);
+            }
         }
         if let (None, Some(prefix)) = (&self.open, &self.prefix) {
             out.push(prefix);
@@ -55,6 +65,40 @@ impl LinePrinter {
         }
     }
 
+    /// Appends the end of a line that is incomplete.
+    fn end_open_line(&mut self, out: &mut SafeText) {
+        if let Some(open) = self.open.take() {
+            out.push(&self.sanitizers.get_mut(&open).map(LineSanitizer::interrupt).unwrap_or_default());
+            out.push(&SafeText::newline());
+        }
+    }
+
+    /// Appends what a line for build services says to people, which may be nothing.
+    fn push_marker(&self, marker: CiMarker, out: &mut SafeText) {
+        let text = match marker {
+            CiMarker::Hidden => return,
+            CiMarker::Heading(title) => format!("\x1b[1m==> {title}\x1b[0m"),
+            CiMarker::Message { severity, about, text } => {
+                // Red, yellow, blue, and faint.
+                let colour = match severity {
+                    CiSeverity::Error => "31",
+                    CiSeverity::Warning => "33",
+                    CiSeverity::Notice => "34",
+                    CiSeverity::Debug | CiSeverity::Plain => "2",
+                };
+                let tag = severity.tag().map(|tag| format!("\x1b[{colour}m{tag}\x1b[0m"));
+                let parts = tag.into_iter().chain(about).chain([text]).filter(|part| !part.is_empty());
+                parts.collect::<Vec<_>>().join(": ")
+            }
+        };
+        let mut sanitizer = LineSanitizer::new(self.form);
+        for line in text.trim_end_matches('\n').split('\n') {
+            out.push(self.prefix.as_ref().unwrap_or(&SafeText::default()));
+            out.push(&sanitizer.sanitize(line.as_bytes(), false));
+            out.push(&SafeText::newline());
+        }
+    }
+
     /// Forgets the colours that lines have left open, since lines are missing or the program is another one.
     pub(super) fn forget_colours(&mut self) {
         self.sanitizers.retain(|origin, _| self.open.as_ref() == Some(origin));
@@ -65,9 +109,57 @@ impl LinePrinter {
 mod tests {
     use super::*;
 
+    fn output(form: LineForm) -> Output {
+        Output { form, is_terminal: form != LineForm::Plain, is_live: false }
+    }
+
+    /// Lines for build services, on a terminal and for another program.
+    #[test]
+    fn a_terminal_shows_the_titles_of_groups_and_no_markers() {
+        let lines = [
+            "::group::Install \x1b[32mall\x1b[0m",
+            "added 3 packages",
+            "::endgroup::",
+            "section_start:1000000000:prepare[collapsed=true]\r\x1b[0KPrepare",
+            "section_end:1000000001:prepare\r\x1b[0K",
+            "::error file=a.rs,line=3::one%0Atwo",
+            "::add-mask::x",
+            "::: not a marker",
+        ];
+        let shown = |form| {
+            let mut printer = LinePrinter::new(output(form), Some(SafeText::prefix("a", 1, None)));
+            let mut out = SafeText::default();
+            for line in lines {
+                printer.push("stdout", line.as_bytes(), false, &mut out);
+            }
+            out.to_string()
+        };
+        let expected = "a | ==> Install all\na | added 3 packages\na | ==> Prepare\na | Error: a.rs:3: one\na | two\na | ::: not a marker\n";
+        assert_eq!(shown(LineForm::Uncoloured), expected);
+        let coloured = shown(LineForm::Coloured);
+        assert!(coloured.starts_with("a | \x1b[1m==> Install \x1b[32mall\x1b[0m\x1b[0m\n"), "{coloured:?}");
+        assert!(coloured.contains("a | \x1b[31mError\x1b[0m: a.rs:3: one\na | two\n"), "{coloured:?}");
+        assert!(shown(LineForm::Plain).starts_with("a | ::group::Install all\na | added"));
+    }
+
+    #[test]
+    fn the_pieces_of_a_line_are_no_markers() {
+        let mut printer = LinePrinter::new(output(LineForm::Uncoloured), None);
+        let mut out = SafeText::default();
+        for (origin, text, continued) in [
+            ("stdout", "::group::a", true),
+            ("stdout", "::group::b", false),
+            ("stdout", "c", true),
+            ("stderr", "::group::d", false),
+        ] {
+            printer.push(origin, text.as_bytes(), continued, &mut out);
+        }
+        assert_eq!(out.to_string(), "::group::a::group::b\nc\n==> d\n");
+    }
+
     #[test]
     fn each_origin_has_its_own_lines_and_colours() {
-        let mut printer = LinePrinter::new(LineForm::Coloured, None);
+        let mut printer = LinePrinter::new(output(LineForm::Coloured), None);
         let mut out = SafeText::default();
         let pieces = [
             ("stdout", "\x1b[31mred", false),
@@ -86,7 +178,7 @@ mod tests {
 
     #[test]
     fn colours_are_forgotten_and_the_memory_for_them_is_limited() {
-        let mut printer = LinePrinter::new(LineForm::Coloured, Some(SafeText::prefix("a", 1, None)));
+        let mut printer = LinePrinter::new(output(LineForm::Coloured), Some(SafeText::prefix("a", 1, None)));
         let push = |printer: &mut LinePrinter, origin: &str, text: &str| {
             let mut out = SafeText::default();
             printer.push(origin, text.as_bytes(), false, &mut out);

@@ -41,7 +41,8 @@ impl ProgressEvent {
             let full =
                 (0..BAR_WIDTH).filter(|cell| percent * f64::from(BAR_WIDTH) >= f64::from(cell + 1) * 100.0).count();
             let empty = BAR_WIDTH as usize - full;
-            format!("[{}{}] {percent} %", "#".repeat(full), ".".repeat(empty))
+            // The number comes first: a narrow terminal cuts the end of the line.
+            format!("{percent:>4} %  [{}{}]", "#".repeat(full), ".".repeat(empty))
         });
         let paused = (self.state == "paused").then(|| "paused".to_owned());
         let parts: Vec<_> = [percent, paused, self.phase, self.message].into_iter().flatten().collect();
@@ -58,12 +59,12 @@ mod tests {
         let table = [
             (
                 r#"{"state":"running","percent":42.5,"phase":"link","message":"a.o"}"#,
-                Some("[########............] 42.5 %  link  a.o"),
+                Some("42.5 %  [########............]  link  a.o"),
             ),
-            (r#"{"state":"running","percent":0}"#, Some("[....................] 0 %")),
-            (r#"{"state":"running","percent":100}"#, Some("[####################] 100 %")),
+            (r#"{"state":"running","percent":0}"#, Some("   0 %  [....................]")),
+            (r#"{"state":"running","percent":100}"#, Some(" 100 %  [####################]")),
             (r#"{"state":"indeterminate","phase":"link"}"#, Some("link")),
-            (r#"{"state":"paused","percent":50}"#, Some("[##########..........] 50 %  paused")),
+            (r#"{"state":"paused","percent":50}"#, Some("  50 %  [##########..........]  paused")),
             (r#"{"state":"running"}"#, None),
             (r#"{"state":"done","percent":100}"#, None),
             (r#"{"state":"error","percent":50}"#, None),

@@ -1,12 +1,14 @@
 //! The commands that talk to a daemon, such as `rtlogd ls`, `follow` and `send`, as clients of its HTTP interface. This
 //! module depends on the format of the responses only, not on the daemon's code.
 //!
-//! The files, in reading order: this file has the commands. `connect` finds the daemon and sends a request to it, over
-//! `tls` if its address demands that, and `stream_url` finds both the daemon and the stream in a URL. `follow` is
-//! `rtlogd follow`, which reads a stream with `sse_decoder`; its lines go through `line_printer`, and `live_events` has
-//! the events that are shown until the next one. `proxy_check` is `rtlogd doctor --url`, with the fixes of `proxy_fix`.
-//! `terminal` prints everything that rtlogd prints.
+//! The files, in reading order: this file has the commands, of which `stream_list` is `rtlogd ls`. `connect` finds the
+//! daemon and sends a request to it, over `tls` if its address demands that, and `stream_url` finds both the daemon and the
+//! stream in a URL. `follow` is `rtlogd follow`, which reads a stream with `sse_decoder`; its lines go through
+//! `line_printer`, for which `ci_marker` finds the lines that are meant for build services, and `live_events` has the events
+//! that are shown until the next one. `proxy_check` is `rtlogd doctor --url`, with the fixes of `proxy_fix`. `terminal`
+//! prints everything that rtlogd prints.
 
+mod ci_marker;
 mod connect;
 mod reconnect;
 mod sse_decoder;

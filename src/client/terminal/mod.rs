@@ -63,6 +63,14 @@ pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// The columns that the names of streams take before each of their lines. On a terminal, long names would leave too little
+/// room for the lines; programs can rely on the whole names.
+pub(crate) fn prefix_width(names: &[String], output: Output) -> usize {
+    const LEAST: usize = 8;
+    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    if output.is_terminal { longest.min((terminal_size().0 / 4).max(LEAST)) } else { longest }
+}
+
 /// The columns and rows of the terminal that standard output is; the usual ones if it does not know them.
 pub(crate) fn terminal_size() -> (usize, usize) {
     let size = tcgetwinsize(rustix::stdio::stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);

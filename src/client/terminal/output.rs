@@ -22,6 +22,8 @@ pub(crate) enum ColourChoice {
 pub(crate) struct Output {
     /// The form of lines.
     pub(crate) form: LineForm,
+    /// `true` if it is a terminal, so that people read it and not programs.
+    pub(crate) is_terminal: bool,
     /// `true` if it is a terminal on which rows can be drawn again.
     pub(crate) is_live: bool,
 }
@@ -46,7 +48,7 @@ impl Output {
             (false, true) => LineForm::Uncoloured,
             (false, false) => LineForm::Plain,
         };
-        Self { form, is_live }
+        Self { form, is_terminal, is_live }
     }
 }
 
@@ -74,7 +76,11 @@ mod tests {
         ];
         for (choice, is_terminal, term, no_color, form, is_live) in table {
             let decided = Output::decide(choice, is_terminal, term.map(OsStr::new), no_color.map(OsStr::new));
-            assert_eq!(decided, Output { form, is_live }, "{choice:?} {is_terminal} {term:?} {no_color:?}");
+            assert_eq!(
+                decided,
+                Output { form, is_terminal, is_live },
+                "{choice:?} {is_terminal} {term:?} {no_color:?}"
+            );
         }
     }
 }

@@ -20,9 +20,10 @@ impl SafeText {
         Self(lines.join("\n").into_bytes())
     }
 
-    /// The prefix of a stream's lines when several streams are printed: the name in one of six colours.
+    /// The prefix of a stream's lines when several streams are printed: the name in one of six colours. It is as wide as
+    /// `width`; of a longer name, the beginning and the end are kept, since names often differ only there.
     pub(crate) fn prefix(name: &str, width: usize, colour: Option<u8>) -> Self {
-        let name = one_line(name);
+        let name = shortened(&one_line(name), width);
         Self(match colour {
             // The six colours that are neither black nor white (ECMA-48).
             Some(number) => format!("\x1b[3{}m{name:width$} |\x1b[0m ", 1 + number % 6).into_bytes(),
@@ -66,7 +67,6 @@ impl SafeText {
     }
 }
 
-/// The text; bytes that are not UTF-8 become U+FFFD.
 /// At most this many characters of the text: without its middle if it is longer.
 pub(crate) fn shortened(text: &str, width: usize) -> String {
     let length = text.chars().count();
@@ -78,6 +78,7 @@ pub(crate) fn shortened(text: &str, width: usize) -> String {
     text.chars().take(begin).chain(['\u{2026}']).chain(text.chars().skip(length - end)).collect()
 }
 
+/// The text; bytes that are not UTF-8 become U+FFFD.
 impl fmt::Display for SafeText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
@@ -87,6 +88,20 @@ impl fmt::Display for SafeText {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prefixes_have_one_width_and_keep_both_ends_of_a_long_name() {
+        for (name, width, prefix) in [
+            ("web", 5, "web   | "),
+            ("web", 3, "web | "),
+            ("ci-main-417-amd64", 11, "ci-ma\u{2026}amd64 | "),
+            ("ci-main-417-amd64", 16, "ci-main-\u{2026}7-amd64 | "),
+            ("ab", 1, "\u{2026} | "),
+        ] {
+            assert_eq!(SafeText::prefix(name, width, None).to_string(), prefix);
+        }
+        assert_eq!(SafeText::prefix("web", 4, Some(1)).to_string(), "\x1b[32mweb  |\x1b[0m ");
+    }
 
     #[test]
     fn messages_cannot_be_forged() {
