@@ -136,12 +136,15 @@ fn lines_are_pushed_from_a_file_from_standard_input_and_by_send() {
     ];
     assert_eq!(pushed, expected.map(|(text, origin)| (text.into(), origin.into())));
     for (arguments, why) in [
-        (&["push", "deplyo", "lines.txt"][..], "(did you mean \"deploy\"?)"),
+        (
+            &["push", "deplyo", "lines.txt"][..],
+            "no stream is named \"deplyo\"; did you mean \"deploy\"? (`rtlogd ls` lists the streams)\n",
+        ),
         (&["push", "deploy", "no-such.txt"], "cannot read no-such.txt"),
         (&["push", "deploy", "."], "cannot read .\n  because: Is a directory"),
         // A file that can be opened, whose first page can not be read.
         (&["push", "deploy", "/proc/self/mem"], "cannot read /proc/self/mem"),
-        (&["restart", "deploi"], "(did you mean \"deploy\"?)"),
+        (&["restart", "deploi"], "; did you mean \"deploy\"? ("),
         (&["send", "deploy", "x", "--eof"], "not a process"),
     ] {
         let ended = Program::start(&mut command(arguments)).ended();
@@ -188,10 +191,22 @@ fn a_daemon_that_is_missing_is_one_clear_error() {
 }
 
 #[test]
-fn a_missing_stream_is_reported_with_the_words_of_the_daemon() {
-    let ended = run(&Daemon::start("streams: {}"), &["follow", "nothing"]);
-    assert_eq!(ended.status.code(), Some(1));
-    assert!(ended.err.contains("no stream is named \"nothing\""), "{}", ended.err);
+fn a_missing_stream_is_reported_with_what_lists_the_others() {
+    let daemon = Daemon::start("streams: { build: { push: true }, hidden: { push: true, private: true } }");
+    let (url, by_url) = (daemon.url(""), daemon.url("/streams/biuld"));
+    let of_url = format!(
+        "rtlogd: no stream is named \"biuld\"; did you mean \"build\"? (`rtlogd ls --url {url}` lists the streams)\n"
+    );
+    for (name, said) in [
+        ("nothing", "rtlogd: no stream is named \"nothing\" (`rtlogd ls` lists the streams)\n"),
+        ("biuld", "rtlogd: no stream is named \"biuld\"; did you mean \"build\"? (`rtlogd ls` lists the streams)\n"),
+        // A stream that the caller may not read is not revealed.
+        ("hiden", "rtlogd: no stream is named \"hiden\" (`rtlogd ls` lists the streams)\n"),
+        (&by_url, &of_url),
+    ] {
+        let ended = run(&daemon, &["follow", name]);
+        assert_eq!((ended.status.code(), ended.err.as_str()), (Some(1), said));
+    }
 }
 
 #[test]

@@ -163,7 +163,9 @@ impl RemoteDaemon {
 
     /// Adds the right address to a refusal whose reason is that the daemon's paths begin differently.
     pub(super) async fn explain_base_path(&self, refused: ClientError) -> ClientError {
-        let ClientError::Refused { status: StatusCode::NOT_FOUND, detail, base_path } = refused else { return refused };
+        let ClientError::Refused { status: StatusCode::NOT_FOUND, detail, base_path, unknown_stream } = refused else {
+            return refused;
+        };
         let has_base = matches!(&self.endpoint, Endpoint::Tcp { base, .. } if !base.is_empty());
         let right = match &base_path {
             Some(base_path) => self.with_base_path(base_path),
@@ -175,7 +177,7 @@ impl RemoteDaemon {
             Some(right) if right != *self && right.is_alive().await => {
                 ClientError::OtherBasePath { detail, address: right.to_string() }
             }
-            _ => ClientError::Refused { status: StatusCode::NOT_FOUND, detail, base_path },
+            _ => ClientError::Refused { status: StatusCode::NOT_FOUND, detail, base_path, unknown_stream },
         }
     }
 

@@ -12,9 +12,9 @@ mod ci_marker;
 mod connect;
 mod reconnect;
 mod sse_decoder;
+mod stream_list;
 mod stream_url;
 mod follow;
-mod stream_list;
 mod line_printer;
 mod live_events;
 mod proxy_check;
@@ -79,6 +79,16 @@ pub(crate) enum ClientError {
         detail: String,
         /// The prefix of all paths of the daemon, if the path of the request lacks it.
         base_path: Option<String>,
+        /// The name in the request, if no stream has it.
+        unknown_stream: Option<String>,
+    },
+    #[error("no stream is named {name:?}{} (`{list}` lists the streams)", .meant.as_ref().map_or_else(String::new, |meant| format!("; did you mean {meant:?}?")))]
+    UnknownStream {
+        name: String,
+        /// A similar name that a stream has.
+        meant: Option<String>,
+        /// The command that lists the streams of the same daemon.
+        list: String,
     },
     #[error("rtlogd's answer cannot be understood: {0}")]
     UnexpectedResponse(String),
@@ -120,18 +130,17 @@ pub(crate) enum ClientCommand {
 /// used.
 pub(crate) fn run(server: &RemoteDaemon, mut task: ClientCommand) -> Result<ExitCode, ClientError> {
     let of_urls = task.replace_urls()?.map(|daemon| server.clone().at(daemon));
+    let list = of_urls.as_ref().map_or_else(|| "rtlogd ls".to_owned(), |daemon| format!("rtlogd ls --url {daemon}"));
     let server = of_urls.as_ref().unwrap_or(server);
     let runtime = Builder::new_current_thread().enable_all().build().map_err(ClientError::Runtime)?;
-    let names: Vec<String> = task.names_mut().into_iter().map(|name| name.clone()).collect();
     let done = runtime.block_on(async {
         let done = execute(server, task).await;
         match done {
-            Err(ClientError::Refused { status: StatusCode::NOT_FOUND, detail, base_path }) => {
-                let meant = suggest(server, &names).await;
-                let detail = detail + &meant.map_or_else(String::new, |meant| format!(" (did you mean {meant:?}?)"));
-                let refused = ClientError::Refused { status: StatusCode::NOT_FOUND, detail, base_path };
-                Err(server.explain_base_path(refused).await)
+            Err(ClientError::Refused { unknown_stream: Some(name), .. }) => {
+                let meant = similar_name(server, &name).await;
+                Err(ClientError::UnknownStream { name, meant, list })
             }
+            Err(refused @ ClientError::Refused { .. }) => Err(server.explain_base_path(refused).await),
             done => done,
         }
     });
@@ -267,11 +276,10 @@ async fn accepts_lines(server: &RemoteDaemon, name: &str) -> bool {
     parse::<RemoteStream>(&body).is_ok_and(|stream| stream.kind == "push")
 }
 
-/// The stream that was probably meant by one of these names, none of which is known if it is not exact.
-async fn suggest(server: &RemoteDaemon, names: &[String]) -> Option<String> {
+/// The stream that was probably meant by a name that none has.
+async fn similar_name(server: &RemoteDaemon, unknown: &str) -> Option<String> {
     let streams = streams(server).await.ok()?;
     let known: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
-    let unknown = names.iter().find(|name| !known.contains(&name.as_str()))?;
     closest_word(unknown, &known).map(str::to_owned)
 }
 
@@ -283,6 +291,9 @@ struct RemoteStream {
     #[serde(default)]
     description: String,
     source: Option<RemoteSource>,
+    progress: Option<RemoteProgress>,
+    /// The last run of a process.
+    last_run: Option<RemoteRun>,
     /// The id of the last event.
     last: Option<String>,
     rate: f64,
@@ -293,9 +304,6 @@ impl RemoteStream {
     /// Returns whether its process runs.
     fn is_running(&self) -> bool {
         self.source.as_ref().is_some_and(|source| source.state == "running")
-    progress: Option<RemoteProgress>,
-    /// The last run of a process.
-    last_run: Option<RemoteRun>,
     }
 }
 
@@ -311,16 +319,6 @@ struct RemoteSource {
     note: Option<String>,
 }
 
-/// The end of a run.
-#[derive(Debug, Clone, Deserialize)]
-struct RemoteRunEnd {
-    run: u64,
-    code: Option<i32>,
-    signal: Option<String>,
-    cause: String,
-}
-
-impl RemoteSource {
 /// The progress of a source, as far as the list shows it.
 #[derive(Debug, Deserialize)]
 struct RemoteProgress {
@@ -338,6 +336,18 @@ struct RemoteRun {
     duration: Option<f64>,
 }
 
+/// The end of a run.
+#[derive(Debug, Clone, Deserialize)]
+struct RemoteRunEnd {
+    run: u64,
+    code: Option<i32>,
+    signal: Option<String>,
+    cause: String,
+    /// The duration in seconds, if it is known.
+    duration: Option<f64>,
+}
+
+impl RemoteSource {
     /// Returns whether lines can come in this state.
     fn is_working(&self) -> bool {
         matches!(self.state.as_str(), "following" | "reading" | "receiving" | "running" | "polling")
@@ -345,8 +355,6 @@ struct RemoteRun {
 
     /// The reason for the state, if there is one: why the source is not read, or how the last run ended.
     fn explanation(&self) -> Option<String> {
-    /// The duration in seconds, if it is known.
-    duration: Option<f64>,
         let told = self.error.clone().or_else(|| self.reason.clone()).or_else(|| self.note.clone());
         told.or_else(|| self.last.as_ref().filter(|_| self.state != "running")?.status())
     }
@@ -380,12 +388,14 @@ fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     struct ProblemDetail {
         detail: String,
         base_path: Option<String>,
+        unknown_stream: Option<String>,
     }
-    let (detail, base_path) = match serde_json::from_slice::<ProblemDetail>(body) {
-        Ok(problem) => (problem.detail, problem.base_path),
-        Err(_) => (format!("not rtlogd, but another server, such as a proxy in front of it, answered: {status}"), None),
-    };
-    ClientError::Refused { status, detail, base_path }
+    if let Ok(ProblemDetail { detail, base_path, unknown_stream }) = serde_json::from_slice(body) {
+        ClientError::Refused { status, detail, base_path, unknown_stream }
+    } else {
+        let detail = format!("not rtlogd, but another server, such as a proxy in front of it, answered: {status}");
+        ClientError::Refused { status, detail, base_path: None, unknown_stream: None }
+    }
 }
 
 #[cfg(test)]

@@ -34,12 +34,14 @@ pub(crate) struct Problem {
     /// The prefix of all paths of this server, if that of the request lacks it: an extension member by which a client
     /// finds the right address (RFC 9457, section 3.2).
     base_path: Option<String>,
+    /// The name that no stream has: an extension member by which a client can say in its own words what to do.
+    unknown_stream: Option<String>,
 }
 
 impl Problem {
     /// A problem whose `detail` says what was requested and what would be correct.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), headers: &[], retry_after: None, base_path: None }
+        Self { status, detail: detail.into(), headers: &[], retry_after: None, base_path: None, unknown_stream: None }
     }
 
     /// 400 with `detail`.
@@ -123,7 +125,8 @@ impl Problem {
 
     /// 404: no stream has this name.
     pub(crate) fn no_stream(name: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, format!("no stream is named {name:?}; GET /streams lists them"))
+        let detail = format!("no stream is named {name:?}; GET /streams lists them");
+        Self { unknown_stream: Some(name.to_owned()), ..Self::new(StatusCode::NOT_FOUND, detail) }
     }
 
     /// 404: no stream has the name in this segment of a path. The name is shown as a person would write it.
@@ -141,6 +144,8 @@ impl warp::Reply for Problem {
             detail: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
             base_path: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            unknown_stream: Option<&'a str>,
         }
         let title = self.status.canonical_reason().unwrap_or("Refused");
         let members = ProblemMembers {
@@ -148,6 +153,7 @@ impl warp::Reply for Problem {
             title,
             detail: &self.detail,
             base_path: self.base_path.as_deref(),
+            unknown_stream: self.unknown_stream.as_deref(),
         };
         let body = serde_json::to_string(&members).expect("a problem has text keys") + "\n";
         let mut response = Response::new(body.into());

@@ -225,6 +225,7 @@ fn problem_schema() -> Value {
             "title": { "type": "string" },
             "detail": { "type": "string" },
             "base_path": { "type": "string", "description": "what all paths begin with, if that of the request does not" },
+            "unknown_stream": { "type": "string", "description": "the name of the request that no stream has" },
         },
         "required": ["status", "title", "detail"],
     })
@@ -247,7 +248,6 @@ fn stream_schema() -> Value {
             "labels": { "type": "object", "additionalProperties": { "type": "string" } },
             "source": or_null(reference("State")),
             "progress": or_null(reference("Progress")),
-            "first": or_null(id()),
             "last_run": {
                 "type": "object",
                 "description": "The last run of a process, since the daemon was started. The members of its `end` follow once it has ended.",
@@ -266,6 +266,7 @@ fn stream_schema() -> Value {
                 "type": "string", "format": "date-time",
                 "description": "When the program last changed rows that it can still change; absent without such rows.",
             },
+            "first": or_null(id()),
             "last": id(),
             "rate": { "type": "number", "description": "Events a second." },
             "readers": count("Connected readers."),
