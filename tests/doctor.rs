@@ -25,7 +25,7 @@ fn doctor_reports_problems_with_their_fixes() {
     for what in [
         &format!("another program listens on 127.0.0.1:{port}\n  fix: ss -ltnp 'sport = :{port}'"),
         "stream a: there is no program no-such-program",
-        "stream b: the directory ",
+        "stream b: there is no directory ",
         "open files is lower than the 1000000016 that",
     ] {
         assert!(said.contains(what), "{what}: {said}");

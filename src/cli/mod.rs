@@ -12,13 +12,15 @@ mod history;
 mod suggestion;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
+use std::fs;
+use std::io::{self, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use clap::{CommandFactory, Parser};
 use nix::sys::signal::SigSet;
+use rustix::fs::Access;
 
 use crate::cli::doctor::{Finding, Severity};
 use crate::client::terminal;
@@ -151,9 +153,10 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             wrap::wrap(WrapOptions { stream, config, output, any_port, linger }).map_err(failed)
         }
         CliCommand::Check { config, file } => {
-            let path = config.or(file).unwrap_or_else(|| DEFAULT_CONFIG_PATH.into());
+            let path = config.or(file);
+            let path = find_configuration(path.as_deref(), "check")?;
             let config =
-                config::load_strictly(&path).map_err(|mistakes| -> CliFailure { (mistakes.into(), EXIT_USAGE) })?;
+                config::load_strictly(path).map_err(|mistakes| -> CliFailure { (mistakes.into(), EXIT_USAGE) })?;
             for note in config::advice(&config).iter().chain(&doctor::missing(&config)) {
                 note_to_user(note);
             }
@@ -172,7 +175,7 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             print_findings(&found.into_iter().map(finding).collect::<Vec<_>>())
         }
         CliCommand::Doctor { config, file, url: None, .. } => {
-            print_findings(&doctor::find_problems(&load(config.or(file).as_deref())?))
+            print_findings(&doctor::find_problems(&load(config.or(file).as_deref(), "doctor")?))
         }
         CliCommand::Token(arguments) => token::token(arguments),
         CliCommand::Ls { at } => run_client(at, ClientCommand::List),
@@ -257,7 +260,7 @@ fn serve_options(
     }
     let named = file.clone();
     let load = move || -> Result<Config, CliFailure> {
-        let mut config = named.as_deref().map_or_else(|| config_of_paths(&paths), |file| load(Some(file)))?;
+        let mut config = named.as_deref().map_or_else(|| config_of_paths(&paths), |file| load(Some(file), "serve"))?;
         replace_listen(&mut config, &listen)?;
         Ok(config)
     };
@@ -388,7 +391,7 @@ fn run_client(at: DaemonArguments, task: ClientCommand) -> Result<ExitCode, CliF
     let server = with_credentials(url.unwrap_or_else(RemoteDaemon::default_local), credentials)?;
     match client::run(&server, task) {
         // The reader of the output has closed it, as in `rtlogd follow x | head`.
-        Err(ClientError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(ClientError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         done => done.map_err(|error| -> CliFailure { (error.into(), 1) }),
     }
 }
@@ -403,9 +406,35 @@ fn with_credentials(server: RemoteDaemon, credentials: CredentialArguments) -> R
     Ok(server.with_token(token).with_ca(ca))
 }
 
-fn load(path: Option<&Path>) -> Result<Config, CliFailure> {
-    config::load(path.unwrap_or(Path::new(DEFAULT_CONFIG_PATH)))
-        .map_err(|mistakes| -> CliFailure { (mistakes.into(), EXIT_USAGE) })
+/// The configuration at a path, or at the usual one, for a command of rtlogd.
+fn load(path: Option<&Path>, command: &str) -> Result<Config, CliFailure> {
+    config::load(find_configuration(path, command)?).map_err(|mistakes| -> CliFailure { (mistakes.into(), EXIT_USAGE) })
+}
+
+/// The path of a configuration that can be read, which is the usual one if none is named. What is wrong with the file as a
+/// whole is no mistake in it, which would begin with its line, but one of the command line.
+fn find_configuration<'p>(named: Option<&'p Path>, command: &str) -> Result<&'p Path, CliFailure> {
+    let path = named.unwrap_or(Path::new(DEFAULT_CONFIG_PATH));
+    let found = fs::metadata(path).and_then(|found| {
+        if found.is_dir() {
+            Err(ErrorKind::IsADirectory.into())
+        } else {
+            Ok(rustix::fs::access(path, Access::READ_OK)?)
+        }
+    });
+    let Err(error) = found else { return Ok(path) };
+    let (what, fix) = match (error.kind(), named) {
+        (ErrorKind::NotFound, None) => {
+            ("does not exist".to_owned(), format!("name a configuration with `rtlogd {command} --config FILE`"))
+        }
+        (ErrorKind::NotFound, Some(_)) => ("does not exist".to_owned(), "correct the path".to_owned()),
+        (ErrorKind::PermissionDenied, _) => (
+            "cannot be read by you".to_owned(),
+            format!("try `sudo rtlogd {command}`, or name a file that you may read"),
+        ),
+        _ => (format!("cannot be read: {error}"), "correct the path".to_owned()),
+    };
+    Err((format!("the configuration {} {what} ({fix})", path.display()).into(), EXIT_USAGE))
 }
 
 fn config_of_paths(paths: &[PathBuf]) -> Result<Config, CliFailure> {
@@ -481,8 +510,12 @@ mod tests {
         let streams = path("streams.yaml");
         std::fs::write(&streams, "streams: { a: { push: true } }\n").unwrap();
         let (nowhere, directory) = (format!("unix:{}", path("nowhere.sock")), place.path().to_str().unwrap());
-        let table: [(&[&str], u8, &str); 16] = [
-            (&["check", "--config", &missing], 2, "cannot be read"),
+        let table: [(&[&str], u8, &str); 20] = [
+            (&["check", "--config", &missing], 2, "missing.yaml does not exist (correct the path)"),
+            (&["doctor", &missing], 2, "missing.yaml does not exist (correct the path)"),
+            (&["token", "--config", &missing, "--init"], 2, "missing.yaml does not exist (correct the path)"),
+            (&["serve", "--config", &missing], 2, "missing.yaml does not exist (correct the path)"),
+            (&["check", directory], 2, "cannot be read: is a directory (correct the path)"),
             (&["check", &wrong], 2, "unknown key `colour`"),
             (&["doctor", &wrong], 2, "unknown key `colour`"),
             (&["serve", &streams], 2, "did you mean `rtlogd serve --config "),

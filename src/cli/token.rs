@@ -108,7 +108,7 @@ fn key_directory(config: Option<&Path>) -> Result<PathBuf, CliFailure> {
 }
 
 fn access_of(config: Option<&Path>) -> Result<config::AccessConfig, CliFailure> {
-    Ok(load(config)?.access)
+    Ok(load(config, "token")?.access)
 }
 
 /// The token in a file, without surrounding white space.

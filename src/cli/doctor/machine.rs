@@ -2,7 +2,7 @@
 //! here decides what is a problem.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,11 +51,16 @@ pub(super) fn candidates(process: &ProcessSourceConfig) -> Vec<PathBuf> {
 
 /// The first directory of a path that the calling user may not enter.
 pub(super) fn closed_directory(path: &Path) -> Option<&Path> {
-    path.ancestors().skip(1).filter(|directory| check_access(directory, Access::EXEC_OK).is_err()).last()
+    path.ancestors().skip(1).filter(|directory| is_denied(directory, Access::EXEC_OK)).last()
 }
 
 pub(super) fn check_access(path: &Path, access: Access) -> io::Result<()> {
     Ok(rustix::fs::access(path, access)?)
+}
+
+/// Returns whether the calling user lacks this permission for something that exists.
+pub(super) fn is_denied(path: &Path, access: Access) -> bool {
+    check_access(path, access).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// The free bytes on the file system where `path` is or will be.

@@ -6,10 +6,11 @@
 //! they use the rights of the calling user.
 //!
 //! This file has the checks, `missing` the notes of `rtlogd check`, and `machine` the facts about this machine that
-//! both ask for. `continuity` has what ends commands in a restart. `other_rtlogd` finds out whose daemon listens on a
+//! both ask for. `directory` finds out why a directory cannot be used, `continuity` has what ends commands in a restart. `other_rtlogd` finds out whose daemon listens on a
 //! port, `program` why a program cannot be run, and `unit` has the settings of the service.
 
 mod continuity;
+mod directory;
 mod machine;
 mod missing;
 mod other_rtlogd;
@@ -40,8 +41,9 @@ use crate::event::{StreamName, shell_word, with_causes};
 use crate::listen::{TlsError, TlsServer, are_few_possible};
 use crate::source;
 
+use directory::DirectoryProblem;
 pub(super) use machine::find_program;
-use machine::{check_access, closed_directory, find_user, free_space, has_group, is_rtlogd, remote_file_system};
+use machine::{closed_directory, find_user, has_group, is_denied, is_rtlogd, remote_file_system};
 pub(crate) use missing::missing;
 use missing::{file_directories, is_missing_directory};
 use other_rtlogd::OtherRtlogd;
@@ -96,7 +98,8 @@ pub(crate) fn find_problems(config: &Config) -> Vec<Finding> {
     doctor.check_tls(config);
     doctor.check_keys(config);
     doctor.check_limits(config);
-    doctor.check_state_directory(config);
+    let state = directory::state_directory_problems(config, &doctor.user, &doctor.owner());
+    doctor.findings.extend(state);
     doctor.findings.extend(continuity::problems(&doctor.unit, config, continuity::has_bus()));
     doctor.findings
 }
@@ -180,6 +183,7 @@ impl Doctor {
     fn check_tls(&mut self, config: &Config) {
         let Some(Err(error)) = config.tls.as_ref().map(TlsServer::open) else { return };
         let fix = match &error {
+            TlsError::Denied { path, .. } if closed_directory(path).is_some() => self.read_fix(path),
             TlsError::Denied { path, .. } => format!("chown {} {}", self.user, quoted(path)),
             TlsError::InsecureKeyPermissions(path, _) => format!("chmod o-rwx {}", quoted(path)),
             TlsError::Read(..) | TlsError::Empty(..) | TlsError::Unusable(..) | TlsError::ClientCa(..) => {
@@ -197,7 +201,7 @@ impl Doctor {
             self.report(problem, fix);
         }
         let Some(directory) = &config.access.keys else { return };
-        if !directory.exists() {
+        if directory.try_exists().is_ok_and(|exists| !exists) {
             self.report(
                 format!("the directory of keys {} does not exist", directory.display()),
                 format!("{} makes it, with the first key; or remove `keys` from `access`", self.first_key),
@@ -220,11 +224,12 @@ impl Doctor {
                 let directory = path.parent().unwrap_or(Path::new("/"));
                 if UnixStream::connect(path).is_ok() || directory == Path::new("/run/rtlogd") {
                     // Another rtlogd serves it, or systemd creates the directory for the service.
-                } else if let Err(error) = check_access(directory, Access::WRITE_OK) {
-                    self.report(
-                        format!("cannot create the socket {}: {error}", path.display()),
-                        format!("mkdir -p {0} && chown {1} {0}", quoted(directory), self.owner()),
-                    );
+                } else if let Some(problem) = DirectoryProblem::of(directory, Access::WRITE_OK | Access::EXEC_OK) {
+                    let why = problem.describe(&effective_user_name());
+                    // A directory that exists may belong to others for a good reason.
+                    let owner = Some(self.owner()).filter(|_| matches!(problem, DirectoryProblem::Missing(_)));
+                    let fix = problem.fix(&self.user, owner.as_deref(), "listen");
+                    self.report(format!("cannot create the socket {}: {why}", path.display()), fix);
                 }
             }
         }
@@ -393,13 +398,9 @@ impl Doctor {
     }
 
     fn check_command(&mut self, name: &str, process: &ProcessSourceConfig) {
-        if let Some(directory) = &process.directory
-            && let Err(error) = check_access(directory, Access::EXEC_OK)
-        {
-            self.report(
-                format!("stream {name}: the directory {} cannot be used: {error}", directory.display()),
-                format!("mkdir -p {0}, or give {1} access: setfacl -m u:{1}:rx {0}", quoted(directory), self.user),
-            );
+        if let Some(problem) = process.directory.as_ref().and_then(|path| DirectoryProblem::of(path, Access::EXEC_OK)) {
+            let what = format!("stream {name}: {}", problem.describe(&effective_user_name()));
+            self.report(what, problem.fix(&self.user, None, "directory"));
         }
         if let Some(user) = &process.user {
             self.check_user(name, user);
@@ -478,7 +479,10 @@ impl Doctor {
                     "stream {name}: {} cannot run journalctl, which it needs to read the journal: {error}",
                     effective_user_name()
                 ),
-                "apt install systemd",
+                match error.kind() {
+                    ErrorKind::NotFound => "apt install systemd",
+                    _ => "let this user run journalctl",
+                },
             ),
             // The journal of another machine is read instead of that of this one.
             Ok(_) if journal.directory.is_some() => {}
@@ -541,41 +545,6 @@ impl Doctor {
             );
         }
     }
-
-    fn check_state_directory(&mut self, config: &Config) {
-        let Some(directory) = &config.state_directory else { return };
-        if !directory.exists() {
-            // The first start creates the directory, if that is possible.
-            let above = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-            if check_access(above, Access::WRITE_OK).is_err() {
-                self.report(
-                    format!(
-                        "the state directory {} does not exist, and {} may not create it",
-                        directory.display(),
-                        effective_user_name()
-                    ),
-                    format!("mkdir -p {0} && chown {1} {0} && chmod 700 {0}", quoted(directory), self.owner()),
-                );
-            }
-        } else if let Err(error) = check_access(directory, Access::WRITE_OK) {
-            self.report(
-                format!(
-                    "the state directory {} cannot be written by {}: {error}",
-                    directory.display(),
-                    effective_user_name()
-                ),
-                format!("chown -R {} {}", self.owner(), quoted(directory)),
-            );
-        }
-        let wanted: u64 = config.streams.iter().map(|stream| stream.history.disk).fold(0, u64::saturating_add);
-        let Some(free) = free_space(directory) else { return };
-        if free < wanted {
-            self.report(
-                format!("histories may grow to {} MiB, but the disk has only {} MiB left", wanted >> 20, free >> 20),
-                "lower `history: { disk: ... }`, or move `state_directory` to another disk",
-            );
-        }
-    }
 }
 
 /// Returns whether clients of other machines can reach rtlogd, directly or through a proxy.
@@ -588,11 +557,6 @@ fn needs_tokens(config: &Config) -> bool {
 fn literal_prefix(pattern: &Path) -> PathBuf {
     let plain = |part: &Component<'_>| !part.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
     pattern.components().take_while(plain).collect()
-}
-
-/// Returns whether the calling user lacks this permission for something that exists.
-fn is_denied(path: &Path, access: Access) -> bool {
-    check_access(path, access).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 fn first_line(text: &str) -> &str {

@@ -44,7 +44,10 @@ impl ProgramProblem {
     /// One sentence about the problem; `caller` is the user who would run the program.
     pub(super) fn describe(&self, caller: &str) -> String {
         match self {
-            Self::Missing { program, .. } => format!("there is no program {} that {caller} may run", program.display()),
+            Self::Missing { program, is_path: true } => format!("there is no program {}", program.display()),
+            Self::Missing { program, is_path: false } => {
+                format!("there is no program {} in any directory of `PATH`", program.display())
+            }
             Self::NotAFile(path) => format!("{} is not a program", path.display()),
             Self::NotExecutable(path) => format!("{} is not executable", path.display()),
             Self::NotPermitted(path) => format!("{caller} is not permitted to run {}", path.display()),

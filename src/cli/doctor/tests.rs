@@ -122,10 +122,7 @@ fn what_is_there_and_cannot_be_used_is_told_from_what_is_missing() {
         (SourceKind::Process(process(&text("plain"))), format!("{} is not executable", text("plain"))),
         (SourceKind::Process(named), format!("{} is not executable", text("plain"))),
         (SourceKind::Process(process(&text("."))), format!("{} is not a program", text("."))),
-        (
-            SourceKind::Process(process(&text("none"))),
-            format!("there is no program {} that {me} may run", text("none")),
-        ),
+        (SourceKind::Process(process(&text("none"))), format!("there is no program {}", text("none"))),
         (
             SourceKind::Process(with_file("none")),
             format!("{me} cannot use the environment file {}: No such file or directory (os error 2)", text("none")),
@@ -245,10 +242,14 @@ fn fixes_name_the_user_who_serves_and_the_configuration() {
         let doctor = Doctor::new(parse_settings(&unit), &Config::default());
         assert_eq!((doctor.user.as_str(), doctor.owner().as_str()), (user, owner), "{unit}");
         let mut doctor = Doctor::new(parse_settings(&unit), &Config::default());
+        doctor.check_listen(&ListenAddress::Unix("/no/such/r.sock".into()), &Config::default());
+        let fix = format!("mkdir -p /no/such && chown {owner} /no/such, or correct `listen`");
+        assert_eq!(doctor.findings[0].fix, fix);
+        let mut doctor = Doctor::new(parse_settings(&unit), &Config::default());
         let process = ProcessSourceConfig::new(vec!["sh".into()]);
         doctor.check_command("s", &ProcessSourceConfig { directory: Some("/no/such".into()), ..process });
-        let fix = format!("mkdir -p /no/such, or give {user} access: setfacl -m u:{user}:rx /no/such");
-        assert_eq!(doctor.findings[0].fix, fix);
+        assert_eq!(doctor.findings[0].problem, "stream s: there is no directory /no/such");
+        assert_eq!(doctor.findings[0].fix, "mkdir -p /no/such, or correct `directory`");
     }
     for (file, command) in [
         (None, "rtlogd token --init"),
