@@ -215,6 +215,8 @@ pub struct Tracker {
     /// The rows that a program could still change when it last wrote.
     live_rows: LiveRows,
     growth: GrowthTracker,
+    /// The last time at which a program changed one of them: a sign of life, even if its bar does not advance.
+    drawn: Time,
     /// A recogniser wants every finished line now.
     wants_all: bool,
     /// The number of examinations of rows.
@@ -252,6 +254,7 @@ impl Tracker {
             bar: None,
             progress: None,
             live_rows: LiveRows::default(),
+            drawn: Time::default(),
             growth: GrowthTracker::default(),
             wants_all: false,
             examined: 0,
@@ -263,7 +266,8 @@ impl Tracker {
     /// Examines a finished line of one of the source's outputs. Costs some hundred nanoseconds for a line without
     /// progress, and for each pattern.
     pub fn line(&mut self, origin: usize, text: &[u8], now: Time) {
-        if self.live_rows.is_empty() {
+        if !self.live_rows.have_text() {
+            self.live_rows.take(origin);
             if let Some(found) = self.recognise(text, false, false, now) {
                 self.apply(found, now);
             }
@@ -283,14 +287,14 @@ impl Tracker {
         // A line above a bar is not the bar, and neither is the end of an item.
         let is_other = match &ended {
             Some(row) => row.is_item,
-            None => rows.iter().any(|row| row.is_redrawn && has_guessed_percentage(row.found.as_ref())),
+            None => rows.iter().any(|row| row.is_redrawn && rows::has_guessed_percentage(row.found.as_ref())),
         };
         if ended.as_ref().is_some_and(|row| row.is_finished && row.text.trim_end() == report::plain(text).trim_end()) {
             return self.live_rows.set(origin, rows);
         }
         let found = self.recognise(text, false, redrawn, now).or_else(|| verdict::of_ended_row(text, &ended?));
         if let Some(found) = found
-            && !(is_other && has_guessed_percentage(Some(&found)))
+            && !(is_other && rows::has_guessed_percentage(Some(&found)))
         {
             self.apply(found, now);
         }
@@ -303,7 +307,7 @@ impl Tracker {
             return;
         }
         let before = self.live_rows.take(origin);
-        let mut live = Vec::with_capacity(rows.len());
+        let mut live = rows::erased(rows, &before);
         let mut last_changed = None;
         for (at, raw) in rows.iter().enumerate() {
             let plain =
@@ -355,6 +359,10 @@ impl Tracker {
             }
             self.apply((recogniser, confidence, report), now);
         }
+        if last_changed.is_some() {
+            self.drawn = now;
+            self.has_update |= self.progress.as_mut().is_some_and(|progress| std::mem::take(&mut progress.stale));
+        }
         self.live_rows.set(origin, live);
     }
 
@@ -404,7 +412,7 @@ impl Tracker {
     fn stale_at(&self) -> Option<Time> {
         let progress = self.progress.as_ref()?;
         let never = progress.stale || progress.state.is_finished() || progress.state == ProgressState::Paused;
-        Some(if never { Time(i64::MAX) } else { progress.updated.plus(STALE_AFTER) })
+        Some(if never { Time(i64::MAX) } else { progress.updated.max(self.drawn).plus(STALE_AFTER) })
     }
 
     /// The report of a line, and its recogniser.
@@ -443,7 +451,7 @@ impl Tracker {
             return;
         }
         if self.is_item(rank, &report, now) {
-            report = item_of_whole(report);
+            report = report.into_item_of_whole();
         }
         let known = self.progress.take();
         let mut progress = match known.clone() {
@@ -586,16 +594,6 @@ impl Tracker {
         progress.eta = bar.eta_estimator.eta(now, bar.percent);
         continues
     }
-}
-
-fn has_guessed_percentage(found: Option<&Found>) -> bool {
-    found.is_some_and(|(_, rank, report)| *rank == Confidence::Guessed && report.percent.is_some())
-}
-
-/// The report of an item, which is a message for the whole.
-fn item_of_whole(report: ProgressReport) -> ProgressReport {
-    let message = report.phase.or(report.message);
-    ProgressReport { message, group: report.group, ..ProgressReport::default() }
 }
 
 #[cfg(test)]

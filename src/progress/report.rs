@@ -132,6 +132,11 @@ impl ProgressReport {
         report.checked()
     }
 
+    /// The report of an item, which is a message for the whole.
+    pub(super) fn into_item_of_whole(self) -> Self {
+        Self { message: self.phase.or(self.message), group: self.group, ..Self::default() }
+    }
+
     /// The same report, with a missing percentage calculated from the count. A count that makes no sense is left out; if
     /// there is nothing else, the result is `None`.
     pub(super) fn checked(mut self) -> Option<Self> {

@@ -3,8 +3,8 @@
 //! A row is found again by its *skeleton*, which is its letters: numbers and bars change from drawing to drawing, and
 //! rows move up when those above them are finished.
 
-use super::Found;
 use super::report::{ProgressReport, Scope, letters};
+use super::{Confidence, Found};
 
 /// The number of origins whose rows are known. A process has two; of many files, few are redrawn at the same time.
 const MAX_ORIGINS: usize = 4;
@@ -52,9 +52,11 @@ impl LiveRow {
     }
 
     /// Returns whether this text, in the place of `before`, is a redraw. Text that merely grows still begins with the
-    /// earlier text; a redraw may begin alike, but changes the text that was there.
+    /// earlier text; a redraw may begin alike, but changes the text that was there, or comes after it was erased.
     pub(super) fn replaces(&self, before: &Self) -> bool {
+        let is_erased = before.text.is_empty() && before.is_redrawn;
         (before.is_redrawn && self.is_alike(before))
+            || is_erased
             || (!before.text.is_empty() && !self.text.starts_with(&before.text))
     }
 }
@@ -74,6 +76,11 @@ pub(super) struct LiveRows {
 impl LiveRows {
     pub(super) fn is_empty(&self) -> bool {
         self.origins.is_empty()
+    }
+
+    /// Returns whether there is a row that is not erased.
+    pub(super) fn have_text(&self) -> bool {
+        self.origins.iter().flat_map(|(_, rows)| rows).any(|row| !row.text.is_empty())
     }
 
     /// Removes and returns the rows of an origin.
@@ -100,6 +107,20 @@ impl LiveRows {
     pub(super) fn size(&self) -> usize {
         self.origins.iter().flat_map(|(_, rows)| rows).map(|row| row.text.len()).sum()
     }
+}
+
+/// The place of the rows before, if a drawing has erased all of them; nothing if there is a row. A program may erase its
+/// bar and draw it again by two writes, between which the source is read.
+pub(super) fn erased(rows: &[Vec<u8>], before: &[LiveRow]) -> Vec<LiveRow> {
+    if rows.is_empty() && !before.is_empty() {
+        return vec![LiveRow { is_redrawn: true, ..LiveRow::new(String::new()) }];
+    }
+    Vec::with_capacity(rows.len())
+}
+
+/// Returns whether a percentage was found that no program reported as such.
+pub(super) fn has_guessed_percentage(found: Option<&Found>) -> bool {
+    found.is_some_and(|(_, rank, report)| *rank == Confidence::Guessed && report.percent.is_some())
 }
 
 /// The row of an earlier drawing that `row`, now at the index `at`, continues.

@@ -230,9 +230,6 @@ const LATE: &[(&str, &str)] = &[
     ("webpack", "starts before its first percentage"),
 ];
 
-/// Recordings that begin with several numbers of which none is more than another, within milliseconds.
-const SLOW_STARTS: &[&str] = &["webpack.pty"];
-
 /// What the table says about a recording.
 fn note(name: &str, replay: &Replay) -> &'static str {
     let late = LATE.iter().filter(|_| replay.share < 0.5).find(|(of, _)| name.starts_with(of));
@@ -330,7 +327,7 @@ fn each_report_is_shown_and_a_bar_is_full_at_the_end_of_a_success() {
         if replay.garbage().is_empty() == REPEATS.contains(&name.as_str()) {
             wrong.push(format!("{name} has the lines {:?}", replay.garbage()));
         }
-        if replay.share_of_reports.is_some_and(|share| share < 1.0) != SLOW_STARTS.contains(&name.as_str()) {
+        if replay.share_of_reports.is_some_and(|share| share < 1.0) {
             wrong.push(format!("{name} shows a percentage during {:?} of its reports", replay.share_of_reports));
         }
         if replay.share < 0.5 && note(&name, &replay).is_empty() {

@@ -109,3 +109,30 @@ fn a_line_above_a_bar_is_not_the_bar() {
     tracker.line(0, b"[90/100] CC x", at(3000));
     assert_eq!(short(tracker.progress()), "running 50% <All>");
 }
+
+/// A source is read between the two writes, or it is not: that changes nothing.
+#[test]
+fn a_bar_that_is_erased_before_it_is_drawn_again_is_redrawn() {
+    let drawings = ["0%", "1% setup before run", "2% setup run", "4% setup module"];
+    for erased in [None, Some(&[""][..]), Some(&[])] {
+        let mut tracker = tracker();
+        for drawing in drawings {
+            tracker.open(0, &[drawing.as_bytes().to_vec()], at(0));
+            if let Some(rows) = erased {
+                let rows: Vec<_> = rows.iter().map(|row| row.as_bytes().to_vec()).collect();
+                tracker.open(0, &rows, at(0));
+            }
+        }
+        assert_eq!(short(tracker.progress()), "running 4% <setup> module", "{erased:?}");
+    }
+    // After a line, a first drawing is one again.
+    let mut tracker = tracker();
+    for (line, drawing) in [(None, "1% setup before run"), (Some("compiled"), "2% setup run")] {
+        if let Some(line) = line {
+            tracker.line(0, str::as_bytes(line), at(0));
+        }
+        tracker.open(0, &[drawing.as_bytes().to_vec()], at(0));
+        tracker.open(0, &[], at(0));
+    }
+    assert_eq!(tracker.progress(), None);
+}

@@ -309,6 +309,28 @@ fn after_fifteen_seconds_of_nothing_it_is_stale() {
     assert!(!tracker.take_update(at(100_000)).unwrap().stale);
 }
 
+/// `BuildKit` and its like count the seconds of a long step, while their bar stands still.
+#[test]
+fn a_program_that_redraws_its_rows_is_not_quiet() {
+    let rows = |second: i64| {
+        [format!("[+] Building {second}.0s (3/10)").into_bytes(), format!("=> RUN make {second}s").into_bytes()]
+    };
+    let mut tracker = tracker();
+    for second in 1..=40 {
+        tracker.open(0, &rows(second), at(second * 1000));
+        let stale = tracker.take_update(at(second * 1000)).is_some_and(|progress| progress.stale);
+        assert!(!stale, "after {second} s");
+    }
+    assert_eq!(tracker.progress().unwrap().percent, Some(30.0));
+    // The same rows again are no sign of life.
+    tracker.open(0, &rows(40), at(50_000));
+    assert_eq!(tracker.due(), Some(at(55_000)));
+    assert!(tracker.take_update(at(55_000)).unwrap().stale);
+    tracker.open(0, &rows(41), at(60_000));
+    assert!(!tracker.take_update(at(60_000)).unwrap().stale);
+    assert_eq!(tracker.due(), Some(at(75_000)));
+}
+
 #[test]
 fn lines_of_two_outputs_are_not_taken_for_redraws() {
     let mut tracker = tracker();
