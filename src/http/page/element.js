@@ -6,7 +6,7 @@ import { Lines, isHidden } from "./lines.js";
 import { channelTo, NOTHING } from "./channel.js";
 import { sheet } from "./look.js";
 import { bar, words } from "./progress.js";
-import { jumpText, lineRow, make, numberOf, stamp, textCell, told } from "./rows.js";
+import { exactly, jumpText, lineRow, make, numberOf, stamp, textCell, told } from "./rows.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./channel.js").Progress} Progress */
@@ -277,7 +277,8 @@ class RtlogdStream extends HTMLElement {
     if (this.shown.numbers) cells.push(make("span", "number", String(numberOf(id))));
     if (this.shown.times) {
       const cell = /** @type {HTMLTimeElement} */ (make("time", "time", time ? stamp(time, this.shown.utc).slice(11, 19) : ""));
-      cell.dateTime = cell.title = time ?? "";
+      cell.dateTime = time ?? "";
+      if (time) cell.title = exactly(time, this.shown.utc);
       cells.push(cell);
     }
     return cells;

@@ -2,18 +2,10 @@
 
 import { plain } from "./ansi.js";
 import { TAGS } from "./markers.js";
-import { make, numberOf, stamp } from "./rows.js";
+import { exactly, make, numberOf, stamp } from "./rows.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./lines.js").Line} Line */
-
-/** The zone of such a time, in words. @param {string} time @param {boolean} utc */
-function zone(time, utc) {
-  if (utc) return "UTC";
-  const offset = -new Date(time).getTimezoneOffset();
-  const two = (/** @type {number} */ n) => String(Math.floor(Math.abs(n))).padStart(2, "0");
-  return `UTC${offset < 0 ? "\u2212" : "+"}${two(offset / 60)}:${two(offset % 60)}, ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
-}
 
 /** What stands before the text. @typedef {{ numbers: boolean, times: boolean, origins: boolean, utc: boolean, streams: string[] }} Shown */
 
@@ -30,7 +22,7 @@ export function gutter(event, { numbers, times, origins, utc, streams }, stream 
     const at = event?.time ? stamp(event.time, utc) : "";
     const time = make("time", "time", at.slice(11, 23) || "00:00:00.000");
     if (event?.time) {
-      time.title = `${at.slice(0, 10)} ${at.slice(11, 23)} ${zone(event.time, utc)}`;
+      time.title = exactly(event.time, utc);
       time.setAttribute("datetime", event.time);
     }
     cells.push(time);

@@ -103,6 +103,13 @@ export function stamp(time, utc) {
   return new Date(date.getTime() - (utc ? 0 : date.getTimezoneOffset() * 60_000)).toISOString();
 }
 
+/** A time with its date and zone, for people. @param {string} time @param {boolean} utc */
+export function exactly(time, utc) {
+  const at = stamp(time, utc);
+  const zone = new Date(time).toLocaleTimeString("en", { timeZoneName: "longOffset" }).replace(/.*GMT/, "UTC");
+  return `${at.slice(0, 10)} ${at.slice(11, 23)} ${utc ? "UTC" : `${zone}, ${Intl.DateTimeFormat().resolvedOptions().timeZone}`}`;
+}
+
 /**
  * The row of a line, whatever it is.
  * @param {Line} line

@@ -67,6 +67,7 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   const seven = await held();
   assert.deepEqual(seven.map(([, , text]) => text), ['line 45', 'line 46', 'line 47', 'line 48', 'line 49', 'live 1', 'live 2']);
   assert.ok(seven.every(([number, time]) => Number(number) > 0 && time), JSON.stringify(seven));
+  assert.match(await page.$eval('#some', (one) => one.shadowRoot.querySelector('time').title), /^2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC/, 'a time for people');
   assert.equal(await page.$eval('#some', (one) => one.shadowRoot.querySelector('.log').classList.contains('wrap')), false);
   // The element starts again when an attribute changes.
   await page.$eval('#some', (one) => one.setAttribute('filter', 'live'));
