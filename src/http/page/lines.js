@@ -56,6 +56,8 @@ export class Lines {
     this.markers = new Map();
     /** The innermost group that is open, of each stream. @type {Map<unknown, Group | null>} */
     this.groups = new Map();
+    /** When the last run of each stream began. @type {Map<unknown, string>} */
+    this.begun = new Map();
     /** The heads of groups that have changed since somebody looked. @type {Set<Line>} */
     this.changed = new Set();
     /** Called when all lines were read again. */
@@ -122,6 +124,7 @@ export class Lines {
     this.styles = new Styles();
     for (const [stream, { buildkite }] of this.markers) this.markers.set(stream, Object.assign(new Markers(), { buildkite }));
     this.groups.clear();
+    this.begun.clear();
     this.changed.clear();
   }
 
@@ -142,7 +145,11 @@ export class Lines {
     const text = event.kind ? "" : event.text ?? "";
     this.characters += text.length;
     // Groups that a run left open end with it.
-    if (event.kind === "end" || (event.kind === "state" && !event.note)) for (let at = this.groups.get(event.stream); at; at = at.outer) this.close(at, event, false);
+    if (event.kind === "end" || (event.kind === "state" && !event.note)) {
+      const end = this.endOf(event);
+      for (let at = this.groups.get(event.stream); at; at = at.outer) this.close(at, end, false);
+      if (event.state === "running") this.begun.set(event.stream, event.time ?? "");
+    }
     /** @type {Line} */
     const line = { event, before: this.list.at(-1)?.event.time, style: this.styles.next(event), group: this.groups.get(event.stream) ?? null, head: null, message: null, unseen: false, tall: 1, height: 0 };
     const markers = this.markers.get(event.stream) ?? new Markers();
@@ -160,6 +167,13 @@ export class Lines {
     else if (marker?.kind === "expand" && line.group) line.group.folded = line.group.folds = false;
     else if (!line.unseen) this.count(line.group, ERRORS.has(event.level ?? ""));
     return line;
+  }
+
+  /** The end of a run, when it was: its event comes only after the rest of the output was awaited. @param {LogEvent} event */
+  endOf(event) {
+    const { duration, stream, time = "" } = event;
+    const at = Date.parse(this.begun.get(stream) ?? "") + Number(duration) * 1000;
+    return at < Date.parse(time) ? { ...event, time: new Date(at).toISOString() } : event;
   }
 
   /** @param {Group | null} group @param {boolean} error */

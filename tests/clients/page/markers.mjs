@@ -23,3 +23,17 @@ for (const { about, lines, groups, shown } of JSON.parse(readFileSync(table, 'ut
     assert.deepEqual(heads.slice(heads.length - groups.length), groups, about);
   }
 }
+
+// A group that a run left open took as long as the run, although the event of its end comes later.
+const at = (seconds) => new Date(1_764_000_000_000 + seconds * 1000).toISOString();
+const run = [
+  { id: 'e-1', kind: 'state', state: 'running', run: 1, time: at(0) },
+  { id: 'e-2', text: '--- :package: Upload', time: at(0.5) },
+  { id: 'e-3', text: 'uploading', time: at(0.6) },
+  { id: 'e-4', kind: 'end', code: 1, run: 1, duration: 1.8, time: at(2.6) },
+];
+for (const [events, ended] of [[run, at(1.8)], [run.slice(1), at(2.6)], [[...run.slice(0, 3), { ...run[3], duration: 3 }], at(2.6)]]) {
+  const read = new Lines();
+  read.restart(events);
+  assert.equal(read.list.find(({ head }) => head).head.ended, ended);
+}
