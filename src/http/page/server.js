@@ -8,7 +8,8 @@ import { channelTo } from "./channel.js";
  * @typedef {{ name: string, kind: string, description?: string, labels?: Record<string, string>, first: string | null, last: string,
  *   rate: number, readers: number, progress: Progress | null, degraded?: string, ended: boolean, may?: string[],
  *   source: { state: string, reason?: string, error?: string, run?: number, pid?: number, lag?: number,
- *     last?: { code?: number | null, signal?: string | null } } | null }} Stream
+ *     last?: { code?: number | null, signal?: string | null, duration?: number, cause?: string } } | null,
+ *   last_run?: { started: string, ended?: string, duration?: number }, drawn?: string }} Stream
  */
 
 /** The server's address: where the page is. */

@@ -1,13 +1,16 @@
 // The list of streams, each with its state, rate and progress.
 
-import { make } from "./rows.js";
-import { bar, words } from "./progress.js";
+import { exactly, make } from "./rows.js";
+import { bar, duration, words } from "./progress.js";
 import { part } from "./icons.js";
 
 /** @typedef {import("./server.js").Stream} Stream */
 
 /** The number of streams from which on the list has a search field. */
 const MANY = 8;
+
+/** How long after its last drawing a program that only redraws its rows is still at it, in milliseconds. */
+const DRAWING = 15_000;
 
 /**
  * The state of a stream as a word, and its colour.
@@ -22,8 +25,10 @@ export function how({ source, progress, degraded, ended, kind }) {
   if (state === "denied") return { word: "denied", is: "bad" };
   if (state === "backing-off" || state === "stopped" || ended) {
     const last = source?.last;
+    if (last?.cause === "stopped" || last?.cause === "daemon-stopped") return { word: "stopped", is: "" };
+    if (last?.cause === "lost" || last?.cause === "daemon-killed") return { word: "lost", is: "bad" };
     if (last?.signal) return { word: `killed (${last.signal})`, is: "bad" };
-    if (last?.code) return { word: `failed (${last.code})`, is: "bad" };
+    if (last?.code) return { word: `failed (exit ${last.code})`, is: "bad" };
     if (last?.code === 0) return { word: "passed", is: "good" };
     return { word: state === "backing-off" ? "failed" : kind === "process" ? "stopped" : "ended", is: state === "backing-off" ? "bad" : "" };
   }
@@ -38,6 +43,34 @@ export function speed(rate) {
   if (rate === 0) return "quiet";
   if (rate < 1) return `${Math.ceil(rate * 60)} lines/min`;
   return `${Math.round(rate).toLocaleString()} ${rate < 1.5 ? "line/s" : "lines/s"}`;
+}
+
+/** How long ago it was, roughly. @param {string} time */
+function ago(time) {
+  const seconds = (Date.now() - Date.parse(time)) / 1000;
+  if (seconds < 60) return "just now";
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)}h ago`;
+  return new Date(time).toLocaleDateString(undefined, { day: "numeric", month: "short", ...(seconds > 300 * 86400 && { year: "numeric" }) });
+}
+
+/**
+ * What a stream does now, or when its process ran last: how long, and how fast lines come.
+ * @param {Stream} stream
+ * @returns {{ text: string, title: string }}
+ */
+export function activity({ source, last_run: run, rate, drawn, kind }) {
+  const lasts = source?.state === "running";
+  const took = run?.duration ?? (lasts ? undefined : source?.last?.duration);
+  const begun = run && `Started ${exactly(run.started, false)}`;
+  if (kind === "process" && !lasts && (run?.ended || took !== undefined)) {
+    const parts = [took === undefined ? "" : duration(took), run?.ended ? ago(run.ended) : ""];
+    const title = [begun, took === undefined ? "" : `took ${duration(took)}`].filter(Boolean).join(", ");
+    return { text: parts.filter(Boolean).join(" \u00b7 "), title };
+  }
+  const draws = rate === 0 && drawn !== undefined && Date.now() - Date.parse(drawn) < DRAWING;
+  const since = lasts && run && !run.ended ? duration(Math.floor((Date.now() - Date.parse(run.started)) / 1000)) : "";
+  return { text: [since, draws ? "" : speed(rate)].filter(Boolean).join(" \u00b7 "), title: begun ?? "" };
 }
 
 /** One entry. */
@@ -71,7 +104,9 @@ class Item {
     this.element.dataset.is = is;
     set(this.about, (stream.source?.error ?? (running ? left || doing : "")) || stream.description || stream.kind);
     this.about.title = this.about.textContent ?? "";
-    set(this.rate, speed(stream.rate));
+    const { text, title } = activity(stream);
+    set(this.rate, text);
+    if (this.rate.title !== title) this.rate.title = title;
     this.bar.show(running && progress?.percent !== undefined ? progress : null);
   }
 }

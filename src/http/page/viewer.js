@@ -7,7 +7,7 @@ import { jumpText, make, numberOf } from "./rows.js";
 import { messageOf } from "./channel.js";
 import { Merged, before, nameOf } from "./merged.js";
 import { channel, read, Refused } from "./server.js";
-import { how, speed } from "./streams.js";
+import { activity, how } from "./streams.js";
 import { part } from "./icons.js";
 import { Tally, isStart } from "./tally.js";
 
@@ -423,7 +423,7 @@ export class Viewer {
     state.textContent = word;
     state.dataset.is = is;
     const failed = stream?.source?.error ?? (is === "" ? stream?.source?.reason : undefined);
-    const text = stream ? [stream.description, failed, speed(stream.rate)].filter(Boolean).join(" · ") : "";
+    const text = stream ? [stream.description, failed, activity(stream).text].filter(Boolean).join(" · ") : "";
     const about = part("span", "about");
     about.textContent = text;
     about.title = text;

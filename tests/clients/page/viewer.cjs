@@ -10,6 +10,10 @@ test({ viewport: { width: 1400, height: 800 }, timezoneId: 'Asia/Kolkata', permi
   await until(page, () => [...document.querySelectorAll('.stream')].some((item) => item.textContent.includes('job') && Number(item.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow')) >= 45), null, 'progress in the list');
   assert.match(await page.$eval('.stream:has-text("app")', (item) => item.textContent), /following.*(lines\/s|lines\/min|quiet)/);
   assert.match(await page.$eval('.stream:has-text("none")', (item) => item.textContent), /waiting/);
+  // A process has the duration of its run: so far, or with the time since the end.
+  assert.match(await page.$eval('.stream:has-text("job") .rate', (rate) => rate.textContent), /^(\d+m )?\d+s\b/);
+  await until(page, () => /failed \(exit 1\).*\ds \u00b7 (just now|\d+m ago)$/.test([...document.querySelectorAll('.stream')].find((item) => item.textContent.startsWith('grouped')).querySelector('a').textContent), null, 'when and how long a run was');
+  assert.match(await page.$eval('.stream:has-text("grouped") .rate', (rate) => rate.title), /^Started 2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC\+05:30, .*, took \d.*s$/);
 
   // The header and the tab show the progress.
   await page.click('.stream a:has-text("job")');
