@@ -30,7 +30,7 @@ font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sa
 .fold::before{content:"\\25B8";content:"\\25B8"/"";display:inline-block;width:16px;text-indent:0;color:var(--log-dim)}
 .fold[aria-expanded=true]::before{content:"\\25BE";content:"\\25BE"/""}
 .fold:focus-visible{outline:2px solid var(--log-link)}
-.took{padding-left:2ch;color:var(--log-dim)}
+.took{flex:none;padding-left:2ch;white-space:pre;color:var(--log-dim)}
 .tag,.section{font-weight:700}.error .tag,.took.failed{color:light-dark(#c62030,#ff7b72)}.warning .tag{color:light-dark(#8a5a00,#e3b341)}.notice .tag,.command{color:var(--log-link)}.debug,.place{color:var(--log-dim)}
 .text a{color:var(--log-link);text-underline-offset:2px}
 mark{background:light-dark(#ffe08a,#6b5200);color:light-dark(#1c2128,#fff)!important;border-radius:2px}

@@ -145,15 +145,15 @@ viewer.onfollow = (follow) => {
   pause.replaceChildren(icon(follow ? "pause" : "follow"));
   named(pause, pause.title);
 };
-const wrap = toggle("wrap", "wrap", "Wrap lines");
-const times = toggle("times", "clock", "Show times");
-const utc = toggle("utc", "globe", "Times in UTC");
+const wrap = named(toggle("wrap", "wrap", "Wrap lines"), "Wrap");
+const times = named(toggle("times", "clock", "Show times"), "Times");
+const utc = named(toggle("utc", "globe", "Times in UTC"), "UTC");
 const offerUtc = () => {
   utc.hidden = !view.classList.contains("times");
 };
 times.addEventListener("click", offerUtc);
 offerUtc();
-const origins = toggle("origins", "origin", "Show origins");
+const origins = named(toggle("origins", "origin", "Show origins"), "Origins");
 part("div", "tools").append(
   pause,
   named(button("find", "Search the history", () => finder.open()), "Search"),
@@ -161,8 +161,8 @@ part("div", "tools").append(
   times,
   utc,
   origins,
-  button("copy", "Copy the selected lines, or all loaded lines", copy),
-  button("link", "Copy a link to the selected line", copyLink),
+  named(button("copy", "Copy the selected lines, or all loaded lines", copy), "Copy"),
+  named(button("link", "Copy a link to the selected line", copyLink), "Link"),
   named(button("download", "Download all kept lines as plain text (with Shift: with colours)", save), "Download"),
   button("help", "Keyboard shortcuts", help),
 );

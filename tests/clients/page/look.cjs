@@ -23,6 +23,13 @@ for (const colorScheme of ['light', 'dark']) {
         assert.deepEqual(serious.map(({ id, nodes }) => [id, nodes.slice(0, 3).map(({ html, failureSummary }) => [html, failureSummary])]), [], `${name}, ${colorScheme}, ${width}`);
         const fits = await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
         assert.ok(fits, `${name} is wider than ${width}`);
+        if (name !== 'viewer' || width < 1600) continue;
+        // Where there is room, the buttons have words; the question mark needs none. All are in one row with the filter.
+        const buttons = await page.$$eval('#tools button:not([hidden])', (all) => all.map((one) => [one.innerText.trim(), Math.round(one.getBoundingClientRect().top)]));
+        assert.deepEqual(buttons.map(([word]) => word), ['Pause', 'Search', 'Wrap', 'Times', 'Origins', 'Copy', 'Link', 'Download', ''], 'words of buttons');
+        const top = await page.$eval('#filter', (filter) => Math.round(filter.getBoundingClientRect().top));
+        assert.ok(buttons.every(([, at]) => Math.abs(at - top) < 10), 'the tools are in one row');
+        assert.ok(await page.$eval('#filter', (filter) => filter.clientWidth >= 140), 'the filter has room');
       }
     });
   }

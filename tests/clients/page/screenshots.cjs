@@ -11,7 +11,7 @@ const VIEWS = [
   ['merged', '?stream=build&stream=web&stream=tests', () => document.querySelectorAll('.log .row').length > 15],
   ['embed', 'embed/ci?numbers&timestamps', () => document.querySelector('rtlogd-stream')?.shadowRoot.querySelector('.log').textContent.includes('Upload')],
   ['live', '?stream=live', () => document.querySelectorAll('.log .open .row').length > 2],
-  ['shell', '?stream=shell', () => document.querySelector('#typing:not([hidden])')],
+  ['shell', '?stream=shell', () => document.querySelector('#typing:not([hidden])') && document.querySelectorAll('.log .row').length > 1],
 ];
 
 const shoot = async () => {
