@@ -33,6 +33,8 @@ pub(super) struct LinePipeline {
     envelopes: HashMap<usize, EnvelopeState>,
     /// The number of the next stream inside envelopes: these count down, and those of a source count up.
     next_lane: usize,
+    /// The text of an envelope with its newline; only the memory is kept.
+    line: Vec<u8>,
     progress: SourceProgress,
     /// The times at which origins are due, as [`OriginState::next_due`] gives them, each with the number of its origin.
     deadlines: BTreeSet<((Instant, u64), usize)>,
@@ -47,6 +49,7 @@ impl LinePipeline {
             origins: HashMap::new(),
             envelopes: HashMap::new(),
             next_lane: usize::MAX,
+            line: Vec::new(),
             progress: SourceProgress::new(spec),
             deadlines: BTreeSet::new(),
             live_rows: LiveRowsSchedule::default(),
@@ -153,6 +156,13 @@ impl LinePipeline {
             // Between the lines that were looked back at and the next ones are those that are skipped.
             state.lines.forget_above();
         }
+        // The text and its newline are pushed as one: what ends with the line, such as most colours, needs no screen then.
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        if newline {
+            line.extend_from_slice(text);
+            line.push(b'\n');
+        }
         self.update(number, now, batch, |state, progress, batch| {
             if let Some(track) = &mut state.output.envelopes {
                 track.add(start, envelope);
@@ -165,20 +175,19 @@ impl LinePipeline {
             if done < length {
                 state.end_skip();
             }
+            if let Some(track) = state.output.envelopes.as_mut().filter(|_| newline) {
+                track.add_newline();
+            }
+            let text = if newline { &line } else { text };
             // An empty text would end what is known of the envelope before its line is complete.
             if !text.is_empty() {
                 state.push(text, now, progress, batch);
-            }
-            if newline {
-                if let Some(track) = &mut state.output.envelopes {
-                    track.add_newline();
-                }
-                state.push(b"\n", now, progress, batch);
             }
             state.wait_for_piece(now.instant);
             progress.open(number, || state.live_rows_for_progress(), now, batch);
             false
         });
+        self.line = line;
     }
 
     /// The number of the origin of a stream inside the envelopes.

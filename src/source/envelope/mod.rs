@@ -241,7 +241,7 @@ impl EnvelopeTrack {
         logged
     }
 
-    /// Adds the newline behind the text of an envelope, which is received next.
+    /// Adds the newline behind the text of an envelope, with which it is received next.
     pub(super) fn add_newline(&mut self) {
         self.received += 1;
     }
