@@ -228,13 +228,16 @@ fn has_escape(text: &[u8]) -> bool {
     })
 }
 
-/// Returns whether the text has a word as long as a token. Such a word fills one of the blocks of eight bytes into which
-/// the text is divided, and only the surroundings of those are examined byte by byte.
+/// Returns whether the text has a word as long as a token, with a letter: a number, such as a time in nanoseconds, is no
+/// token. Such a word fills one of the blocks of eight bytes into which the text is divided, and only the surroundings of
+/// those are examined byte by byte.
 fn has_long_word(text: &[u8]) -> bool {
     const BLOCK_SIZE: usize = MIN_TOKEN_SIZE / 2;
     let (chunks, rest) = text.as_chunks::<{ 4 * BLOCK_SIZE }>();
     let mut end = [b' '; 4 * BLOCK_SIZE];
     end[..rest.len()].copy_from_slice(rest);
+    // The end of the last word that was examined: each is examined once, however long it is.
+    let mut examined = 0;
     chunks.iter().chain([&end]).enumerate().any(|(number, chunk)| {
         // The compiler can vectorize this.
         let in_word = chunk.map(word_mark);
@@ -242,9 +245,15 @@ fn has_long_word(text: &[u8]) -> bool {
         let is_full = blocks.iter().map(|block| u64::from_ne_bytes(*block) == u64::from_ne_bytes([1; BLOCK_SIZE]));
         is_full.enumerate().filter(|(_, is_full)| *is_full).any(|(block, _)| {
             let at = (number * 4 + block) * BLOCK_SIZE;
-            let behind = text[at + BLOCK_SIZE..].iter().take(BLOCK_SIZE).take_while(|byte| is_word(**byte)).count();
+            if at < examined {
+                return false;
+            }
+            // The word begins less than a block before its first full block.
+            let behind = text[at + BLOCK_SIZE..].iter().take_while(|byte| is_word(**byte)).count();
             let before = text[..at].iter().rev().take(BLOCK_SIZE).take_while(|byte| is_word(**byte)).count();
-            before + BLOCK_SIZE + behind >= MIN_TOKEN_SIZE
+            examined = at + BLOCK_SIZE + behind;
+            let word = &text[at - before..at + BLOCK_SIZE + behind];
+            word.len() >= MIN_TOKEN_SIZE && word.iter().any(u8::is_ascii_alphabetic)
         })
     })
 }
@@ -294,8 +303,15 @@ mod tests {
     fn a_word_is_long_wherever_it_stands() {
         for before in 0..20 {
             for length in 0..40 {
-                let text = format!("{}{} x", "a ".repeat(before), "b".repeat(length));
+                let (start, digits) = ("a ".repeat(before), "7".repeat(length));
+                let text = format!("{start}{} x", "b".repeat(length));
                 assert_eq!(has_long_word(text.as_bytes()), length >= MIN_TOKEN_SIZE, "{text}");
+                let number = format!("{start}{digits} x");
+                assert!(!has_long_word(number.as_bytes()), "{number}");
+                // A letter at the start or at the end makes a word of it, even if it is far away.
+                for word in [format!("{start}b{digits} x"), format!("{start}{digits}b x")] {
+                    assert_eq!(has_long_word(word.as_bytes()), length + 1 >= MIN_TOKEN_SIZE, "{word}");
+                }
             }
         }
     }
