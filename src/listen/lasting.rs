@@ -36,10 +36,10 @@ pub(crate) struct Lasting;
 
 /// The body of the lasting response of a connection, which hyper and the connection share.
 #[derive(Debug)]
-pub(super) struct BodySlot<B>(Arc<Mutex<Slot<B>>>);
+pub(super) struct BodySlot<B>(Arc<Mutex<SlotState<B>>>);
 
 #[derive(Debug)]
-struct Slot<B> {
+struct SlotState<B> {
     /// The body, from its response on until it is taken.
     body: Option<B>,
     /// The body had nothing more when it was last polled.
@@ -48,7 +48,7 @@ struct Slot<B> {
 
 impl<B> Default for BodySlot<B> {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Slot { body: None, is_waiting: false })))
+        Self(Arc::new(Mutex::new(SlotState { body: None, is_waiting: false })))
     }
 }
 
@@ -98,7 +98,7 @@ impl<B: Body + Unpin> Body for ConnectionBody<B> {
             Self::Lasting(slot) => {
                 // A body that panicked has ended.
                 let Ok(mut slot) = slot.0.lock() else { return Poll::Ready(None) };
-                let Slot { body: Some(body), is_waiting } = &mut *slot else { return Poll::Ready(None) };
+                let SlotState { body: Some(body), is_waiting } = &mut *slot else { return Poll::Ready(None) };
                 let polled = Pin::new(body).poll_frame(cx);
                 *is_waiting = polled.is_pending();
                 polled
