@@ -713,30 +713,53 @@ fn a_shim_does_not_listen_to_another_user() {
     }
 }
 
+/// Whoever owns the state directory, or may replace it, cannot lead a sweep by root to files of root.
 #[test]
 fn root_sweeps_with_the_rights_of_the_owner_alone() {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
     use std::os::unix::net::UnixListener;
 
+    const NOBODY: u32 = 65534;
     if !is_root_or_skip("sweep for another user") {
         return;
     }
-    // The owner of the state directory has put a link to a directory of root in the place of the sockets, in one of which
-    // nobody listens.
-    for (owner, is_removed) in [(65534, false), (0, true)] {
+    let socket = |path| drop(UnixListener::bind(path).unwrap());
+    // The owners of the state directory and of the directory of the sockets, and the links to a directory of root with the
+    // same name; then whether the sweep succeeds, and whether a socket is removed on which nobody listens.
+    let table = [
+        ("all of root", 0, 0, None, true, true),
+        ("all of another user", NOBODY, NOBODY, None, true, true),
+        ("only the sockets of another user", 0, NOBODY, None, true, true),
+        ("a link in the place of the sockets", NOBODY, 0, Some("state/shim"), false, false),
+        ("a link in the place of the state", 0, 0, Some("state"), true, true),
+    ];
+    for (what, state, shim, link, succeeds, is_removed) in table {
         let dir = TestDir::new();
         fs::set_permissions(dir.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-        for name in ["state", "precious"] {
-            fs::create_dir(dir.path(name)).unwrap();
+        let real = if link == Some("state") { "elsewhere" } else { "state" };
+        fs::create_dir(dir.path(real)).unwrap();
+        let sockets = if link == Some("state/shim") { "precious".to_owned() } else { format!("{real}/shim") };
+        fs::create_dir(dir.path(&sockets)).unwrap();
+        fs::set_permissions(dir.path(&sockets), fs::Permissions::from_mode(0o700)).unwrap();
+        socket(dir.path(&format!("{sockets}/p-0")));
+        // Nothing but sockets with the name of a run is removed, whoever owns it.
+        socket(dir.path(&format!("{sockets}/other")));
+        dir.write(&format!("{sockets}/file-0"), "precious");
+        for name in ["p-0", "other", "file-0"] {
+            chown(dir.path(&format!("{sockets}/{name}")), Some(shim), Some(shim)).unwrap();
         }
-        fs::set_permissions(dir.path("precious"), fs::Permissions::from_mode(0o700)).unwrap();
-        drop(UnixListener::bind(dir.path("precious/p-0")).unwrap());
-        symlink("../precious", dir.path("state/shim")).unwrap();
-        chown(dir.path("state"), Some(owner), Some(owner)).unwrap();
+        chown(dir.path(&sockets), Some(shim), Some(shim)).unwrap();
+        chown(dir.path(real), Some(state), Some(state)).unwrap();
+        match link {
+            Some("state") => symlink("elsewhere", dir.path("state")).unwrap(),
+            Some(_) => symlink("../precious", dir.path("state/shim")).unwrap(),
+            None => {}
+        }
         dir.configure(&format!("state_directory: {}\nstreams: {{}}", dir.path("state").display()));
         let swept = dir.execute(&["__sweep", "rtlogd.yaml"]);
-        assert_eq!(swept.status.success(), is_removed, "{owner}: {swept:?}");
-        assert_eq!(dir.path("precious/p-0").exists(), !is_removed, "{owner}");
+        assert_eq!(swept.status.success(), succeeds, "{what}: {swept:?}");
+        let exists = |name: &str| dir.path(&format!("{sockets}/{name}")).exists();
+        assert_eq!((exists("p-0"), exists("other"), exists("file-0")), (!is_removed, true, true), "{what}");
     }
 }
 

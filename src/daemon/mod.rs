@@ -21,11 +21,11 @@ pub(crate) mod upgrade;
 pub(crate) mod upgrade_result;
 pub(crate) mod wrap;
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io::{self, IsTerminal};
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,7 +33,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use log::{info, warn};
-use nix::unistd::{self, Gid, Uid};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -160,25 +159,7 @@ pub(crate) fn is_being_stopped() -> bool {
 /// # Errors
 /// If the directory cannot be read, or the rights of root cannot be given up.
 pub(crate) fn sweep(state_directory: &Path) -> io::Result<()> {
-    become_owner(state_directory)?;
     source::sweep(state_directory)
-}
-
-/// Gives up the rights of root for those of the owner of a directory: a link that the owner has made in it must not lead to
-/// files of root. There is no way back, and none is needed.
-fn become_owner(directory: &Path) -> io::Result<()> {
-    let owner = match fs::metadata(directory) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
-    if Uid::effective().is_root() && !user.is_root() {
-        unistd::setgroups(&[group])?;
-        unistd::setgid(group)?;
-        unistd::setuid(user)?;
-    }
-    Ok(())
 }
 
 /// What the server needs from outside the configuration. It is loaded before the sources start: a daemon that cannot serve
