@@ -111,7 +111,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteTimeoutStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // TLS takes what is written, and waits for the client here.
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        self.apply_timeout(result, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -131,5 +133,44 @@ pub(super) fn set_tcp_options(stream: &tokio::net::TcpStream) {
         .and_then(|()| Ok(sockopt::set_tcp_keepidle(stream, TCP_KEEPALIVE_IDLE)?));
     if let Err(error) = tuned {
         log::debug!(error:% = error; "cannot tune a connection");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    /// A connection over TLS whose client takes nothing: it takes what is written, and waits when it is flushed.
+    struct StalledTls;
+
+    impl AsyncRead for StalledTls {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for StalledTls {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_that_waits_for_the_client_fails_like_a_write() {
+        let (mut stream, is_h2) =
+            WriteTimeoutStream::detect_protocol(StalledTls, Duration::from_secs(3)).await.unwrap();
+        assert!(!is_h2);
+        stream.write_all(b"one").await.unwrap();
+        let flushed = tokio::time::timeout(Duration::from_secs(9), stream.flush()).await.expect("it waits for ever");
+        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
