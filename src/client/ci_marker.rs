@@ -297,13 +297,18 @@ fn teamcity_character(text: &str) -> Option<char> {
 /// has made a space of the carriage return.
 fn gitlab(text: &str) -> Option<CiMarker> {
     let text = text.replace("\x1b[0K", "");
-    let found = pattern!(r"(?s)^section_(start|end):\d+:([\w.-]+)(?:\[[^\]]*\])?[ \r]?(.*)").captures(&text)?;
-    let (key, title) = (&found[2], &found[3]);
-    Some(match &found[1] {
-        "start" => CiMarker::Heading(if title.is_empty() { key } else { title }.to_owned()),
-        // The next section may begin in the same line.
-        _ => gitlab(title).filter(|next| matches!(next, CiMarker::Heading(_))).unwrap_or(CiMarker::Hidden),
-    })
+    let found = gitlab_section(&text)?;
+    // The next section may begin in the line in which one ends.
+    let begun =
+        if &found[1] == "end" { gitlab_section(&found[3]).filter(|next| &next[1] == "start") } else { Some(found) };
+    let Some(begun) = begun else { return Some(CiMarker::Hidden) };
+    let (key, title) = (&begun[2], &begun[3]);
+    Some(CiMarker::Heading(if title.is_empty() { key } else { title }.to_owned()))
+}
+
+/// A header of GitLab: whether a section starts or ends, its key, and the rest of the line.
+fn gitlab_section(text: &str) -> Option<regex::Captures<'_>> {
+    pattern!(r"(?s)^section_(start|end):\d+:([\w.-]+)(?:\[[^\]]*\])?[ \r]?(.*)").captures(text)
 }
 
 /// Travis's `travis_fold:start:key`, a carriage return, and what the line shows, with `travis_time:...` before or in it.
@@ -341,6 +346,18 @@ mod tests {
             }
         };
         Some(pattern!(r"\x1b\[[0-9;]*[mK]|\x1b_bk[^\x07]*\x07").replace_all(&text, "").into_owned())
+    }
+
+    #[test]
+    fn a_line_of_many_headers_is_read_once() {
+        let ends = "section_end:1:a ".repeat(20_000);
+        for (line, expected) in [
+            (ends.clone(), None),
+            (format!("section_end:1:a section_start:2:b {ends}"), Some(ends.clone())),
+            (format!("section_end:1:a {ends}section_start:2:b B"), None),
+        ] {
+            assert_eq!(shown(&mut CiMarkers::default(), &line), expected);
+        }
     }
 
     #[test]
