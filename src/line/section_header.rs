@@ -3,13 +3,16 @@
 
 use crate::event::visible_text;
 
+/// The longest text that may consist of headers, in bytes. Each is examined as often as something is added to it.
+const MAX_HEADER_SIZE: usize = 1 << 10;
+
 const BEGINNINGS: [&[u8]; 4] = [b"section_start:", b"section_end:", b"travis_fold:", b"travis_time:"];
 
 /// Returns whether the visible text consists of headers of foldable sections, with blanks between and behind them, and of
 /// nothing else.
 pub(super) fn is_section_header(text: &[u8]) -> bool {
     // Most texts before a carriage return are progress bars.
-    if memchr::memchr(b'_', text).is_none() {
+    if text.len() > MAX_HEADER_SIZE || memchr::memchr(b'_', text).is_none() {
         return false;
     }
     let text = visible_text(text);

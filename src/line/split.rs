@@ -469,6 +469,16 @@ mod tests {
         assert!(lines.text.capacity() < 1000);
     }
 
+    /// The header is examined whenever something is added to it.
+    #[test]
+    fn headers_of_sections_without_a_title_are_not_kept_for_ever() {
+        let mut lines = LineSplitter::new(1 << 20, Fold);
+        for _ in 0..10_000 {
+            lines.push(b"section_end:1:a\r", |_| panic!("no line is complete"));
+            assert!(lines.open().len() < 2000);
+        }
+    }
+
     /// The same result by definition: from the whole text, one byte at a time.
     fn model(max: usize, mode: CarriageReturnMode, text: &[u8]) -> Vec<EmittedLine> {
         let mut ended: Vec<(Vec<u8>, bool)> = Vec::new();
