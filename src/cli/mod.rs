@@ -20,7 +20,6 @@ use std::sync::{Arc, Mutex};
 
 use clap::{CommandFactory, Parser};
 use nix::sys::signal::SigSet;
-use rustix::fs::Access;
 
 use crate::cli::doctor::{Finding, Severity};
 use crate::client::terminal;
@@ -416,11 +415,7 @@ fn load(path: Option<&Path>, command: &str) -> Result<Config, CliFailure> {
 fn find_configuration<'p>(named: Option<&'p Path>, command: &str) -> Result<&'p Path, CliFailure> {
     let path = named.unwrap_or(Path::new(DEFAULT_CONFIG_PATH));
     let found = fs::metadata(path).and_then(|found| {
-        if found.is_dir() {
-            Err(ErrorKind::IsADirectory.into())
-        } else {
-            Ok(rustix::fs::access(path, Access::READ_OK)?)
-        }
+        if found.is_dir() { Err(ErrorKind::IsADirectory.into()) } else { fs::File::open(path).map(drop) }
     });
     let Err(error) = found else { return Ok(path) };
     let (what, fix) = match (error.kind(), named) {
