@@ -108,6 +108,13 @@ async fn run_file(mut file: FileSource, writer: &mut StreamWriter, stopping: &Ca
     while timeout_at(last, file.last(&mut writer.batch)).await.unwrap_or(false) {
         writer.flush().await;
     }
+    // What FIFOs hold is not there any more then. A pass that hangs, for example in a network file system, is not waited for.
+    let last = Instant::now() + FINAL_READ_TIMEOUT;
+    if timeout_at(last, file.complete_pass(&mut writer.batch)).await.is_ok() {
+        while file.read_fifos(&mut writer.batch) && Instant::now() < last {
+            writer.flush().await;
+        }
+    }
     file.finish_fifos(&mut writer.batch);
     writer.say(SourceState::Stopping).await;
 }

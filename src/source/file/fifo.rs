@@ -98,16 +98,19 @@ impl Fifos {
         self.left.keys().chain(self.open.keys()).copied()
     }
 
-    /// Reads what a FIFO holds, whatever its pace is. Returns its number and the bytes; `None` if no FIFO holds any. Does
-    /// not wait.
-    pub(super) fn read_held(&mut self) -> Option<(usize, &[u8])> {
+    /// Passes a piece of what each FIFO holds to `sink`, with its number, whatever its pace is. Returns whether any held
+    /// something. Does not wait.
+    pub(super) fn read_held(&mut self, mut sink: impl FnMut(usize, &[u8])) -> bool {
         self.buffer.resize(FIFO_READ_SIZE, 0);
         let Self { open, left, buffer, .. } = self;
-        let (id, count) = left.iter().chain(open.iter()).find_map(|(id, fifo)| {
-            let count = rustix::io::read(&fifo.receiver, &mut buffer[..]).ok().filter(|count| *count > 0)?;
-            Some((*id, count))
-        })?;
-        Some((id, &self.buffer[..count]))
+        let mut has_read = false;
+        for (id, fifo) in left.iter().chain(open.iter()) {
+            if let Ok(count @ 1..) = rustix::io::read(&fifo.receiver, &mut buffer[..]) {
+                has_read = true;
+                sink(*id, &buffer[..count]);
+            }
+        }
+        has_read
     }
 
     /// Waits until a FIFO has bytes. Returns its number and the bytes, which are empty at its end. Waits forever if

@@ -109,7 +109,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::{FileSelector, FileSourceConfig, OwnPaths, Stream};
-use crate::event::StreamName;
+use crate::event::{Loss, StreamName};
 use crate::stream::{Batch, Checkpoints, ReadAhead, ReadRoom, ViewPace};
 
 use super::ClockReading;
@@ -248,8 +248,8 @@ impl FileSource {
         }
     }
 
-    /// Makes another pass without waiting, the first time over all paths, and reads what FIFOs hold. Returns whether there
-    /// may be more to read. May be dropped at any time.
+    /// Makes another pass without waiting, the first time over all paths. Returns whether there may be more to read.
+    /// May be dropped at any time.
     pub(super) async fn last(&mut self, batch: &mut Batch) -> bool {
         if self.pass.is_some() {
             self.run_pass(batch).await;
@@ -261,26 +261,35 @@ impl FileSource {
             tailer.wake_all();
         }
         self.run_pass(batch).await;
-        let has_read_fifo = self.read_fifos(batch);
-        has_read_fifo || !batch.is_empty() || !matches!(self.next, NextPass::At(_))
+        !batch.is_empty() || !matches!(self.next, NextPass::At(_))
     }
 
-    /// Reads a piece of what FIFOs hold, without waiting. Returns whether they held anything.
-    fn read_fifos(&mut self, batch: &mut Batch) -> bool {
-        let Some(tailer) = &mut self.tailer else { return false };
-        let held = self.fifos.read_held();
-        if let Some((id, bytes)) = held {
-            tailer.pipeline().push(id, bytes, ClockReading::read(), batch);
+    /// Waits for the pass that is being made, if there is one. May be dropped at any time.
+    pub(super) async fn complete_pass(&mut self, batch: &mut Batch) {
+        if self.pass.is_some() {
+            self.run_pass(batch).await;
         }
-        held.is_some()
     }
 
-    /// Ends the unfinished lines of FIFOs, whose beginnings cannot be read again after the next start.
+    /// Reads a piece of what each FIFO holds, without waiting. Returns whether any held something.
+    pub(super) fn read_fifos(&mut self, batch: &mut Batch) -> bool {
+        let Some(tailer) = &mut self.tailer else { return false };
+        let now = ClockReading::read();
+        self.fifos.read_held(|id, bytes| tailer.pipeline().push(id, bytes, now, batch))
+    }
+
+    /// Ends the unfinished lines of FIFOs, whose beginnings cannot be read again after the next start. During a pass that
+    /// does not end, what they hold is lost.
     pub(super) fn finish_fifos(&mut self, batch: &mut Batch) {
+        let now = ClockReading::read();
+        let mut numbers = self.fifos.numbers().peekable();
         if let Some(tailer) = &mut self.tailer {
-            for id in self.fifos.numbers() {
-                tailer.finish(id, ClockReading::read(), batch);
+            for id in numbers {
+                tailer.finish(id, now, batch);
             }
+        } else if numbers.peek().is_some() {
+            let reason = "FIFOs: a file could not be read in time, and what they held is lost".to_owned();
+            batch.loss(now.time, &Loss { missed: None, bytes: None, reason });
         }
     }
 
