@@ -299,7 +299,7 @@ async fn nothing_is_left_after_a_sweep() {
     run.abandon();
     let (state, shims) = (kept.directory.0.path(), kept.directory.path(SHIM_DIRECTORY));
     // A socket without a process is removed.
-    drop(std::os::unix::net::UnixListener::bind(shims.join("stale")));
+    drop(std::os::unix::net::UnixListener::bind(shims.join("stale-0")));
     end_unclaimed(state, [kept.spec.name.as_str()]).unwrap();
     assert_eq!(end_unrecorded(&shims, kept.spec.name.as_str(), Some(&name)), 0);
     assert_eq!(kept.shims(), 1);
