@@ -1,5 +1,5 @@
-//! A directory that rtlogd needs and cannot use: why, and what helps. What is missing is told apart from what is closed to
-//! the user, since the fixes differ.
+//! A directory that rtlogd needs and cannot use: the reason, and the fix. A directory that is missing needs another fix than
+//! one that the user may not enter.
 
 use std::fs;
 use std::io::{self, ErrorKind};
