@@ -57,7 +57,9 @@
 //!
 //! **Checkpoints.** The offset of a file travels in the same batch as its lines, so that history never holds one
 //! without the other. After a restart, the file is searched for at its path, then by its inode, then among its siblings
-//! by content. An old file that is gone by then is a loss only if more was expected in it, since it may have grown.
+//! by content. All files of a checkpoint are opened as soon as they are found, since a later one may be deleted while an
+//! earlier one waits for late writers. An old file that is gone by then is a loss only if more was expected in it, since
+//! it may have grown.
 //!
 //! **NUL bytes.** At the end of a file they may be filled in, without a notification and without a change of the size (a
 //! file that is preallocated or mapped into memory). They are read, or skipped as a hole, once something follows them.

@@ -21,7 +21,7 @@ use super::fingerprint::Identity;
 use super::pass::PassContext;
 use super::reader::{FILE_READ_SIZE, FileRead, FileReader, ReadOptions};
 use super::rotation::old_files::OldFileLoss;
-use super::rotation::{REOPEN_INTERVAL, ReplacedBy, ResumeResult, Rotation};
+use super::rotation::{LOST_FILE, REOPEN_INTERVAL, ReplacedBy, ResumeResult, Rotation};
 use super::target::{PathTarget, is_missing};
 use crate::source::file::watch::watcher::PathChange;
 
@@ -163,7 +163,7 @@ impl PathTail {
     fn begin_from_scratch(&mut self, offset: u64, pass: &mut PassContext<'_>) {
         self.from = Some(ReadFrom::Beginning);
         warn!(stream:% = pass.stream, path:% = self.path().display(), offset; "the file that was read before the restart is gone");
-        self.report_loss(None, None, "the file that was read before the restart is gone, or was overwritten", pass);
+        self.report_loss(None, None, LOST_FILE, pass);
     }
 
     fn check(&mut self, pass: &mut PassContext<'_>) -> io::Result<PathTarget> {

@@ -476,7 +476,10 @@ impl Tailer {
 
     #[cfg(test)]
     pub(super) fn has_open(&self, file: &std::fs::Metadata) -> bool {
-        self.claims.is_known(Identity::from(file))
+        let identity = Identity::from(file);
+        let mut generations = self.tails.iter().flatten().flat_map(|tail| tail.rotation().generations().iter());
+        let is_sought = generations.any(|file| file.saved.is_some() && file.reader.identity() == identity);
+        self.claims.is_known(identity) && !is_sought
     }
 
     #[cfg(test)]

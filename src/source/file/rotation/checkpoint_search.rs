@@ -44,19 +44,6 @@ pub(super) enum SearchOutcome {
     Unclear,
 }
 
-/// The result of looking for the file of a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::source::file) enum ResumeResult {
-    /// No checkpoint is left to search for.
-    Done,
-    /// The file was read up to `offset` and is gone: the path begins from scratch.
-    Lost { offset: u64 },
-    /// The path names nothing, so that the file may still come back.
-    Waiting,
-    /// Names are changing: the next pass searches again.
-    Deferred,
-}
-
 impl<'a> CheckpointSearch<'a> {
     /// Creates a search on behalf of the path with the number `id`.
     pub(super) fn new(location: &'a LogLocation, id: usize, saved: &'a Checkpoint) -> Self {
@@ -104,7 +91,7 @@ impl<'a> CheckpointSearch<'a> {
                         rewritten: None,
                     });
                 }
-                Some(path).filter(|path| path != self.location.path())
+                Some(path)
             }
             SearchResult::Unclear => return Ok(SearchOutcome::Unclear),
             SearchResult::Gone => None,

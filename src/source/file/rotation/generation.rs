@@ -57,6 +57,11 @@ pub(crate) struct Generation {
     pub(crate) name: Option<PathBuf>,
     /// The time since which the name is searched for.
     pub(crate) sought_since: Option<Instant>,
+    /// The time when the file of the checkpoint was not found although files before it are still read. It is searched for
+    /// again once it is the current one.
+    pub(super) not_found_at: Option<Instant>,
+    /// The offset at which nothing more was expected in the file before the restart.
+    pub(super) finished_at: Option<u64>,
     /// The reason why the file cannot be read, and the time to try again.
     pub(crate) refused: Option<(Refusal, Instant)>,
 }
@@ -87,6 +92,8 @@ impl Generation {
             changed: true,
             name: None,
             sought_since: None,
+            not_found_at: None,
+            finished_at: None,
             refused: None,
         }
     }

@@ -218,7 +218,11 @@ impl GenerationList {
         let later = |generation: &Generation| {
             let point = generation.reader.read_point();
             let positions = || generation.reader.stream_positions().to_vec();
-            let new = || Checkpoint::new(generation.reader.identity(), point, now).with_stream_positions(positions());
+            let is_finished = generation.finished_at == Some(point.offset()) && generation.reader.unread() == 0;
+            let new = || {
+                let saved = Checkpoint::new(generation.reader.identity(), point, now);
+                saved.with_stream_positions(positions()).with_finished(is_finished)
+            };
             // An unread generation is discovered again, unless it was deleted, or is older than the current one and was
             // truncated.
             let is_discovered = point.offset() == 0
@@ -330,33 +334,33 @@ impl GenerationList {
         true
     }
 
-    /// Handles that the current generation, which has a checkpoint, continues at `offset` of the file `found`: nothing is read
+    /// Handles that the generation `at`, which has a checkpoint, continues at `offset` of the file `found`: nothing is read
     /// twice. If `found` is also a later generation, the one of the two that was read less far is removed. If it is a copy, and
     /// the checkpoint of a later generation continues in it as well, at least as far, that one began with the same content, and
-    /// the current generation is removed. Returns the generation that continues it, if it was removed.
-    pub(super) fn merge_later(&mut self, found: &FileReader, is_own: bool, offset: u64) -> Option<Identity> {
-        let later = self.files.iter().skip(1).position(|later| later.reader.identity() == found.identity());
-        if let Some(at) = later.map(|later| later + 1) {
-            let saved = self.files[at].saved.as_ref().map(Checkpoint::at);
-            let is_read = saved.unwrap_or_else(|| self.files[at].reader.read_point().offset()) >= offset;
-            self.files.remove(if is_read { 0 } else { at });
+    /// the generation `at` is removed. Returns the generation that continues it, if it was removed.
+    pub(super) fn merge_later(&mut self, at: usize, found: &FileReader, is_own: bool, offset: u64) -> Option<Identity> {
+        let mut later = at + 1..self.files.len();
+        if let Some(same) = later.find(|later| self.files[*later].reader.identity() == found.identity()) {
+            let saved = self.files[same].saved.as_ref().map(Checkpoint::at);
+            let is_read = saved.unwrap_or_else(|| self.files[same].reader.read_point().offset()) >= offset;
+            self.files.remove(if is_read { at } else { same });
             return is_read.then_some(found.identity());
         }
         let continues = |later: &&Generation| later.fingerprint().at >= offset && later.continues_in(found);
-        let mut later = self.files.iter().skip(1).filter(|_| !is_own);
+        let mut later = self.files.iter().skip(at + 1).filter(|_| !is_own);
         let continues_in = later.find(continues)?.reader.identity();
-        self.files.pop_front();
+        self.files.remove(at);
         Some(continues_in)
     }
 
-    /// Handles that the file of a checkpoint is gone: the first later generation that is a copy of it, and may be deleted as
-    /// well, is read from there. Returns its identity.
-    pub(super) fn continue_in_later(&mut self, saved: &Checkpoint) -> Option<Identity> {
+    /// Handles that the file of the checkpoint of the generation `at` is gone: the first later generation that is a copy of it,
+    /// and may be deleted as well, is read from there. Returns its identity.
+    pub(super) fn continue_in_later(&mut self, at: usize, saved: &Checkpoint) -> Option<Identity> {
         let read = saved.fingerprint();
         if read.at < MIN_COPY_SIZE {
             return None;
         }
-        let later = self.files.iter_mut().skip(1).filter(|later| later.is_unread());
+        let later = self.files.iter_mut().skip(at + 1).filter(|later| later.is_unread());
         let copy = later.map(|later| &mut later.reader).find_map(|copy| copy.resume_at(read).ok()?.then_some(copy));
         copy.map(|copy| {
             copy.set_stream_positions(saved.stream_positions().to_vec());
@@ -404,13 +408,12 @@ impl GenerationList {
         true
     }
 
-    /// Adds the new content of the checkpoint's file, which was truncated and then rotated away: it comes after the old
-    /// content, which continues in the file `after`, or before everything else. Returns whether it was added.
+    /// Adds the new content of a checkpoint's file, which was truncated, as the generation `at`. Returns whether it was added.
     pub(super) fn add_rewritten(
         &mut self,
         path: &Path,
         identity: Identity,
-        after: Option<Identity>,
+        at: usize,
         id: usize,
         pass: &mut PassContext<'_>,
     ) -> bool {
@@ -419,7 +422,6 @@ impl GenerationList {
             |reader: &FileReader| reader.identity() == identity && !pass.claims.is_claimed_by_other(identity, id);
         if let Some(reader) = opened.filter(is_ours) {
             pass.claims.claim(identity, id);
-            let at = after.and_then(|after| self.position(after)).map_or(0, |after| after + 1);
             let generation = Generation { replaced_at: Some(pass.now.instant), ..Generation::new(reader) };
             self.files.insert(at, generation);
             return true;

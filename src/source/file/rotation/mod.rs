@@ -4,7 +4,8 @@
 //! [`Rotation`] holds them in a [`generation_list`], and [`generation`] is one of them. [`siblings`] lists the other
 //! files of the log in order; [`watermark`] says which of those have been read, and [`discovery`] decides when to list
 //! them. [`old_files`] are those that are still written to although a newer one is read, or were left. [`joined_files`]
-//! are those whose last lines wait for lines of the next file, and [`checkpoint_search`] finds where to read on.
+//! are those whose last lines wait for lines of the next file. After a restart, [`resumption`] continues in the files of the
+//! checkpoint, which [`checkpoint_search`] finds.
 
 mod checkpoint_search;
 mod discovery;
@@ -13,6 +14,7 @@ mod generation_list;
 mod joined_files;
 pub(super) mod location;
 pub(super) mod old_files;
+mod resumption;
 pub(super) mod siblings;
 pub(super) mod watermark;
 
@@ -27,12 +29,10 @@ use tokio::time::Instant;
 
 use super::checkpoint::Checkpoint;
 use super::claims::Claims;
-use super::fingerprint::{Fingerprint, GoneFingerprints, Identity, MIN_COPY_SIZE, ReadPoint};
+use super::fingerprint::{Fingerprint, GoneFingerprints, Identity, MIN_COPY_SIZE};
 use super::pass::PassContext;
 use super::reader::FileReader;
 use super::target::Refusal;
-pub(super) use checkpoint_search::ResumeResult;
-use checkpoint_search::{CheckpointSearch, SearchOutcome};
 use discovery::{Discovery, Listing, SiblingsAdded};
 use generation::{Generation, NextStep, OpenResult};
 pub(super) use generation::{MAX_OLD_FILE_TIME, ReplacedBy};
@@ -40,7 +40,9 @@ use generation_list::GenerationList;
 use joined_files::JoinedFiles;
 use location::LogLocation;
 use old_files::{DELETED_FILE_LOSS, OldFileLoss};
-use siblings::{Sibling, Siblings};
+use resumption::Resumption;
+pub(super) use resumption::{LOST_FILE, ResumeResult};
+use siblings::Siblings;
 
 /// The time after which a file that could not be opened or read is tried again.
 pub(super) const REOPEN_INTERVAL: Duration = Duration::from_secs(5);
@@ -502,68 +504,15 @@ impl Rotation {
 
     // The checkpoint: how it is found again, and what is recorded.
 
-    /// Looks for the file of the checkpoint, under any of the log's names.
+    /// Looks for the files of the checkpoint, under any of the log's names.
     ///
     /// # Errors
     /// If the file at the path cannot be opened or read.
     pub(super) fn resume(&mut self, pass: &mut PassContext<'_>) -> io::Result<ResumeResult> {
-        let resumed_at = *self.resumed_at.get_or_insert(pass.now.instant);
-        for loaded in self.generations.iter_mut().filter(|loaded| loaded.saved.is_some()) {
-            loaded.added_at = Some(resumed_at);
-        }
-        let Some(current) = self.generations.front_mut() else { return Ok(ResumeResult::Done) };
-        let Some(saved) = current.saved.clone() else { return Ok(ResumeResult::Done) };
-        let since = *current.sought_since.get_or_insert_with(Instant::now);
-        let is_new = |sibling: &Sibling| self.discovery.is_new(sibling);
-        let (found, rewritten) = match CheckpointSearch::new(&self.location, self.id, &saved)
-            .run(since, &is_new, pass)?
-        {
-            SearchOutcome::Found { reader, point, at_path, rewritten } => (Some((reader, point, at_path)), rewritten),
-            SearchOutcome::Lost { rewritten } => (None, rewritten),
-            SearchOutcome::Waiting => return Ok(ResumeResult::Waiting),
-            SearchOutcome::Unclear => return Ok(ResumeResult::Deferred),
-        };
-        let is_own = found.as_ref().is_some_and(|(reader, ..)| reader.identity().same_inode(saved.identity()));
-        // Of several copies, the first one comes next.
-        let copy = if is_own { None } else { self.generations.continue_in_later(&saved) };
-        let mut continues_in = copy.or_else(|| found.as_ref().map(|(reader, ..)| reader.identity()));
-        pass.claims.release(saved.identity(), self.id, None);
-        match found.filter(|_| copy.is_none()) {
-            Some((reader, point, at_path)) => match self.generations.merge_later(&reader, is_own, point.offset()) {
-                Some(later) => continues_in = Some(later),
-                None => self.resume_in(*reader, point, (!at_path).then_some(resumed_at), pass),
-            },
-            None if continues_in.is_none() => self.generations.drop_lost(self.id, pass),
-            None => drop(self.generations.pop_front()),
-        }
-        self.checkpoint_changed |= continues_in.is_some() || saved.is_finished();
-        if let Some(path) = rewritten {
-            let identity = saved.identity();
-            self.checkpoint_changed |= self.generations.add_rewritten(&path, identity, continues_in, self.id, pass);
-        }
-        let lost = ResumeResult::Lost { offset: saved.at() };
-        Ok(if continues_in.is_some() || saved.is_finished() { ResumeResult::Done } else { lost })
-    }
-
-    /// Continues at `point` of the file that was found, which was rotated away before `replaced_at`, or is at the path.
-    fn resume_in(
-        &mut self,
-        reader: FileReader,
-        point: ReadPoint,
-        replaced_at: Option<Instant>,
-        pass: &mut PassContext<'_>,
-    ) {
-        self.note_opened(&reader);
-        let Some(current) = self.generations.front_mut() else { return };
-        pass.claims.claim(reader.identity(), self.id);
-        // All files of the checkpoint were rotated before the restart. Only its last write says how long one is silent.
-        current.grew_at = replaced_at.and(reader.last_write(pass.now));
-        current.reader.continue_in(reader, point);
-        let positions = current.saved.as_ref().map_or_else(Vec::new, |saved| saved.stream_positions().to_vec());
-        current.reader.set_stream_positions(positions);
-        (current.saved, current.sought_since, current.changed) = (None, None, true);
-        current.replaced_at = replaced_at;
-        self.checkpoint_changed = true;
+        let Self { location, id, generations, losses, discovery, deferred, checkpoint_changed, resumed_at, .. } = self;
+        let resumed_at = *resumed_at.get_or_insert(pass.now.instant);
+        let id = *id;
+        Resumption { location, id, generations, losses, discovery, deferred, checkpoint_changed, resumed_at }.run(pass)
     }
 
     /// The checkpoint of the current generation and those after it. `None` if its file was not found yet, or was

@@ -180,7 +180,7 @@ impl TailerHarness {
 
 /// A text that is long enough for recognising a copy.
 pub(super) fn long(n: u32) -> String {
-    format!("{n} is the number of this line\n")
+    format!("{n} is the number of this line of a file\n")
 }
 
 pub(super) fn numbers(lines: &[String]) -> Vec<u32> {

@@ -170,6 +170,76 @@ fn a_file_that_is_deleted_before_it_was_read_is_a_loss_after_a_restart() {
 }
 
 #[test]
+fn a_file_is_not_lost_after_a_restart_even_if_it_follows_one_that_is_waited_for() {
+    type Step = (&'static str, fn(&TailerHarness));
+    let append: Step = ("append", |harness| harness.directory.append("log", &long(3)));
+    let truncate: Step = ("truncate", |harness| {
+        harness.directory.write("log", "");
+    });
+    let copy: Step = ("copy", |harness| {
+        fs::copy(harness.directory.path("log"), harness.directory.path("old/log.0")).unwrap();
+    });
+    let rename: Step = ("rename", |harness| harness.rename("log", "old/log.0"));
+    let write: Step = ("write", |harness| harness.directory.append("old/log.0", &long(3)));
+    let link: Step = ("link", |harness| {
+        fs::hard_link(harness.directory.path("log"), harness.directory.path("old/log.0")).unwrap();
+    });
+    let delete: Step = ("delete", |harness| fs::remove_file(harness.directory.path("log")).unwrap());
+    let delete_old: Step = ("delete old", |harness| fs::remove_file(harness.directory.path("old/log.0")).unwrap());
+    let look: Step = ("look", |_| ());
+    // The steps, and the number of losses that they cause whatever is read.
+    let table: [(&[Step], usize); 13] = [
+        (&[look, append, delete], 0),
+        (&[append, look, delete], 0),
+        (&[look, append, rename, look, delete_old], 0),
+        (&[rename, write, look, delete_old], 0),
+        (&[copy, truncate, append, look, delete], 0),
+        (&[copy, truncate, look, append, look, delete], 0),
+        (&[look, copy, truncate, append, look, delete], 1),
+        (&[truncate, append, look, delete], 1),
+        (&[look, truncate, append, look, delete], 1),
+        (&[append, link, look, delete], 0),
+        (&[truncate, append, link, look, delete], 1),
+        (&[truncate, append, link, look, delete, delete_old], 1),
+        (&[truncate, append, rename, look, delete_old], 1),
+    ];
+    let cases = [("log", true), ("log", false), ("lo[g]", true), ("lo[g]", false)];
+    for (name, follows) in cases {
+        for (steps, losses) in table {
+            let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning).with_rotated(&["old"]);
+            fs::create_dir(harness.directory.path("old")).unwrap();
+            harness.directory.write("log", &long(1));
+            let mut all = harness.run_until_idle();
+            if follows {
+                harness.rename("log", "old/log.1");
+                harness.create_later("log", &long(2));
+                harness.note_closed("log");
+            } else {
+                harness.directory.append("log", &long(2));
+            }
+            all.extend(harness.after(10));
+            let case =
+                format!("{name}, follows: {follows}: {:?}", steps.iter().map(|(step, _)| step).collect::<Vec<_>>());
+            assert_eq!(numbers(&all), [1, 2], "{case}");
+            harness.restart();
+            for (step, run) in steps {
+                // The time stamps of directories are too coarse for changes that follow at once.
+                std::thread::park_timeout(Duration::from_millis(12));
+                run(&harness);
+                if *step == "look" {
+                    all.extend(harness.after(10));
+                }
+            }
+            harness.create_later("log", &long(4));
+            all.extend(harness.after(10));
+            (0..4).for_each(|_| all.extend(harness.run_after_rotate_wait()));
+            assert_eq!(numbers(&all), [1, 2, 3, 4], "{case}: {:?}", harness.loss_texts);
+            assert_eq!(harness.losses, losses, "{case}: {:?}", harness.loss_texts);
+        }
+    }
+}
+
+#[test]
 fn what_a_container_was_drawing_is_not_lost_with_its_file() {
     let docker = |text: &str| serde_json::json!({ "log": text, "stream": "stdout", "time": "2026-11-23T05:11:12Z" });
     let [first, other] = [["one\n", "\r10%\r20%"], ["\u{1b}[1A\u{1b}[Kother\n", "two\n"]]
