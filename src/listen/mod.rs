@@ -2,9 +2,9 @@
 //!
 //! The files, in reading order: this file accepts connections on each [`ListeningSocket`] (`socket`), and `limits` gives
 //! each a permit. `tls` decrypts a connection that speaks TLS, `io` detects its protocol and ends stalled writes, and
-//! `protocol` serves it as HTTP/1.1 or HTTP/2. `lasting` writes responses that last. `idle` and `h2_stall` end idle and stalled connections, and
-//! `open_file_limit` leaves descriptors for other purposes. Every request goes to the [`Service`] that the daemon passes
-//! in (`service`): this layer knows neither routes nor the texts of refusals.
+//! `protocol` serves it as HTTP/1.1 or HTTP/2. `lasting` writes responses that last. `idle` and `h2_stall` end idle and
+//! stalled connections, and `open_file_limit` leaves descriptors for other purposes. Every request goes to the [`Service`]
+//! that the daemon passes in (`service`): this layer knows neither routes nor the texts of refusals.
 
 mod service;
 mod socket;
@@ -40,7 +40,7 @@ pub(crate) use tls::{CertReloader, TlsError, TlsServer};
 
 use io::set_tcp_options;
 use limits::{ConnectionClass, ConnectionLimiter, ConnectionPermit};
-use protocol::serve_connection;
+use protocol::{Transport, serve_connection};
 use socket::Listener;
 
 /// The response to a client that speaks HTTP where TLS is spoken.
@@ -93,14 +93,14 @@ async fn accept_loop<S: Service>(
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
                 set_tcp_options(&stream);
                 spawn_connection(Peer::tcp(peer), &context, &limiter, async |info, context| {
-                    serve_tcp(stream, info, &context).await
+                    serve_tcp(stream, info, context).await
                 });
             }),
             Listener::Unix(listener) => listener.accept().await.and_then(|(stream, _)| {
                 let user = stream.peer_cred()?;
                 let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
                 spawn_connection(Peer::Unix { uid: user.uid(), pid }, &context, &limiter, async |info, context| {
-                    serve_connection(Box::new(stream), info, &context).await
+                    serve_connection(Box::new(stream), info, context).await
                 });
                 Ok(())
             }),
@@ -170,7 +170,7 @@ fn spawn_connection<S, F>(
     peer: Peer,
     context: &Arc<ServerContext<S>>,
     limiter: &Arc<ConnectionLimiter>,
-    serve: impl FnOnce(ConnectionInfo, Arc<ServerContext<S>>) -> F,
+    serve: impl FnOnce(ConnectionInfo, Arc<ServerContext<S>>) -> F + Send + 'static,
 ) where
     S: Service,
     F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
@@ -187,9 +187,10 @@ fn spawn_connection<S, F>(
         permit: Arc::new(permit),
         tasks: context.connection_tasks.clone(),
     };
-    let served = serve(info, context.clone());
+    // The task makes the future itself: a future that it was given would be held twice.
+    let shared = context.clone();
     context.connection_tasks.spawn(async move {
-        if let Err(error) = served.await {
+        if let Err(error) = serve(info, shared).await {
             debug!(error:% = error; "a connection failed");
         }
     });
@@ -207,30 +208,23 @@ pub(crate) type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 async fn serve_tcp<S: Service>(
     stream: TcpStream,
     mut info: ConnectionInfo,
-    context: &Arc<ServerContext<S>>,
+    context: Arc<ServerContext<S>>,
 ) -> Result<(), ConnectionError> {
-    let Some(tls) = &context.tls else { return serve_connection(Box::new(stream), info, context).await };
-    let handshake = async {
-        if TlsServer::is_spoken(&stream).await? {
-            return tls.accept(stream).await.map(Ok);
-        }
-        Ok(Err(stream))
+    let transport: Box<dyn Transport> = match &context.tls {
+        None => Box::new(stream),
+        Some(tls) => match tls.clone().accept(stream, info.limits.head, context.finish.clone()).await? {
+            Ok(encrypted) => {
+                info.is_secure = true;
+                encrypted
+            }
+            Err(plain) if matches!(info.peer, Peer::Tcp(peer) if tls::is_same_host(peer.ip())) => Box::new(plain),
+            Err(mut plain) => {
+                plain.write_all(PLAIN_HTTP_REFUSAL).await?;
+                return Ok(plain.shutdown().await?);
+            }
+        },
     };
-    // The task would otherwise reserve the memory of a handshake for as long as the connection lasts.
-    let handshake = Box::pin(context.finish.run_until_cancelled(tokio::time::timeout(info.limits.head, handshake)));
-    match handshake.await.ok_or("the daemon stops")??? {
-        Ok(stream) => {
-            info.is_secure = true;
-            serve_connection(Box::new(stream), info, context).await
-        }
-        Err(stream) if matches!(info.peer, Peer::Tcp(peer) if tls::is_same_host(peer.ip())) => {
-            serve_connection(Box::new(stream), info, context).await
-        }
-        Err(mut stream) => {
-            stream.write_all(PLAIN_HTTP_REFUSAL).await?;
-            Ok(stream.shutdown().await?)
-        }
-    }
+    serve_connection(transport, info, context).await
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,10 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::config::Limits;
 
 use super::h2_stall::StallDetector;
 use super::idle::{ConnectionActivity, ConnectionTimeouts, GuardedBody, drive_connection};
@@ -42,22 +46,42 @@ pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
 
+/// A step in the serving of a connection, boxed (see [`serve_connection`]).
+pub(super) type Step<T> = Pin<Box<dyn Future<Output = Result<T, ConnectionError>> + Send>>;
+
+/// A connection, and whether it speaks HTTP/2.
+type DetectedProtocol = (WriteTimeoutStream<Box<dyn Transport>>, bool);
+
 /// Serves one connection to its end.
 ///
-/// The task of a connection lasts as long as the connection, and reserves the memory of its largest step. So the steps are
-/// boxed: a reader holds only what its own step needs.
+/// The task of a connection lasts as long as the connection, and reserves the memory of everything that it holds or builds
+/// on the way. So each step is built by a function and boxed: a reader holds only what its own step needs.
 ///
 /// # Errors
 /// If the protocol is broken, a timeout expires, or the connection breaks.
 pub(super) async fn serve_connection<S: Service>(
     stream: Box<dyn Transport>,
     info: ConnectionInfo,
-    context: &Arc<ServerContext<S>>,
+    context: Arc<ServerContext<S>>,
 ) -> Result<(), ConnectionError> {
-    let limits = info.limits.clone();
+    let detected = detect_protocol(stream, &info.limits, context.finish.clone()).await?;
+    serve_protocol(detected, info, context).await
+}
+
+/// Detects the protocol of a connection; true means HTTP/2.
+fn detect_protocol(stream: Box<dyn Transport>, limits: &Limits, finish: CancellationToken) -> Step<DetectedProtocol> {
     let detection = WriteTimeoutStream::detect_protocol(stream, limits.stalled_write);
-    let detection = Box::pin(context.finish.run_until_cancelled(tokio::time::timeout(limits.head, detection)));
-    let (mut stream, is_h2) = detection.await.ok_or("the daemon stops")???;
+    let detection = tokio::time::timeout(limits.head, detection);
+    Box::pin(async move { Ok(finish.run_until_cancelled(detection).await.ok_or("the daemon stops")???) })
+}
+
+/// Serves a connection whose protocol is known.
+fn serve_protocol<S: Service>(
+    (mut stream, is_h2): DetectedProtocol,
+    info: ConnectionInfo,
+    context: Arc<ServerContext<S>>,
+) -> Step<()> {
+    let limits = info.limits.clone();
     let is_over_limit = info.is_over_limit();
     let timeouts = ConnectionTimeouts {
         head: limits.head,
@@ -100,13 +124,12 @@ pub(super) async fn serve_connection<S: Service>(
         });
         let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
         let shut_down = http2::Connection::graceful_shutdown;
-        let serving = Box::pin(async move {
+        Box::pin(async move {
             tokio::select! {
                 ended = drive_connection(connection.as_mut(), &activity, timeouts, &context.finish, shut_down) => ended,
                 () = stall_detector.stalled(limits.stalled_write) => Err("a client accepted no data for too long".into()),
             }
-        });
-        serving.await
+        })
     } else {
         let mut server = http1::Builder::new();
         server
@@ -129,13 +152,12 @@ pub(super) async fn serve_connection<S: Service>(
         let connection = Box::new(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
         let mut connection = Box::pin(Http1Connection::Hyper { connection, slot, activity: activity.clone() });
         let shut_down = Http1Connection::shut_down;
-        let serving = Box::pin(async move {
-            drive_connection(connection.as_mut(), &activity, timeouts, &context.finish, shut_down).await
-        });
-        let ended = serving.await;
-        // The permit of the connection is taken until here, although the connection may have left hyper.
-        drop(info);
-        ended
+        Box::pin(async move {
+            let ended = drive_connection(connection.as_mut(), &activity, timeouts, &context.finish, shut_down).await;
+            // The permit of the connection is taken until here, although the connection may have left hyper.
+            drop(info);
+            ended
+        })
     }
 }
 

@@ -18,10 +18,12 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::effective_user_name;
 use crate::config;
+
+use super::protocol::{Step, Transport};
 
 /// Interval at which the files are checked. A new certificate is in use after this time at the latest.
 const CERT_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -87,16 +89,27 @@ impl TlsServer {
         Ok((Self(current.subscribe()), CertReloader { spec: spec.clone(), seen, current }))
     }
 
-    /// Returns true if the connection begins with TLS; waits for its first byte.
-    pub(super) async fn is_spoken(stream: &TcpStream) -> io::Result<bool> {
-        let mut first = [0];
-        Ok(stream.peek(&mut first).await? == 1 && first == [TLS_HANDSHAKE_RECORD])
+    /// Performs the TLS handshake within a time, if the connection begins with one; otherwise returns the stream as it is.
+    /// The future is boxed, since the task of the connection would otherwise reserve its memory to the end.
+    pub(super) fn accept(
+        self,
+        stream: TcpStream,
+        timeout: Duration,
+        finish: CancellationToken,
+    ) -> Step<Result<Box<dyn Transport>, TcpStream>> {
+        Box::pin(async move {
+            let accepted = tokio::time::timeout(timeout, self.accept_if_spoken(stream));
+            Ok(finish.run_until_cancelled(accepted).await.ok_or("the daemon stops")???)
+        })
     }
 
-    /// Performs the TLS handshake.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    async fn accept_if_spoken(&self, stream: TcpStream) -> io::Result<Result<Box<dyn Transport>, TcpStream>> {
+        let mut first = [0];
+        if stream.peek(&mut first).await? != 1 || first != [TLS_HANDSHAKE_RECORD] {
+            return Ok(Err(stream));
+        }
         let current = self.0.borrow().clone();
-        TlsAcceptor::from(current).accept(stream).await
+        Ok(Ok(Box::new(TlsAcceptor::from(current).accept(stream).await?)))
     }
 }
 
