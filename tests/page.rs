@@ -120,19 +120,28 @@ fn the_viewer_shows_and_searches_a_stream() {
     play("viewer.cjs", &daemon, "");
 }
 
-/// The page's modules, run by Node.js without a browser.
-#[test]
-fn the_page_shows_what_markers_mean() {
-    let Some(mut command) = node("page/markers.mjs") else { return };
+/// Runs a script with the page's modules by Node.js, without a browser.
+fn play_modules(script: &str, arguments: &[&Path]) {
+    let Some(mut command) = node(script) else { return };
     let dir = TestDir::new();
     dir.write("package.json", "{\"type\": \"module\"}");
     for module in std::fs::read_dir(sources("src/http/page")).unwrap() {
         let path = module.unwrap().path();
         dir.write(path.file_name().unwrap().to_str().unwrap(), std::fs::read(&path).unwrap());
     }
-    command.arg(dir.path("")).arg(sources("tests/clients/page/markers.json")).stdin(Stdio::null());
+    command.arg(dir.path("")).args(arguments).stdin(Stdio::null());
     let ended = Program::start(&mut command).ended_by(Deadline::new());
     assert!(ended.status.success(), "{}", ended.err);
+}
+
+#[test]
+fn the_page_shows_what_markers_mean() {
+    play_modules("page/markers.mjs", &[&sources("tests/clients/page/markers.json")]);
+}
+
+#[test]
+fn the_page_says_once_how_a_run_ended() {
+    play_modules("page/ends.mjs", &[]);
 }
 
 #[test]
@@ -370,7 +379,7 @@ fn the_headers_of_the_page_restrict_caching_and_embedding() {
     assert_eq!(daemon.get("/page/00000000/main.js", &[]).0, 404);
 
     let (_, headers, element) = daemon.get("/rtlogd.js", &[]);
-    assert!(element.len() <= 47 << 10, "{} bytes", element.len());
+    assert!(element.len() <= 51 << 10, "{} bytes", element.len());
     assert_eq!(header(&headers, "access-control-allow-origin").unwrap(), "*");
     let (status, headers, _) = daemon.get("/embed/app", &[]);
     assert_eq!(status, 200);

@@ -7,7 +7,7 @@ import { Reader } from "./reader.js";
  * An event as the server sends it.
  * @typedef {{ id: string, time?: string, origin?: string, text?: string, kind?: string, level?: string, continued?: boolean,
  *   missed?: number | null, reason?: string, code?: number | null, signal?: string, duration?: number, cause?: string,
- *   state?: string, run?: number, pid?: number, note?: string, error?: string, last?: { code?: number, signal?: string }, [field: string]: unknown }} LogEvent
+ *   state?: string, run?: number, pid?: number, note?: string, error?: string, last?: { run?: number, code?: number | null, signal?: string, cause?: string, duration?: number }, [field: string]: unknown }} LogEvent
  * @typedef {{ state: string, percent?: number, current?: number, total?: number, phase?: string, message?: string,
  *   started: string, updated: string, eta?: string, stale?: boolean,
  *   groups?: { name: string, depth: number, started: string, duration?: number }[] }} Progress

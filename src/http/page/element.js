@@ -6,7 +6,8 @@ import { Lines, isHidden } from "./lines.js";
 import { channelTo, NOTHING } from "./channel.js";
 import { sheet } from "./look.js";
 import { bar, words } from "./progress.js";
-import { exactly, jumpText, lineRow, make, numberOf, stamp, textCell, told } from "./rows.js";
+import { exactly, jumpText, lineRow, make, numberOf, stamp, textCell } from "./rows.js";
+import { told } from "./told.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./channel.js").Progress} Progress */

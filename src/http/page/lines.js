@@ -2,6 +2,7 @@
 
 import { Styles } from "./ansi.js";
 import { Markers } from "./markers.js";
+import { announces, isToldBy } from "./told.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 
@@ -13,7 +14,7 @@ import { Markers } from "./markers.js";
 
 /**
  * A row. `group` is the group around it; `head` the one that it begins; `height` is measured, 0 if it was not; a line that is
- * `unseen` is for machines; `message` is what a line says to a build service; `style` is what the lines before left open;
+ * `unseen` is for machines, or tells nothing new; `message` is what a line says to a build service; `style` is what the lines before left open;
  * `before` is the time of the line before; `tall` counts the lines of its text.
  * @typedef {{ event: LogEvent, before: string | undefined, style: import("./ansi.js").Style | undefined, group: Group | null,
  *   head: Group | null, message: import("./markers.js").Marker & { kind: "message" } | null, unseen: boolean, tall: number, height: number }} Line
@@ -58,6 +59,8 @@ export class Lines {
     this.groups = new Map();
     /** When the last run of each stream began. @type {Map<unknown, string>} */
     this.begun = new Map();
+    /** How the last run of each stream ended, if none has begun since. @type {Map<unknown, LogEvent>} */
+    this.ends = new Map();
     /** The heads of groups that have changed since somebody looked. @type {Set<Line>} */
     this.changed = new Set();
     /** Called when all lines were read again. */
@@ -125,6 +128,7 @@ export class Lines {
     for (const [stream, { buildkite }] of this.markers) this.markers.set(stream, Object.assign(new Markers(), { buildkite }));
     this.groups.clear();
     this.begun.clear();
+    this.ends.clear();
     this.changed.clear();
   }
 
@@ -150,8 +154,13 @@ export class Lines {
       for (let at = this.groups.get(event.stream); at; at = at.outer) this.close(at, end, false);
       if (event.state === "running") this.begun.set(event.stream, event.time ?? "");
     }
+    const told = isToldBy(event, this.ends.get(event.stream));
+    if (event.kind === "end") this.ends.set(event.stream, event);
+    else if (event.state === "running" && !event.note) this.ends.delete(event.stream);
+    const before = this.list.at(-1);
+    if (before && announces(before.event, event)) before.unseen = true;
     /** @type {Line} */
-    const line = { event, before: this.list.at(-1)?.event.time, style: this.styles.next(event), group: this.groups.get(event.stream) ?? null, head: null, message: null, unseen: false, tall: 1, height: 0 };
+    const line = { event, before: before?.event.time, style: this.styles.next(event), group: this.groups.get(event.stream) ?? null, head: null, message: null, unseen: told, tall: 1, height: 0 };
     const markers = this.markers.get(event.stream) ?? new Markers();
     this.markers.set(event.stream, markers);
     const marker = text ? markers.read(text) : null;

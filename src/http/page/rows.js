@@ -4,6 +4,7 @@ import { draw, plain } from "./ansi.js";
 import { LONG } from "./lines.js";
 import { TAGS } from "./markers.js";
 import { duration } from "./progress.js";
+import { told } from "./told.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./lines.js").Line} Line */
@@ -23,32 +24,6 @@ export function make(tag, name, text) {
   if (text !== undefined) element.textContent = text;
   return element;
 }
-
-/**
- * The text of an event that is not a line, and whether it is good (true), bad (false) or neither.
- * @param {LogEvent} event
- * @returns {[string, boolean | null]}
- */
-export function told(event) {
-  const { kind, missed, code, signal, state, note, cause } = event;
-  if (kind === "gap" || kind === "loss") {
-    const many = typeof missed === "number" ? `${missed.toLocaleString()} ${missed === 1 ? "line was" : "lines were"} missed` : "some lines were missed";
-    return [event.reason ? `${many}: ${event.reason}` : many, false];
-  }
-  if (kind === "end") {
-    const took = typeof event.duration === "number" ? ` after ${duration(event.duration)}` : "";
-    if (cause === "stopped" || cause === "daemon-stopped") return [`stopped${took}`, null];
-    if (code === 0) return [`finished${took}`, true];
-    return [signal ? `killed by signal ${signal}${took}` : `failed${typeof code === "number" ? ` with exit code ${code}` : ""}${took}`, false];
-  }
-  if (state === "running") return [note ?? `run ${event.run} started${event.pid ? `, process ${event.pid}` : ""}`, null];
-  const word = state === "backing-off" ? "restarts soon" : state;
-  const why = event.reason ?? event.error ?? note;
-  return [[word, why === endOf(event.last) ? "" : why].filter(Boolean).join(": "), state === "denied" ? false : null];
-}
-
-/** How a run ended, in the words with which the state of its process says it: the row of the end says it already. @param {LogEvent["last"]} last */
-const endOf = (last) => (last?.signal ? `was killed by signal ${last.signal}` : `exited with code ${last?.code}`);
 
 /** The text of the button that leads to the end: lines that have arrived since the reader left it are new. @param {number} fresh */
 export const jumpText = (fresh) => (fresh ? `${fresh.toLocaleString()} new ${fresh === 1 ? "line" : "lines"}` : "Jump to the end");
