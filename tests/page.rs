@@ -261,6 +261,19 @@ fn axe_and_a_keyboard_find_nothing_serious() {
 }
 
 #[test]
+fn durations_can_be_compared_at_a_glance() {
+    let timed = "echo ::group::a; sleep 0.2; echo ::endgroup::; echo ::group::b; sleep 0.3; echo error: x; echo ::endgroup::; \
+        echo '::group::c, with a title that is longer'; sleep 0.4; echo ::endgroup::; exit 3";
+    let daemon = daemon(
+        TestDir::new(),
+        &format!(
+            "streams:\n  timed: {{ command: [sh, -c, {timed:?}], restart: never }}\n  quick: {{ command: [\"true\"], restart: never }}"
+        ),
+    );
+    play("durations.cjs", &daemon, "");
+}
+
+#[test]
 fn a_million_lines_and_a_fast_stream_cost_little() {
     let dir = TestDir::new();
     let more = |number| if number == 4321 { " the needle" } else { " and what else there is to say of it" };

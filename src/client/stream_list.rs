@@ -19,7 +19,7 @@ const NAME: usize = 0;
 const DESCRIPTION: usize = HEADERS.len() - 1;
 
 /// The columns of numbers, which are aligned at the right.
-const NUMBERS: [usize; 2] = [5, 6];
+const NUMBERS: [usize; 3] = [4, 5, 6];
 
 /// The columns that are left out where there is no room for them, the least interesting first, and the room that the
 /// description has at least before they are.
@@ -249,9 +249,9 @@ mod tests {
     fn a_pipe_receives_all_fields() {
         let expected = "\
 NAME    KIND     STATE            STARTED               DURATION  LINES/S  READERS  DESCRIPTION
-build   process  running 45%      2026-11-30T11:55:00Z  5m 0s      1234.6        2  Release build of the whole tree, amd64 and arm64, with all of the tests
-deploy  process  failed (exit 2)  2026-11-30T11:44:00Z  3m 12s        0.0        2
-log     file     waiting          -                     -             0.0        2  /var/log/x does not exist
+build   process  running 45%      2026-11-30T11:55:00Z     5m 0s   1234.6        2  Release build of the whole tree, amd64 and arm64, with all of the tests
+deploy  process  failed (exit 2)  2026-11-30T11:44:00Z    3m 12s      0.0        2
+log     file     waiting          -                            -      0.0        2  /var/log/x does not exist
 ";
         assert_eq!(table(&streams(), now(), None), expected);
     }
@@ -260,16 +260,16 @@ log     file     waiting          -                     -             0.0       
     fn a_terminal_shows_what_it_has_room_for() {
         let wide = "\
 NAME    KIND     STATE            STARTED  DURATION  LINES/S  READERS  DESCRIPTION
-build   process  running 45%      5m ago   5m 0s      1234.6        2  Release build of the whole tree, amd64 and arm…
-deploy  process  failed (exit 2)  15m ago  3m 12s        0.0        2
-log     file     waiting          -        -             0.0        2  /var/log/x does not exist
+build   process  running 45%      5m ago      5m 0s   1234.6        2  Release build of the whole tree, amd64 and arm…
+deploy  process  failed (exit 2)  15m ago    3m 12s      0.0        2
+log     file     waiting          -               -      0.0        2  /var/log/x does not exist
 ";
         assert_eq!(table(&streams(), now(), Some(118)), wide);
         let narrow = "\
 NAME    STATE            STARTED  DURATION  LINES/S  DESCRIPTION
-build   running 45%      5m ago   5m 0s      1234.6  Release build of the whole…
-deploy  failed (exit 2)  15m ago  3m 12s        0.0
-log     waiting          -        -             0.0  /var/log/x does not exist
+build   running 45%      5m ago      5m 0s   1234.6  Release build of the whole…
+deploy  failed (exit 2)  15m ago    3m 12s      0.0
+log     waiting          -               -      0.0  /var/log/x does not exist
 ";
         assert_eq!(table(&streams(), now(), Some(80)), narrow);
         let phone = "\

@@ -294,7 +294,7 @@ fn normal(text: &str) -> String {
             (regex(r"\d{4}-\d\d-\d\dT[0-9:.]+Z"), "TIME"),
             (regex(r"\b[0-9a-z]{8,20}-\d+\b"), "ID"),
             (regex(r"\beyJ[\w.-]+"), "TOKEN"),
-            (regex(r"\b(?:\d+[dhm] )?\d+[hms] +"), "DURATION "),
+            (regex(r" *\b(?:\d+[dhm] )?\d+[hms] +"), " DURATION "),
             (regex(r"\d+\.\d+|\d\d+"), "N"),
         ]
     });

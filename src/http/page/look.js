@@ -25,12 +25,13 @@ font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sa
 .rule{background-image:linear-gradient(var(--log-edge),var(--log-edge));background-size:100% 1px;background-repeat:no-repeat}
 .row[data-day]::after{content:attr(data-day);content:attr(data-day)/"";position:sticky;right:16px;padding-left:16px;color:var(--log-dim);font:12px/20px system-ui,sans-serif}
 .log .text{padding-left:calc(var(--depth,0)*16px)}
-.fold{all:unset;cursor:pointer;font-weight:600;padding-left:calc(var(--depth,0)*16px + 16px);text-indent:-16px}
+.fold{all:unset;flex:1;min-width:0;cursor:pointer;font-weight:600;padding-left:calc(var(--depth,0)*16px + 16px);text-indent:-16px}
 .fold.dim{opacity:1;color:var(--log-dim)}
 .fold::before{content:"\\25B8";content:"\\25B8"/"";display:inline-block;width:16px;text-indent:0;color:var(--log-dim)}
 .fold[aria-expanded=true]::before{content:"\\25BE";content:"\\25BE"/""}
 .fold:focus-visible{outline:2px solid var(--log-link)}
-.took{flex:none;padding-left:2ch;white-space:pre;color:var(--log-dim)}
+.took{order:1;flex:none;padding-left:2ch;white-space:pre;color:var(--log-dim)}
+.lasted{min-width:10ch;box-sizing:border-box;text-align:right;font-variant-numeric:tabular-nums}
 .tag,.section{font-weight:700}.error .tag,.took.failed{color:light-dark(#c62030,#ff7b72)}.warning .tag{color:light-dark(#8a5a00,#e3b341)}.notice .tag,.command{color:var(--log-link)}.debug,.place{color:var(--log-dim)}
 .text a{color:var(--log-link);text-underline-offset:2px}
 mark{background:light-dark(#ffe08a,#6b5200);color:light-dark(#1c2128,#fff)!important;border-radius:2px}

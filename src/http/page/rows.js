@@ -112,16 +112,17 @@ export function lineRow(line, cells, utc, mark, style, grown) {
   return row;
 }
 
-/** Makes a row the head of a group. @param {HTMLElement} row @param {Group} group */
+/** Makes a row the head of a group. What it says of the group is in columns, so that durations can be compared. @param {HTMLElement} row @param {Group} group */
 function fold(row, { title, folded, dim, lines, errors, began, ended }) {
   const button = make("button", dim ? "fold dim" : "fold", plain(title));
   button.setAttribute("aria-expanded", String(!folded));
   const took = (Date.parse(ended) - Date.parse(began)) / 1000;
+  const lasted = took >= 0.1 ? duration(took) : "";
   row.classList.add("head");
   row.append(button);
   if (errors) row.append(make("span", "took failed", count(errors, "error")));
-  const about = [folded ? count(lines, "line") : "", took >= 0.1 ? duration(took) : ""].filter(Boolean).join(" \u00b7 ");
-  if (about) row.append(make("span", "took", about));
+  if (folded) row.append(make("span", "took", count(lines, "line")));
+  if (errors || folded || lasted) row.append(make("span", "took lasted", lasted));
 }
 
 /** @param {number} many @param {string} what */

@@ -57,20 +57,19 @@ function ago(time) {
 /**
  * What a stream does now, or when its process ran last: how long, and how fast lines come.
  * @param {Stream} stream
- * @returns {{ text: string, title: string }}
+ * @returns {{ took: string, now: string, title: string }}
  */
 export function activity({ source, last_run: run, rate, drawn, kind }) {
   const lasts = source?.state === "running";
   const took = run?.duration ?? (lasts ? undefined : source?.last?.duration);
   const begun = run && `Started ${exactly(run.started, false)}`;
   if (kind === "process" && !lasts && (run?.ended || took !== undefined)) {
-    const parts = [took === undefined ? "" : duration(took), run?.ended ? ago(run.ended) : ""];
     const title = [begun, took === undefined ? "" : `took ${duration(took)}`].filter(Boolean).join(", ");
-    return { text: parts.filter(Boolean).join(" \u00b7 "), title };
+    return { took: took === undefined ? "" : duration(took), now: run?.ended ? ago(run.ended) : "", title };
   }
   const draws = rate === 0 && drawn !== undefined && Date.now() - Date.parse(drawn) < DRAWING;
   const since = lasts && run && !run.ended ? duration(Math.floor((Date.now() - Date.parse(run.started)) / 1000)) : "";
-  return { text: [since, draws ? "" : speed(rate)].filter(Boolean).join(" \u00b7 "), title: begun ?? "" };
+  return { took: since, now: draws ? "" : speed(rate), title: begun ?? "" };
 }
 
 /** One entry. */
@@ -84,6 +83,9 @@ class Item {
     this.state = make("span", "chip");
     this.about = make("span", "about");
     this.rate = make("span", "rate");
+    this.took = make("span", "lasts");
+    this.dot = make("span", "unseen", " \u00b7 ");
+    this.now = make("span", "now");
     this.bar = bar(`Progress of ${name}`);
     const first = make("span", "line");
     const second = make("span", "line");
@@ -104,8 +106,11 @@ class Item {
     this.element.dataset.is = is;
     set(this.about, (stream.source?.error ?? (running ? left || doing : "")) || stream.description || stream.kind);
     this.about.title = this.about.textContent ?? "";
-    const { text, title } = activity(stream);
-    set(this.rate, text);
+    const { took, now, title } = activity(stream);
+    set(this.took, took);
+    set(this.now, now);
+    const parts = took ? [this.took, this.dot, this.now] : [this.now];
+    if (this.rate.childElementCount !== parts.length) this.rate.replaceChildren(...parts);
     if (this.rate.title !== title) this.rate.title = title;
     this.bar.show(running && progress?.percent !== undefined ? progress : null);
   }

@@ -423,7 +423,8 @@ export class Viewer {
     state.textContent = word;
     state.dataset.is = is;
     const failed = stream?.source?.error ?? (is === "" ? stream?.source?.reason : undefined);
-    const text = stream ? [stream.description, failed, activity(stream).text].filter(Boolean).join(" · ") : "";
+    const { took = "", now = "" } = stream ? activity(stream) : {};
+    const text = stream ? [stream.description, failed, took, now].filter(Boolean).join(" · ") : "";
     const about = part("span", "about");
     about.textContent = text;
     about.title = text;
