@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::net::{TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -258,6 +259,41 @@ fn axe_and_a_keyboard_find_nothing_serious() {
     );
     daemon.follow("colours").query("tail=all").until("its end", |message| message.data == "plain after");
     play("look.cjs", &daemon, "");
+}
+
+/// Groups within groups.
+fn steps() -> String {
+    let many = |what: &str, numbers: RangeInclusive<u32>| {
+        numbers.fold(String::new(), |text, number| text + &format!("{what} {number}\n"))
+    };
+    [
+        "::group::Fetch\n",
+        &many("fetching", 1..=40),
+        "::endgroup::\n::group::Build\n::group::Parser\n",
+        &many("parsing", 1..=40),
+        "error: in the parser\n::group::Generated\n",
+        &many("generating", 1..=30),
+        "::endgroup::\n",
+        &many("parsing", 41..=80),
+        "::endgroup::\n",
+        &many("linking", 1..=50),
+        "::endgroup::\n",
+        &many("after", 1..=60),
+    ]
+    .concat()
+}
+
+#[test]
+fn headings_of_groups_stay_in_sight() {
+    let dir = TestDir::new();
+    dir.write("steps.log", steps());
+    dir.write("long.log", "::group::Only one\n".to_owned() + &lines(31, |_| ""));
+    let daemon =
+        daemon(dir, "streams:\n  steps: { file: steps.log, from: start }\n  long: { file: long.log, from: start }");
+    for (name, last) in [("steps", "after 60"), ("long", "line 30")] {
+        daemon.follow(name).query("tail=all").until("its end", |message| message.data == last);
+    }
+    play("headings.cjs", &daemon, "");
 }
 
 #[test]

@@ -47,6 +47,7 @@ const PAGE_FILES: &[(&str, &str)] = files![
     "channel.js",
     "lines.js",
     "gutter.js",
+    "headings.js",
     "logview.js",
     "progress.js",
     "told.js",
@@ -67,6 +68,7 @@ const ELEMENT_MODULES: &[&str] = &[
     "told.js",
     "lines.js",
     "rows.js",
+    "headings.js",
     "look.js",
     "element.js",
 ];

@@ -2,7 +2,8 @@
 // each server.
 
 import { pattern } from "./ansi.js";
-import { Lines, isHidden } from "./lines.js";
+import { Headings, ROW, STAY } from "./headings.js";
+import { Lines, depthOf, isHidden } from "./lines.js";
 import { channelTo, NOTHING } from "./channel.js";
 import { sheet } from "./look.js";
 import { bar, words } from "./progress.js";
@@ -16,6 +17,9 @@ import { told } from "./told.js";
 /** The number of rows that an element holds by default, and the most that `limit` allows. */
 const ROWS = 1000;
 const MOST_ROWS = 10_000;
+
+/** The room before the first row, in pixels. */
+const MARGIN = 8;
 
 const CARD = `
 :host{color-scheme:light dark;display:block;font:14px/1.5 system-ui,sans-serif;--card:light-dark(#fff,#151a21);--text:light-dark(#1c2128,#e3e8ee);--edge:light-dark(#dfe3e8,#2a313b);--dim:light-dark(#57606a,#98a2ae)}
@@ -54,7 +58,7 @@ class RtlogdStream extends HTMLElement {
     this.log.setAttribute("role", "log");
     this.log.setAttribute("aria-live", "off");
     this.openRows = make("div", "row open");
-    this.log.append(this.openRows);
+    this.headings = new Headings();
     this.jump = make("button", "jump");
     this.card.append(header, this.bar.track, this.log, this.jump);
     root.append(this.card);
@@ -65,6 +69,8 @@ class RtlogdStream extends HTMLElement {
     this.lines = new Lines();
     /** @type {Map<Line, HTMLElement>} */
     this.rows = new Map();
+    /** The lines that are shown. @type {Line[]} */
+    this.visible = [];
     /** Whether numbers and times stand before the lines, and whether times are those of UTC. */
     this.shown = { numbers: false, times: false, utc: false };
     this.filtered = false;
@@ -134,7 +140,7 @@ class RtlogdStream extends HTMLElement {
     this.shown = { numbers: this.hasAttribute("numbers"), times: times !== null, utc: times === "utc" };
     this.log.classList.toggle("wrap", this.getAttribute("wrap") !== "off");
     this.log.hidden = only;
-    this.log.replaceChildren(this.openRows);
+    this.log.replaceChildren(this.headings.element, this.openRows);
     const limit = Math.max(1, this.many("limit", ROWS, MOST_ROWS));
     this.rows.clear();
     this.lines = new Lines(limit);
@@ -239,6 +245,8 @@ class RtlogdStream extends HTMLElement {
       this.planned = false;
       this.draw();
       if (this.follow) this.toEnd();
+      this.lastTop = this.log.scrollTop;
+      this.stay();
       this.showJump();
     });
   }
@@ -256,13 +264,15 @@ class RtlogdStream extends HTMLElement {
       row.remove();
       this.rows.delete(line);
     }
+    for (const line of changed) this.headings.rows.delete(line);
     changed.clear();
     if (this.shown.numbers) this.log.style.setProperty("--digits", `${String(numberOf(list.at(-1)?.event.id ?? "0")).length}`);
+    this.visible = list.filter((line) => !isHidden(line));
     let next = this.openRows;
     for (const line of list.toReversed()) {
       let row = this.rows.get(line);
       if (!row) {
-        row = lineRow(line, this.cells(line.event), this.shown.utc, this.mark, this.filtered ? undefined : line.style);
+        row = this.rowOf(line);
         this.rows.set(line, row);
         next.before(row);
       }
@@ -270,6 +280,30 @@ class RtlogdStream extends HTMLElement {
       next = row;
     }
     if (focus) this.rows.get(focus)?.querySelector("button")?.focus({ preventScroll: true });
+  }
+
+  /** @param {Line} line */
+  rowOf(line) {
+    return lineRow(line, this.cells(line.event), this.shown.utc, this.mark, this.filtered ? undefined : line.style);
+  }
+
+  /** Keeps the headings of the topmost lines in sight. */
+  stay() {
+    const { visible } = this;
+    // There is room for the headings of groups whose own rows were dropped. At the very top, all others are in their places.
+    const lead = ROW * Math.min(STAY, depthOf(visible[0]));
+    const none = this.lastTop < 1 && !lead;
+    const lineAt = (/** @type {number} */ below) => {
+      let [low, high] = [0, none ? 0 : visible.length];
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        const row = this.rows.get(visible[middle]);
+        if (row && row.offsetTop + row.offsetHeight > this.lastTop + below) high = middle;
+        else low = middle + 1;
+      }
+      return none ? undefined : visible[low];
+    };
+    this.headings.show(MARGIN + lead, lineAt, (line) => this.rowOf(line));
   }
 
   /** What stands before the text. @param {LogEvent} event */
@@ -288,11 +322,19 @@ class RtlogdStream extends HTMLElement {
   /** Folds or unfolds a group. @param {MouseEvent} click */
   clicked(click) {
     const button = /** @type {Element} */ (click.composedPath()[0]).closest(".fold");
-    const [line] = [...this.rows].find(([, row]) => button && row.contains(button)) ?? [];
-    if (!line?.head) return;
+    const [line, row] = [...this.rows, ...this.headings.rows].find(([, row]) => button && row.contains(button)) ?? [];
+    if (!line?.head || !row) return;
+    const place = this.headings.placeOf(row);
     this.lines.fold(line.head, !line.head.folded, line.event.id);
     this.lines.changed.add(line);
     this.follow = false;
+    if (place >= 0) {
+      // A heading that stays is where its row is then.
+      this.draw();
+      const own = this.rows.get(line);
+      this.log.scrollTop = (own?.offsetTop ?? 0) - place * ROW;
+      own?.querySelector("button")?.focus({ preventScroll: true });
+    }
     this.plan();
   }
 
@@ -318,6 +360,7 @@ class RtlogdStream extends HTMLElement {
       this.showJump();
     }
     this.lastTop = scrollTop;
+    this.stay();
   }
 }
 

@@ -7,9 +7,10 @@ import { announces, isToldBy } from "./told.js";
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 
 /**
- * A named part of a log that can be folded. `folds` says that it is folded when it ends, unless the reader has decided.
+ * A named part of a log that can be folded. `folds` says that it is folded when it ends, unless the reader has decided; `lost`
+ * says that its head is no longer among the lines.
  * @typedef {{ title: string, key: string, outer: Group | null, folded: boolean, folds: boolean, dim: boolean, lines: number,
- *   errors: number, began: string, ended: string, line: Line }} Group
+ *   errors: number, began: string, ended: string, line: Line, lost: boolean }} Group
  */
 
 /**
@@ -38,6 +39,13 @@ const DEPTH = 16;
 function isFolded(group) {
   for (let at = group; at; at = at.outer) if (at.folded) return true;
   return false;
+}
+
+/** How many groups are around a line. @param {Line | undefined} line */
+export function depthOf(line) {
+  let depth = 0;
+  for (let at = line?.group; at; at = at.outer) depth += 1;
+  return depth;
 }
 
 /** Whether a line is not shown at all. @param {Line} line */
@@ -198,9 +206,7 @@ export class Lines {
   begin(line, { key, title, folded = false, ends = "", lasts = false, dim = false }) {
     if (ends) this.end(line.event, ends);
     line.group = this.groups.get(line.event.stream) ?? null;
-    let depth = 0;
-    for (let at = line.group; at; at = at.outer) depth += 1;
-    if (depth >= DEPTH) {
+    if (depthOf(line) >= DEPTH) {
       line.message = { kind: "message", style: "section", text: title };
       return;
     }
@@ -208,7 +214,7 @@ export class Lines {
     const chosen = this.folds.get(id);
     // A step that may still fail stays visible until it has ended.
     const folds = lasts && folded && chosen === undefined;
-    line.head = { title, key, outer: line.group, folded: chosen ?? (folded && !lasts), folds, dim, lines: 0, errors: 0, began: time, ended: "", line };
+    line.head = { title, key, outer: line.group, folded: chosen ?? (folded && !lasts), folds, dim, lines: 0, errors: 0, began: time, ended: "", line, lost: false };
     this.groups.set(line.event.stream, line.head);
   }
 
@@ -238,7 +244,11 @@ export class Lines {
     let size = this.characters;
     for (let n = 0; n < drop; n += 1) size -= at(n);
     for (; size > CHARACTERS && drop < this.list.length - 1; drop += 1) size -= at(drop);
-    if (drop) this.list.splice(newest ? this.list.length - drop : 0, drop);
+    for (const { head } of drop ? this.list.splice(newest ? this.list.length - drop : 0, drop) : []) {
+      if (!head) continue;
+      head.lost = true;
+      this.changed.add(head.line);
+    }
     this.characters = size;
     return drop;
   }

@@ -2,14 +2,12 @@
 // it the lines that arrive, and is asked for older and newer ones.
 
 import { gutter, shownText } from "./gutter.js";
-import { LINES, LONG, Lines, isHidden } from "./lines.js";
+import { Headings, ROW, STAY } from "./headings.js";
+import { LINES, LONG, Lines, depthOf, isHidden } from "./lines.js";
 import { lineRow, make, numberOf, textCell } from "./rows.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./lines.js").Line} Line */
-
-/** The height of a row in pixels, as in the style sheet. */
-const ROW = 20;
 
 /** How far rows are drawn above and below the visible part, in pixels: for a reader who scrolls, and while the view follows. */
 const BEYOND = 400;
@@ -32,7 +30,8 @@ export class LogView {
     this.above = make("div", "");
     this.below = make("div", "");
     this.openRows = make("div", "open");
-    this.element.append(this.above, this.below, this.empty, this.openRows);
+    this.headings = new Headings();
+    this.element.append(this.headings.element, this.above, this.below, this.empty, this.openRows);
     /** The head whose row had the focus and is drawn again. @type {Line | null} */
     this.focused = null;
     this.lines = new Lines();
@@ -118,6 +117,7 @@ export class LogView {
     for (const line of this.lines.changed) {
       this.rows.get(line)?.remove();
       this.rows.delete(line);
+      this.headings.rows.delete(line);
     }
     this.lines.changed.clear();
   }
@@ -221,7 +221,7 @@ export class LogView {
   goTo(line, share = 0.3) {
     this.lines.reveal(line);
     this.follow = false;
-    this.anchor = { line, offset: -this.element.clientHeight * share };
+    this.anchor = { line, offset: -Math.max(this.element.clientHeight * share, STAY * ROW) };
     this.onchange();
     this.redraw();
   }
@@ -238,6 +238,7 @@ export class LogView {
     this.noteFocus();
     for (const row of this.rows.values()) row.remove();
     this.rows.clear();
+    this.headings.rows.clear();
     for (const line of this.lines.list) line.height = 0;
     this.plan();
   }
@@ -301,9 +302,14 @@ export class LogView {
     return Math.max(line.tall, Math.ceil(length / this.columns)) * ROW;
   }
 
+  /** The room above the lines, in pixels: for headings of groups whose own rows are no longer loaded. */
+  get lead() {
+    return this.shown.streams.length ? 0 : ROW * Math.min(STAY, depthOf(this.lines.list.find((line) => !isHidden(line))));
+  }
+
   /** Notes the first visible line, so that it stays in its place. */
   keep() {
-    let top = 0;
+    let top = this.lead;
     const seen = this.element.scrollTop;
     for (const line of this.lines.list) {
       const height = this.heightOf(line);
@@ -342,7 +348,8 @@ export class LogView {
     // All numbers have the same width, which rarely grows.
     const digits = String(Math.max(6, String(numberOf(list.at(-1)?.event.id ?? "")).length));
     if (this.element.style.getPropertyValue("--digits") !== digits) this.element.style.setProperty("--digits", digits);
-    let total = 0;
+    const { lead } = this;
+    let total = lead;
     let anchored = 0;
     for (const line of list) {
       if (line === this.anchor?.line) anchored = total;
@@ -353,10 +360,10 @@ export class LogView {
     if (this.follow) top = Math.max(0, total + open - view);
     else if (this.anchor) top = Math.max(0, Math.min(anchored + this.anchor.offset, total + open - view));
     const beyond = this.follow ? EDGE : BEYOND;
-    let before = 0;
+    let before = lead;
     let first = 0;
     let at = 0;
-    let sum = 0;
+    let sum = lead;
     for (; at < list.length && sum < top + view + beyond; at += 1) {
       const height = this.heightOf(list[at]);
       if (sum + height < top - beyond) {
@@ -370,6 +377,7 @@ export class LogView {
     this.below.style.height = `${total - sum}px`;
     if (this.wraps) this.measure();
     this.place(top);
+    this.stay(first, before);
     this.moved = false;
     if (!this.follow && this.element.scrollTop < BEYOND) this.onolder();
     if (this.detached && total - top - view < BEYOND) this.onnewer();
@@ -429,6 +437,22 @@ export class LogView {
     this.lastTop = this.element.scrollTop;
   }
 
+  /** Keeps the headings of the topmost lines in sight. @param {number} first the place of the first line that is drawn @param {number} before the height before it */
+  stay(first, before) {
+    const { list } = this.lines;
+    // At the very top, all rows are in their places. Lines of several streams alternate, and so would their headings.
+    const none = this.shown.streams.length > 0 || (this.lastTop < 1 && !this.lead);
+    const lineAt = (/** @type {number} */ below) => {
+      let bottom = before;
+      for (let at = first; !none && at < list.length; at += 1) {
+        bottom += this.heightOf(list[at]);
+        if (bottom > this.lastTop + below) return list[at];
+      }
+      return undefined;
+    };
+    this.headings.show(0, lineAt, (line) => this.draw(line));
+  }
+
   /** @param {Line} line */
   draw(line) {
     const grown = (/** @type {HTMLElement} */ row) => {
@@ -443,16 +467,21 @@ export class LogView {
   clicked(click) {
     const target = /** @type {Element} */ (click.composedPath()[0]);
     const row = target.closest(".row");
-    const line = [...this.rows].find(([, known]) => known === row)?.[0];
+    const line = [...this.rows, ...this.headings.rows].find(([, known]) => known === row)?.[0];
     if (!line) return;
+    const place = this.headings.placeOf(row);
     if (target.closest(".fold") && line.head) {
       this.lines.fold(line.head, !line.head.folded, line.event.id);
       if (this.follow) this.pause();
-      this.keep();
+      // A heading that stays is where its row is then.
+      if (place < 0) this.keep();
+      else this.anchor = { line, offset: -place * ROW };
       this.redraw();
+      if (place >= 0) this.focused = line;
     } else if (target.closest(".number")) {
       click.preventDefault();
       this.onchoose(line.event, click.shiftKey);
+      if (place >= 0) this.goTo(line);
     }
   }
 }

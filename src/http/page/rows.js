@@ -1,7 +1,7 @@
 // How a row of a log is made: what stands before the text, the text, and notes of what happened to the stream.
 
 import { draw, plain } from "./ansi.js";
-import { LONG } from "./lines.js";
+import { LONG, depthOf } from "./lines.js";
 import { TAGS } from "./markers.js";
 import { duration } from "./progress.js";
 import { told } from "./told.js";
@@ -95,10 +95,9 @@ export function exactly(time, utc) {
  * @param {(row: HTMLElement) => void} [grown] called when more of it is shown
  */
 export function lineRow(line, cells, utc, mark, style, grown) {
-  const { event, head, message, group, before } = line;
+  const { event, head, message, before } = line;
   const row = rowOf(event);
-  let depth = 0;
-  for (let at = group; at; at = at.outer) depth += 1;
+  const depth = depthOf(line);
   const day = event.time ? stamp(event.time, utc).slice(0, 10) : "";
   if (day && (!before || stamp(before, utc).slice(0, 10) !== day)) row.dataset.day = day;
   // A rule separates days and runs from those before them.
@@ -113,9 +112,10 @@ export function lineRow(line, cells, utc, mark, style, grown) {
 }
 
 /** Makes a row the head of a group. What it says of the group is in columns, so that durations can be compared. @param {HTMLElement} row @param {Group} group */
-function fold(row, { title, folded, dim, lines, errors, began, ended }) {
-  const button = make("button", dim ? "fold dim" : "fold", plain(title));
+function fold(row, { title, folded, dim, lines, errors, began, ended, lost }) {
+  const button = /** @type {HTMLButtonElement} */ (make("button", dim ? "fold dim" : "fold", plain(title)));
   button.setAttribute("aria-expanded", String(!folded));
+  button.disabled = lost;
   const took = (Date.parse(ended) - Date.parse(began)) / 1000;
   const lasted = took >= 0.1 ? duration(took) : "";
   row.classList.add("head");
