@@ -827,6 +827,28 @@ fn next_daemon(daemon: Daemon, how: &str) -> Daemon {
 }
 
 #[test]
+fn the_next_daemon_knows_when_the_last_run_began_and_how_it_ended() {
+    let yaml = format!(
+        "{LISTEN}streams: {{ over: {{ command: [sh, -c, 'exit 3'], restart: never }}, lasts: {{ command: [sleep, 1000] }} }}"
+    );
+    let ends = |daemon: &Daemon| daemon.state("over")["last_run"].clone();
+    let starts = |daemon: &Daemon| daemon.state("lasts")["last_run"].clone();
+    for how in ["kill", "handover"] {
+        let mut daemon = TestDir::new().start(&yaml);
+        run_of(&daemon, "lasts");
+        let over = Deadline::new().until("the end", || Some(ends(&daemon)).filter(|run| run["ended"].is_string()));
+        let lasts = starts(&daemon);
+        assert_eq!((&over["code"], over["started"].is_string()), (&3.into(), true), "{over}");
+        for _ in 1..=2 {
+            daemon = next_daemon(daemon, how);
+            run_of(&daemon, "lasts");
+            assert_eq!((ends(&daemon), starts(&daemon)), (over.clone(), lasts.clone()), "{how}");
+        }
+        assert!(lasts["started"].is_string() && lasts["ended"].is_null(), "{lasts}");
+    }
+}
+
+#[test]
 fn a_command_that_has_ended_or_was_stopped_is_not_run_again_by_the_next_daemon() {
     let once = "once: { command: [sh, -c, 'echo deployed; exit 3'], restart: never }";
     let stopped = "stopped: { command: [sh, -c, 'echo ready; sleep 1000'] }";

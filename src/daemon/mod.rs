@@ -277,6 +277,7 @@ impl Daemon {
         let (name, memory) = (spec.name.clone(), spec.history.memory);
         let (appender, log, checkpoints) = if let Some(history) = &self.history {
             let kept = history.stream(&name, retention(spec))?;
+            let kept = if matches!(spec.source, SourceKind::Process(_)) { kept } else { kept.without_run() };
             stream::open_with_history(name, kept, memory, &self.budget)
         } else {
             let now = Time::from(SystemTime::now());

@@ -17,6 +17,7 @@ mod level;
 mod lock;
 mod position;
 mod progress;
+mod run_info;
 mod style;
 mod visible_text;
 mod signal;
@@ -31,6 +32,7 @@ pub use level::{BadLevel, Level};
 pub(crate) use lock::{lock, lock_exclusive, lock_shared};
 pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Progress, ProgressGroup, ProgressState};
+pub use run_info::RunInfo;
 pub(crate) use signal::{signal_name, signal_number};
 pub(crate) use style::Style;
 pub(crate) use visible_text::{is_unsafe, one_line, shell_word, with_causes};
@@ -240,6 +242,12 @@ impl Time {
     /// The seconds from `earlier` to this time; zero if `earlier` is later, since a clock may be set back.
     pub fn seconds_since(self, earlier: Self) -> f64 {
         std::time::Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)).as_secs_f64()
+    }
+
+    /// The point in time that is earlier by `time`.
+    #[must_use]
+    pub fn minus(self, time: std::time::Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// The point in time that is later by `time`.

@@ -69,7 +69,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
-use crate::event::{Epoch, Position, StreamName, Time, lock};
+use crate::event::{Epoch, Position, RunInfo, StreamName, Time, lock};
 
 use crate::segment::Checkpoints;
 use crate::segment::Numbering;
@@ -170,8 +170,18 @@ pub struct StreamHistory {
     pub(super) checkpoints: Checkpoints,
     pub(super) recorder: Recorder,
     pub(super) reader: HistoryReader,
+    /// The last run of the process, if it is one.
+    pub(super) run: Option<RunInfo>,
     /// `true` if something on disk was damaged.
     pub(super) damaged: bool,
+}
+
+impl StreamHistory {
+    /// The same history for a source that is no process, although it may have been one.
+    #[must_use]
+    pub fn without_run(self) -> Self {
+        Self { run: None, ..self }
+    }
 }
 
 impl History {
@@ -224,6 +234,10 @@ impl History {
             warn!(stream = name.as_str(); "the history is damaged: {damage}");
         }
         let files = Arc::new(StreamFiles::new(directory, found.files, Some(&numbering)));
+        let run = reader::last_run(&files, &numbering).unwrap_or_else(|error| {
+            warn!(stream = name.as_str(), errno = error.raw_os_error(), error:% = error; "the last run cannot be read");
+            None
+        });
         let (jobs, boot) = (self.writers.jobs(), self.boot.clone());
         let damaged = !found.damage.is_empty();
         let (private, is_newest_file_finished) = (found.private, found.is_old_format || damaged);
@@ -232,7 +246,7 @@ impl History {
         let retention = SharedRetention::new(retention);
         let recorder = Recorder::new(files.clone(), jobs, boot, retention.clone(), recovered);
         let reader = HistoryReader::new(files, self.read_permits.clone(), retention);
-        Ok(StreamHistory { numbering, checkpoints: found.checkpoints, recorder, reader, damaged })
+        Ok(StreamHistory { numbering, checkpoints: found.checkpoints, recorder, reader, run, damaged })
     }
 
     /// Waits until all submitted records are written and synced, and unlocks the directory. All appenders must be

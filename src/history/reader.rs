@@ -3,16 +3,17 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::warn;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::event::Time;
+use crate::event::{Event, EventKind, RunEnd, RunInfo, Time};
 use crate::history::record::RecordBody;
 use crate::segment::BackwardSearch;
 use crate::segment::Segment;
-use crate::segment::Slice;
+use crate::segment::{Numbering, Slice};
 
 use super::files::{HistoryFile, StreamFiles};
 use super::record_reader::RecordReader;
@@ -119,6 +120,41 @@ pub(super) fn for_each_segment_from(
         }
     }
     Ok(())
+}
+
+/// The last run, by the events of its start and its end; `None` if there was none, or its end is no longer kept. The start of a
+/// run whose first event is no longer kept follows from its duration. Blocks: two records are read, and at most two files
+/// are searched for them.
+pub(super) fn last_run(files: &StreamFiles, numbering: &Numbering) -> io::Result<Option<RunInfo>> {
+    let Some((start, end)) = numbering.last_run() else { return Ok(None) };
+    let ended = match end {
+        None => None,
+        Some(end) => {
+            let ended = read_event(files, end, |event| {
+                let end = (event.kind == EventKind::End).then(|| serde_json::from_slice::<RunEnd>(event.text).ok());
+                Some((event.time, end.flatten()?))
+            })?;
+            let Some(ended) = ended else { return Ok(None) };
+            Some(ended)
+        }
+    };
+    let started = read_event(files, start, |event| (event.kind == EventKind::State).then_some(event.time))?;
+    let by_duration = || {
+        let (time, end) = ended.as_ref()?;
+        Some(time.minus(Duration::try_from_secs_f64(end.duration?).ok()?))
+    };
+    Ok(started.or_else(by_duration).map(|started| RunInfo { started, ended }))
+}
+
+/// What `read` returns for the event with the sequence number `seq`; `None` if there is no such event.
+fn read_event<T>(files: &StreamFiles, seq: u64, read: impl Fn(Event<'_>) -> Option<T>) -> io::Result<Option<T>> {
+    let mut found = None;
+    for_each_segment_from(files, seq, |segment| {
+        let at = seq.checked_sub(segment.seq()).and_then(|at| usize::try_from(at).ok());
+        found = at.and_then(|at| read(segment.event(at)));
+        false
+    })?;
+    Ok(found)
 }
 
 fn read(files: &StreamFiles, seq: u64, bound: u64, bytes: usize) -> io::Result<HistoryRead> {

@@ -13,8 +13,8 @@ use warp::reply::Response;
 
 use crate::access::Caller;
 use crate::config::Right;
-use crate::event::{Position, Progress, RunEnd, SourceState, Time};
-use crate::stream::{CatalogEntry, LogInfo, RunInfo};
+use crate::event::{Position, Progress, RunEnd, RunInfo, SourceState, Time};
+use crate::stream::{CatalogEntry, LogInfo};
 
 use super::app::{App, access_target, readable_info};
 use super::problem::Problem;
@@ -35,7 +35,7 @@ struct StreamSummary<'a> {
     source: Option<SourceSummary>,
     /// The current progress, if the stream reports one or comes from a process.
     progress: Option<Arc<Progress>>,
-    /// The last run, if the stream comes from a process that has run since the daemon was started.
+    /// The last run, if the stream comes from a process that has run; without a history, since the daemon was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_run: Option<LastRun>,
     /// The last time at which the program changed rows that it can still change, if there are any.

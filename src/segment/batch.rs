@@ -74,11 +74,13 @@ impl Batch {
 
     /// Adds a change of the source's state. [`SourceState::Running`] without a note begins a run of a process.
     pub fn state(&mut self, time: Time, state: SourceState) {
-        let flags =
-            if matches!(state, SourceState::Running { note: None, .. }) { Flags::RUN_START } else { Flags::NONE };
+        let begins = matches!(state, SourceState::Running { note: None, .. });
+        let flags = if begins { Flags::RUN_START } else { Flags::NONE };
         self.push(time, NO_ORIGIN, EventKind::State, flags, &json(&state));
-        if matches!(state, SourceState::Running { .. }) {
+        if begins {
             self.status_changes.push(StatusChange::RunStarted(time));
+        } else if matches!(state, SourceState::Running { .. }) {
+            self.status_changes.push(StatusChange::RunContinues(time));
         }
         self.state = Some(Arc::new(state));
     }
@@ -165,7 +167,10 @@ impl Batch {
     pub(crate) fn last_progress(&self) -> Option<&Progress> {
         self.status_changes.iter().rev().find_map(|change| match change {
             StatusChange::Progress(progress) => Some(progress),
-            StatusChange::RunStarted(_) | StatusChange::RunEnded(..) | StatusChange::TakenOver(_) => None,
+            StatusChange::RunStarted(_)
+            | StatusChange::RunContinues(_)
+            | StatusChange::RunEnded(..)
+            | StatusChange::TakenOver(_) => None,
         })
     }
 
@@ -431,7 +436,7 @@ mod tests {
         assert_eq!(format!("{batch:?}"), "Batch(5 events, 153 bytes)");
         let changes = [
             StatusChange::RunStarted(Time(1)),
-            StatusChange::RunStarted(Time(2)),
+            StatusChange::RunContinues(Time(2)),
             StatusChange::RunEnded(Time(5), run_end()),
         ];
         assert_eq!(batch.status_changes, changes);

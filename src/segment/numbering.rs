@@ -225,6 +225,12 @@ impl Numbering {
         self.runs.back().map(|run| run.start)
     }
 
+    /// The sequence numbers of the start and of the end of the last run; no end while it lasts. Of a run whose start is
+    /// unknown, both are those of the end.
+    pub(crate) fn last_run(&self) -> Option<(u64, Option<u64>)> {
+        self.runs.back().map(|run| (run.start, run.end))
+    }
+
     /// The sequence number of the first end of a run at or after `seq`.
     pub(crate) fn first_run_end_from(&self, seq: u64) -> Option<u64> {
         self.runs.iter().filter_map(|run| run.end).find(|&end| end >= seq)

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::event::{Flags, Origin, SourceState, Time};
+use crate::event::{EndCause, Flags, Origin, RunEnd, SourceState, Time};
 use crate::wire::Encoding;
 
 /// The folder of the streams in the state directory.
@@ -174,6 +174,100 @@ async fn numbers_checkpoints_and_readers_continue_after_a_restart() {
     assert_eq!(numbers(&harness.seen(CursorStart::Tail(25), &[]).await), (15..40).collect::<Vec<_>>());
     assert_eq!(numbers(&harness.seen(CursorStart::Tail(3), &["7$"]).await).first(), Some(&17));
     assert_eq!(harness.log().info(Time(0)).first, Some(id_of(&before[0])));
+}
+
+/// What is recorded of runs.
+#[derive(Debug)]
+enum RunStep {
+    State(i64, SourceState),
+    End(i64, RunEnd),
+}
+
+impl RunStep {
+    /// A run that begins, or a remark on one.
+    fn running(time: i64, run: u64, note: Option<&str>) -> Self {
+        Self::State(time, SourceState::Running { run, pid: None, note: note.map(str::to_owned) })
+    }
+
+    fn add_to(self, batch: &mut Batch) {
+        match self {
+            Self::State(time, state) => batch.state(Time(time), state),
+            Self::End(time, end) => batch.end(Time(time), &end),
+        }
+    }
+}
+
+/// The end of a run after this many seconds.
+fn run_end(run: u64, duration: f64) -> RunEnd {
+    RunEnd {
+        run,
+        code: Some(3),
+        signal: None,
+        duration: Some(duration),
+        peak_memory: None,
+        cause: EndCause::Exited,
+        killed: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn the_last_run_is_known_after_a_restart_as_it_was_before() {
+    let begin = |time, run| RunStep::running(time, run, None);
+    let end = |time, run| RunStep::End(time, run_end(run, 2.0));
+    let rest = SourceState::Stopped { reason: "exited with code 3".to_owned(), last: Some(run_end(1, 2.0)) };
+    let lasting = |time| Some(RunInfo { started: Time(time), ended: None });
+    let over = Some(RunInfo { started: Time(7), ended: Some((Time(9), run_end(1, 2.0))) });
+    let table = [
+        (vec![], None),
+        (vec![begin(7, 1)], lasting(7)),
+        (vec![begin(7, 1), end(9, 1)], over.clone()),
+        (vec![begin(7, 1), end(9, 1), RunStep::State(9, rest)], over),
+        (vec![begin(1, 1), end(2, 1), begin(3, 2)], lasting(3)),
+        (vec![begin(7, 1), RunStep::running(8, 1, Some("silent"))], lasting(7)),
+    ];
+    for (steps, expected) in table {
+        let what = format!("{steps:?}");
+        let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
+        harness.write(0..10).await;
+        for step in steps {
+            let mut batch = Batch::new();
+            step.add_to(&mut batch);
+            harness.appender().append(&mut batch).await;
+            harness.write(10..20).await;
+        }
+        assert_eq!(harness.log().info(Time(0)).run, expected, "{what}");
+        for stops in [true, false, true] {
+            if stops {
+                harness.stop().await;
+            } else {
+                harness.kill();
+            }
+            harness.start();
+            let info = harness.log().info(Time(0));
+            assert_eq!((&info.run, info.counts.runs), (&expected, 0), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_a_run_whose_first_event_was_dropped_the_duration_says_when_it_began() {
+    for ends in [true, false] {
+        let mut harness = HistoryHarness::new(50_000, 600_000);
+        let mut batch = Batch::new();
+        RunStep::running(1, 1, None).add_to(&mut batch);
+        harness.appender().append(&mut batch).await;
+        for at in 0..400 {
+            harness.write(at * 100..(at + 1) * 100).await;
+        }
+        if ends {
+            batch.end(Time(6_000_001), &run_end(1, 5.0));
+            harness.appender().append(&mut batch).await;
+        }
+        harness.stop().await;
+        harness.start();
+        let started = harness.log().info(Time(0)).run.map(|run| run.started);
+        assert_eq!(started, ends.then_some(Time(1_000_001)), "{ends}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::event::{Position, Progress, SourceState, StreamName, Time};
+use crate::event::{Position, Progress, RunInfo, SourceState, StreamName, Time};
 use crate::history::{HistoryReader, Retention};
 use crate::segment::{BackwardSearch, Filter};
 use crate::structured::StructuredFormat;
@@ -16,7 +16,6 @@ use super::cursor::{Cursor, CursorBounds, CursorEnd, CursorStart};
 use super::private::{PrivateFlag, PublicAccess};
 use super::ring::ResumePoint;
 use super::shared::LogAccess;
-use super::status::RunInfo;
 use super::view::View;
 
 /// The read side of a log; a clone is the same log.

@@ -44,7 +44,6 @@ pub use cursor::{Cursor, CursorEnd, CursorItem, CursorStart, EncodedFrames};
 pub use log::{Log, LogInfo};
 pub use private::{PrivateFlag, PublicAccess};
 pub use read_ahead::{ReadAhead, ReadRoom};
-pub use status::RunInfo;
 pub use view::{Ansi, View};
 pub use view_pace::ViewPace;
 
@@ -52,18 +51,19 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::event::{Position, StreamName};
+use crate::event::{Position, RunInfo, StreamName};
 use crate::history::HistoryReader;
 use crate::segment::Numbering;
 
 use ring::Ring;
 use shared::{LogAccess, LogShared};
+use status::SourceStatus;
 
 /// Opens a log named `name` that keeps at most `memory` bytes. Its first event has the id after `last`.
 ///
 /// `memory` includes text, index and encoded bytes. The newest segment stays even if it is larger.
 pub fn open(name: StreamName, last: Position, memory: usize, budget: &Budget) -> (Appender, Log) {
-    open_at(name, Numbering::new(last), memory, budget, None)
+    open_at(name, Numbering::new(last), memory, budget, None, None)
 }
 
 /// Opens a log that continues where its history ends; events that memory has dropped are read from the history.
@@ -75,8 +75,8 @@ pub fn open_with_history(
     memory: usize,
     budget: &Budget,
 ) -> (Appender, Log, Checkpoints) {
-    let StreamHistory { numbering, checkpoints, recorder, reader, damaged } = found;
-    let (appender, log) = open_at(name, numbering, memory, budget, Some(reader));
+    let StreamHistory { numbering, checkpoints, recorder, reader, run, damaged } = found;
+    let (appender, log) = open_at(name, numbering, memory, budget, Some(reader), run);
     (appender.recorded(recorder, damaged), log, checkpoints)
 }
 
@@ -86,8 +86,10 @@ fn open_at(
     memory: usize,
     budget: &Budget,
     history: Option<HistoryReader>,
+    run: Option<RunInfo>,
 ) -> (Appender, Log) {
     let mut ring = Ring::new(numbering);
+    ring.status = SourceStatus::recovered(run);
     if let Some(history) = &history {
         ring.set_history_range(history.seq_range());
     }

@@ -4,18 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Progress, RunEnd, Time};
+use crate::event::{Progress, RunInfo};
 use crate::segment::StatusChange;
 use crate::stream::StreamCounts;
-
-/// The last run of a process.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunInfo {
-    /// The start time of the run.
-    pub started: Time,
-    /// The time and the kind of the end; `None` while the run lasts.
-    pub ended: Option<(Time, RunEnd)>,
-}
 
 /// The present status.
 #[derive(Debug, Default)]
@@ -34,13 +25,23 @@ pub(super) struct SourceStatus {
 }
 
 impl SourceStatus {
+    /// The status when a daemon starts, with the last run that its history knows of, which is not counted until it is taken over.
+    pub(super) fn recovered(run: Option<RunInfo>) -> Self {
+        let lasting = run.as_ref().filter(|run| run.ended.is_none());
+        let progress = lasting.map(|run| Arc::new(Progress::begun(run.started)));
+        Self { run, progress, ..Self::default() }
+    }
+
     /// Applies the changes of a batch, in order.
     pub(super) fn apply(&mut self, changes: Vec<StatusChange>) {
         for change in changes {
             match change {
-                // A source may report again that it runs; a new run begins only after the last one ended.
-                StatusChange::RunStarted(_) if self.run.as_ref().is_some_and(|run| run.ended.is_none()) => {}
-                StatusChange::RunStarted(started) => {
+                // A run that was taken over is the first one of this daemon.
+                StatusChange::RunContinues(_) if self.run.as_ref().is_some_and(|run| run.ended.is_none()) => {
+                    self.runs = self.runs.max(1);
+                }
+                // Of a run that no history knows, the start is unknown.
+                StatusChange::RunStarted(started) | StatusChange::RunContinues(started) => {
                     self.run = Some(RunInfo { started, ended: None });
                     self.runs += 1;
                     self.orphaned = Duration::ZERO;
@@ -94,7 +95,7 @@ impl SourceStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{EndCause, ProgressState};
+    use crate::event::{EndCause, ProgressState, RunEnd, Time};
 
     fn end(code: i32) -> RunEnd {
         RunEnd {
@@ -150,6 +151,32 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_an_earlier_daemon_keeps_its_start_until_the_next_one() {
+        let lasts = RunInfo { started: Time(1), ended: None };
+        let over = RunInfo { ended: Some((Time(4), end(2))), ..lasts.clone() };
+        let table = [
+            (Some(lasts.clone()), vec![], Some(lasts.clone())),
+            (Some(lasts.clone()), vec![StatusChange::RunContinues(Time(5))], Some(lasts.clone())),
+            (Some(lasts.clone()), vec![StatusChange::RunEnded(Time(4), end(2))], Some(over.clone())),
+            // Its end was never recorded.
+            (Some(lasts), vec![StatusChange::RunStarted(Time(5))], Some(RunInfo { started: Time(5), ended: None })),
+            (Some(over.clone()), vec![], Some(over.clone())),
+            (Some(over), vec![StatusChange::RunStarted(Time(5))], Some(RunInfo { started: Time(5), ended: None })),
+            (None, vec![], None),
+            (None, vec![StatusChange::RunContinues(Time(5))], Some(RunInfo { started: Time(5), ended: None })),
+        ];
+        for (known, changes, expected) in table {
+            let mut status = SourceStatus::recovered(known.clone());
+            let runs =
+                |change: &StatusChange| matches!(change, StatusChange::RunStarted(_) | StatusChange::RunContinues(_));
+            let counted = u64::from(changes.iter().any(runs));
+            status.apply(changes.clone());
+            assert_eq!(status.run(), expected.as_ref(), "{known:?} {changes:?}");
+            assert_eq!(status.add_counts(StreamCounts::default()).runs, counted, "{known:?} {changes:?}");
+        }
+    }
+
+    #[test]
     fn no_progress_is_shown_where_there_never_was_any() {
         let mut status = SourceStatus::default();
         status.apply(vec![
@@ -159,7 +186,7 @@ mod tests {
         ]);
         assert_eq!(status.progress().1, 0);
         assert_eq!(status.progress().0.unwrap().state, ProgressState::Indeterminate);
-        status.apply(vec![half(), StatusChange::RunStarted(Time(11))]);
+        status.apply(vec![half(), StatusChange::RunContinues(Time(11))]);
         assert_eq!(status.progress().0.unwrap().percent, Some(50.0), "it is the same run");
         status.apply(vec![StatusChange::RunEnded(Time(19), end(0)), StatusChange::RunStarted(Time(20))]);
         assert_eq!(status.progress().1, 3, "what was shown of the last run no longer holds");

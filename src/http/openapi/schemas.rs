@@ -250,7 +250,7 @@ fn stream_schema() -> Value {
             "progress": or_null(reference("Progress")),
             "last_run": {
                 "type": "object",
-                "description": "The last run of a process, since the daemon was started. The members of its `end` follow once it has ended.",
+                "description": "The last run of a process; without a history, since the daemon was started. The members of its `end` follow once it has ended.",
                 "properties": {
                     "started": { "type": "string", "format": "date-time" },
                     "ended": { "type": "string", "format": "date-time" },
