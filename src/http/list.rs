@@ -43,7 +43,7 @@ struct StreamSummary<'a> {
     drawn: Option<Time>,
     first: Option<Position>,
     last: Position,
-    /// Events per second, rounded to one decimal.
+    /// Lines per second, rounded to one decimal.
     rate: f64,
     readers: usize,
     /// Bytes in memory.

@@ -283,12 +283,14 @@ mod tests {
         let (mut appender, log) = open("s".parse().unwrap(), last, 1 << 20, &Budget::new(usize::MAX));
         let mut batch = Batch::new();
         batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"x");
+        batch.state(Time(0), SourceState::Receiving);
         batch.lag(7);
         batch.redacted(3);
         batch.progress(Progress { percent: Some(50.0), ..Progress::begun(Time(0)) });
         appender.append(&mut batch).await;
         let info = log.info(Time(0));
         assert_eq!((info.counts.lines, info.lag, info.redacted), (1, 7, 3));
+        assert!((info.rate - 0.1).abs() < 1e-9, "one line in ten seconds, and a state: {}", info.rate);
         assert_eq!(info.progress.and_then(|progress| progress.percent), Some(50.0));
         assert!(batch.is_empty());
     }

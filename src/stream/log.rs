@@ -43,7 +43,7 @@ pub struct LogInfo {
     pub first: Option<Position>,
     /// The id of the newest event; its number is 0 if there was none yet.
     pub last: Position,
-    /// Events per second, over the last ten seconds.
+    /// Lines per second, over the last ten seconds.
     pub rate: f64,
     /// The number of readers.
     pub readers: usize,
@@ -154,7 +154,7 @@ impl Log {
         let (oldest, end) = (ring.oldest(), ring.end());
         let recent = ring.since(Time(now.0 - RATE_WINDOW_SECONDS * 1_000_000)).max(ring.first_in_memory());
         #[expect(clippy::cast_precision_loss, reason = "a rate is shown with few digits")]
-        let rate = (end - recent) as f64 / RATE_WINDOW_SECONDS as f64;
+        let rate = (end - recent).saturating_sub(ring.other_events_from(recent)) as f64 / RATE_WINDOW_SECONDS as f64;
         LogInfo {
             state: ring.state().cloned(),
             progress: ring.status.progress().0.cloned(),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::event::{OpenLine, Position, SourceState, Time};
+use crate::event::{EventKind, OpenLine, Position, SourceState, Time};
 
 use super::counts::StreamCounts;
 use super::status::SourceStatus;
@@ -18,6 +18,9 @@ const MERGED_SEGMENT_SIZE: usize = 64 << 10;
 
 /// The most unmerged segments at the end; a merge then copies few bytes.
 const MAX_UNMERGED_SEGMENTS: usize = 64;
+
+/// The most events in memory that are no lines and are known as such; of more, the rate counts the oldest as lines.
+const MAX_OTHER_EVENTS: usize = 1000;
 
 /// The events in memory, their numbering, and the newest state of the source.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(super) struct Ring {
     pub(super) status: SourceStatus,
     /// The counts of the log, except for its runs, their take-overs, and gaps, which are counted elsewhere.
     counts: StreamCounts,
+    /// The sequence numbers of the newest events in memory that are no lines, ascending; at most [`MAX_OTHER_EVENTS`].
+    other_events: VecDeque<u64>,
     /// The number of secrets that were removed from lines.
     redacted: u64,
     /// The reason why nothing is recorded at present; `None` if there is no history, or if it is being written.
@@ -87,6 +92,7 @@ impl Ring {
             open_version: 0,
             status: SourceStatus::default(),
             counts: StreamCounts::default(),
+            other_events: VecDeque::new(),
             redacted: 0,
             degraded: None,
         }
@@ -127,7 +133,14 @@ impl Ring {
     /// Appends a segment, whose first event is the next one of the numbering.
     pub(super) fn push(&mut self, segment: Segment) {
         self.numbering.add_segment(&segment);
+        let lines = self.counts.lines;
         self.counts.add_segment(&segment);
+        if self.counts.lines - lines < segment.len() as u64 {
+            let others = (0..segment.len()).filter(|&at| segment.kind(at).0 != EventKind::Line);
+            self.other_events.extend(others.map(|at| segment.seq() + at as u64));
+            let excess = self.other_events.len().saturating_sub(MAX_OTHER_EVENTS);
+            self.other_events.drain(..excess);
+        }
         self.bytes += segment.memory_size();
         self.segments.push_back(Arc::new(segment));
         self.unmerged += 1;
@@ -185,7 +198,14 @@ impl Ring {
             self.bytes -= dropped.memory_size();
             self.unmerged = self.unmerged.min(self.segments.len());
         }
+        let forgotten = self.other_events.partition_point(|&seq| seq < self.first_in_memory());
+        self.other_events.drain(..forgotten);
         self.numbering.forget_before(self.oldest());
+    }
+
+    /// The number of events from `seq` on that are no lines. Cost: a binary search.
+    pub(super) fn other_events_from(&self, seq: u64) -> u64 {
+        (self.other_events.len() - self.other_events.partition_point(|&other| other < seq)) as u64
     }
 
     /// Sets the sequence numbers that the history holds.
@@ -535,6 +555,27 @@ mod tests {
         let seen = read_all(&ring, 0);
         assert_eq!(seen.len(), 10_000);
         assert_eq!(seen[9_999], Ok((Position { number: 10_000, ..start() }, b"line 9999".to_vec())));
+    }
+
+    #[test]
+    fn states_are_told_from_lines_as_long_as_they_are_in_memory() {
+        let mut ring = ring();
+        let mut batch = Batch::new();
+        batch.state(Time(0), SourceState::Receiving);
+        batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"x");
+        batch.state(Time(0), SourceState::Stopping);
+        ring.append(&mut batch);
+        ring.append(&mut lines(&[b"y".to_vec(), vec![b'z'; 1000]]));
+        let others = |ring: &Ring| [0, 1, 3, 5].map(|seq| ring.other_events_from(seq));
+        assert_eq!(others(&ring), [2, 1, 0, 0]);
+        ring.trim(0);
+        assert_eq!(others(&ring), [0; 4]);
+        for _ in 0..2 * MAX_OTHER_EVENTS {
+            let mut batch = Batch::new();
+            batch.state(Time(0), SourceState::Receiving);
+            ring.append(&mut batch);
+        }
+        assert_eq!(ring.other_events_from(0), MAX_OTHER_EVENTS as u64);
     }
 
     #[test]

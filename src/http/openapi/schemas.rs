@@ -268,7 +268,7 @@ fn stream_schema() -> Value {
             },
             "first": or_null(id()),
             "last": id(),
-            "rate": { "type": "number", "description": "Events a second." },
+            "rate": { "type": "number", "description": "Lines a second." },
             "readers": count("Connected readers."),
             "memory": count("Bytes in memory."),
             "disk": count("Bytes on disk, if the stream has a history."),
