@@ -73,6 +73,12 @@ pub(super) struct CiMarkers {
 }
 
 impl CiMarkers {
+    /// Forgets what earlier lines began, since lines are missing or another run begins. A stream that has shown headings
+    /// still has them.
+    pub(super) fn restart(&mut self) {
+        *self = Self { is_buildkite: self.is_buildkite, ..Self::default() };
+    }
+
     /// The meaning of a line; `None` for an ordinary one.
     pub(super) fn read(&mut self, text: &str) -> Option<CiMarker> {
         // Most lines need no further look.

@@ -452,7 +452,7 @@ impl StreamFollower<'_> {
                 self.display.set_progress(self.index, self.lines.prefix(), event.into_line().as_deref());
             }
             "gap" | "loss" => {
-                self.lines.forget_colours();
+                self.lines.forget_open();
                 let fields: Value = parse(message.data.as_bytes())?;
                 let missed = |one: &str, several: &str| match fields["missed"].as_u64() {
                     Some(1) => format!("1 {one} is"),
@@ -494,7 +494,7 @@ impl StreamFollower<'_> {
             }
             "end" => {
                 let ended: RemoteRunEnd = parse(message.data.as_bytes())?;
-                self.lines.forget_colours();
+                self.lines.forget_open();
                 self.display.set_progress(self.index, None, None);
                 if matches!(self.until, FollowUntil::RunEnd(run) if ended.run >= run) {
                     // Nobody knows whether a process that the daemon took with it would have been started again.

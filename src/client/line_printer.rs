@@ -99,9 +99,13 @@ impl LinePrinter {
         }
     }
 
-    /// Forgets the colours that lines have left open, since lines are missing or the program is another one.
-    pub(super) fn forget_colours(&mut self) {
+    /// Forgets what lines have left open, colours and stopped commands, since lines are missing or the program is another
+    /// one.
+    pub(super) fn forget_open(&mut self) {
         self.sanitizers.retain(|origin, _| self.open.as_ref() == Some(origin));
+        if let Some(markers) = &mut self.markers {
+            markers.restart();
+        }
     }
 }
 
@@ -157,6 +161,27 @@ mod tests {
         assert_eq!(out.to_string(), "::group::a::group::b\nc\n==> d\n");
     }
 
+    /// What one run began does not change how the lines of the next one are read.
+    #[test]
+    fn markers_start_again_where_lines_are_missing() {
+        for (before, line, expected) in [
+            (&["::stop-commands::x"][..], "::error::bad", "Error: bad\n"),
+            (&["--- :hammer: Build", "diff --git a/b c/d"], "--- Upload", "==> Upload\n"),
+            // A program whose headings are known is still the same one.
+            (&["--- :hammer: Build"], "--- Upload", "==> Upload\n"),
+            (&["plain"], "--- Upload", "--- Upload\n"),
+        ] {
+            let mut printer = LinePrinter::new(output(LineForm::Uncoloured), None);
+            for line in before {
+                printer.push("stdout", line.as_bytes(), false, &mut SafeText::default());
+            }
+            printer.forget_open();
+            let mut out = SafeText::default();
+            printer.push("stdout", line.as_bytes(), false, &mut out);
+            assert_eq!(out.to_string(), expected, "{before:?}");
+        }
+    }
+
     #[test]
     fn each_origin_has_its_own_lines_and_colours() {
         let mut printer = LinePrinter::new(output(LineForm::Coloured), None);
@@ -186,7 +211,7 @@ mod tests {
         };
         push(&mut printer, "stdout", "\x1b[1mx");
         assert_eq!(push(&mut printer, "stdout", "y"), "a | \x1b[1my\x1b[0m\n");
-        printer.forget_colours();
+        printer.forget_open();
         assert_eq!(push(&mut printer, "stdout", "y"), "a | y\n");
         for origin in 0..5000 {
             push(&mut printer, &origin.to_string(), "\x1b[1mx");
