@@ -83,7 +83,9 @@ fn table(streams: &[RemoteStream], now: Timestamp, columns: Option<usize>) -> St
             let parts = if NUMBERS.contains(&column) { [&padding, &field] } else { [&field, &padding] };
             line.extend(parts.into_iter().map(String::as_str).chain([GAP]));
         }
-        text.extend([line.trim_end(), "\n"]);
+        // Where even the name and the state have no room, what there is room for is shown: a line that wraps is two.
+        let line = columns.map_or_else(|| line.trim_end().to_owned(), |columns| cut(line.trim_end(), columns));
+        text.extend([&line, "\n"]);
     }
     text
 }
@@ -286,7 +288,7 @@ log     waiting          /var/log/x d…
         let mut streams = streams();
         streams.push(stream("a-stream-with-a-name-that-is-as-long-as-names-may-be-1234567890", &json!({})));
         streams.push(stream("wide", &json!({ "description": "日本語の説明文、とても長い説明文がここにあります" })));
-        for columns in 40..200 {
+        for columns in 1..200 {
             for line in table(&streams, now(), Some(columns)).lines() {
                 assert!(width(line) <= columns, "{columns}: {line}");
             }
