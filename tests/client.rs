@@ -207,6 +207,10 @@ fn a_missing_stream_is_reported_with_what_lists_the_others() {
         let ended = run(&daemon, &["follow", name]);
         assert_eq!((ended.status.code(), ended.err.as_str()), (Some(1), said));
     }
+    // The list of the daemon that an option names needs the option, too.
+    let unnamed = TestDir::new();
+    let ended = Program::start(&mut unnamed.command(&["follow", "--url", &url, "biuld"])).ended();
+    assert_eq!((ended.status.code(), ended.err.as_str()), (Some(1), of_url.as_str()));
 }
 
 #[test]

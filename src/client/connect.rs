@@ -29,6 +29,9 @@ const DEFAULT_DAEMON_SOCKET: &str = "/run/rtlogd/rtlogd.sock";
 /// The default port of this machine.
 const DEFAULT_DAEMON_ADDRESS: &str = "127.0.0.1:7070";
 
+/// The environment variable with the address of the daemon.
+const URL_VARIABLE: &str = "RTLOGD_URL";
+
 /// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -65,6 +68,13 @@ impl RemoteDaemon {
     /// The daemon of this machine.
     pub(crate) fn default_local() -> Self {
         Endpoint::Local.into()
+    }
+
+    /// Returns whether commands reach this daemon without an option: it is the one that the environment names, or else that
+    /// of this machine.
+    pub(super) fn is_default(&self) -> bool {
+        let named = std::env::var(URL_VARIABLE).ok().and_then(|text| text.parse::<Self>().ok());
+        self.endpoint == named.map_or(Endpoint::Local, |daemon| daemon.endpoint)
     }
 
     /// The same daemon, with this token.

@@ -130,8 +130,12 @@ pub(crate) enum ClientCommand {
 /// used.
 pub(crate) fn run(server: &RemoteDaemon, mut task: ClientCommand) -> Result<ExitCode, ClientError> {
     let of_urls = task.replace_urls()?.map(|daemon| server.clone().at(daemon));
-    let list = of_urls.as_ref().map_or_else(|| "rtlogd ls".to_owned(), |daemon| format!("rtlogd ls --url {daemon}"));
     let server = of_urls.as_ref().unwrap_or(server);
+    let list = if of_urls.is_none() && server.is_default() {
+        "rtlogd ls".to_owned()
+    } else {
+        format!("rtlogd ls --url {server}")
+    };
     let runtime = Builder::new_current_thread().enable_all().build().map_err(ClientError::Runtime)?;
     let done = runtime.block_on(async {
         let done = execute(server, task).await;
