@@ -87,6 +87,8 @@ struct Shim {
     killed_at: Option<Instant>,
     /// The same if a daemon has asked it, which does it itself while it is attached.
     killed_without_daemon_at: Option<Instant>,
+    /// What the leader left behind was asked to end.
+    were_leftovers_asked: bool,
     /// The run was ended since no daemon came.
     was_orphaned: bool,
     end: Option<ProgramExit>,
@@ -109,6 +111,7 @@ impl Shim {
                     orphaned_before: Duration::ZERO,
                     killed_at: None,
                     killed_without_daemon_at: None,
+                    were_leftovers_asked: false,
                     was_orphaned: false,
                     end: None,
                 };
@@ -270,15 +273,15 @@ impl Shim {
         self.program.reap_others();
     }
 
-    /// Asks what the leader has left behind, unless it was asked together with the leader.
-    fn ask_leftovers(&self) {
-        if self.task.policy.only_leader {
+    /// Asks what the leader has left behind, once, unless it was asked together with the leader.
+    fn ask_leftovers(&mut self) {
+        if self.task.policy.only_leader && !std::mem::replace(&mut self.were_leftovers_asked, true) {
             self.ask(AskTarget::All);
         }
     }
 
     /// Asks what the leader has left behind if its daemon, which had asked the leader, is gone: it is killed later.
-    fn ask_abandoned(&self) {
+    fn ask_abandoned(&mut self) {
         if self.daemon.is_none() && self.killed_without_daemon_at.is_some() && self.end.is_some() {
             self.ask_leftovers();
         }
