@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write as _};
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -26,6 +26,12 @@ use super::idle::ConnectionActivity;
 
 /// The number of bytes after which a chunk ends, although the body has more.
 const MIN_FULL_CHUNK_SIZE: usize = 32 << 10;
+
+/// A chunk of at most this many bytes is copied into one buffer: to send that costs less than to write its parts.
+const MAX_COPIED_CHUNK_SIZE: usize = 16 << 10;
+
+/// The bytes around a small chunk: its size in hexadecimal, and the two line ends.
+const CHUNK_FRAME_SIZE: usize = 8;
 
 /// The maximum number of buffers that are written at once.
 const MAX_WRITE_BUFFERS: usize = 32;
@@ -219,13 +225,18 @@ where
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.unwritten.is_empty() {
-            let mut slices = [IoSlice::new(&[]); MAX_WRITE_BUFFERS];
-            let count = self.unwritten.len().min(MAX_WRITE_BUFFERS);
-            for (slice, bytes) in slices.iter_mut().zip(&self.unwritten) {
-                *slice = IoSlice::new(bytes);
-            }
-            let mut written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]))?;
+        while let Some(first) = self.unwritten.front() {
+            let stream = Pin::new(&mut self.stream);
+            let mut written = ready!(if self.unwritten.len() == 1 {
+                stream.poll_write(cx, first)
+            } else {
+                let mut slices = [IoSlice::new(&[]); MAX_WRITE_BUFFERS];
+                let count = self.unwritten.len().min(MAX_WRITE_BUFFERS);
+                for (slice, bytes) in slices.iter_mut().zip(&self.unwritten) {
+                    *slice = IoSlice::new(bytes);
+                }
+                stream.poll_write_vectored(cx, &slices[..count])
+            })?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -241,7 +252,7 @@ where
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Takes what the body has as one chunk.
+    /// Takes what the body has as one chunk, once everything before it is written.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         let mut size = 0;
         while size < MIN_FULL_CHUNK_SIZE && !self.is_ended {
@@ -258,9 +269,15 @@ where
                 Poll::Pending => break,
             }
         }
-        if size > 0 {
+        if size > MAX_COPIED_CHUNK_SIZE {
             self.unwritten.push_front(format!("{size:x}\r\n").into());
             self.unwritten.push_back(Bytes::from_static(b"\r\n"));
+        } else if size > 0 {
+            let mut chunk = Vec::with_capacity(size + CHUNK_FRAME_SIZE);
+            write!(chunk, "{size:x}\r\n")?;
+            self.unwritten.drain(..).for_each(|data| chunk.extend_from_slice(&data));
+            chunk.extend_from_slice(b"\r\n");
+            self.unwritten.push_back(chunk.into());
         }
         if self.is_ended {
             self.unwritten.push_back(Bytes::from_static(b"0\r\n\r\n"));
