@@ -35,7 +35,7 @@ pub use progress::{Progress, ProgressGroup, ProgressState};
 pub use run_info::RunInfo;
 pub(crate) use signal::{signal_name, signal_number};
 pub(crate) use style::Style;
-pub(crate) use visible_text::{is_unsafe, one_line, shell_word, with_causes};
+pub(crate) use visible_text::{is_unsafe, lossy_text, one_line, shell_word, with_causes};
 
 use std::ffi::OsString;
 use std::fmt;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use regex::{Captures, Regex};
 
-use crate::event::{ProgressState, Time};
+use crate::event::{ProgressState, Time, lossy_text};
 
 use super::number::{parse_amount, parse_percent};
 
@@ -180,7 +180,7 @@ pub(super) fn words(text: &str) -> Option<String> {
 /// escapes, backspaces.
 pub(super) fn plain(raw: &[u8]) -> Cow<'_, str> {
     if memchr::memchr2(0x1b, 0x08, raw).is_none() {
-        return String::from_utf8_lossy(raw);
+        return lossy_text(raw);
     }
     let mut text = Vec::with_capacity(raw.len());
     let mut rest = raw;

@@ -21,7 +21,7 @@ pub mod message;
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use crate::event::{Epoch, Event, Gap, OpenLine, Progress, StreamName, Time};
+use crate::event::{Epoch, Event, Gap, OpenLine, Progress, StreamName, Time, lossy_text};
 use crate::structured::StructuredFormat;
 
 /// The format of a response body of a stream.
@@ -288,7 +288,7 @@ impl<'a> Encoder<'a> {
 
 /// The text of live rows.
 fn rows_of(line: &OpenLine) -> Vec<Cow<'_, str>> {
-    line.rows.iter().map(|row| String::from_utf8_lossy(row)).collect()
+    line.rows.iter().map(|row| lossy_text(row)).collect()
 }
 
 #[cfg(test)]

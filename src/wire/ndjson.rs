@@ -6,7 +6,7 @@ use std::io::Write as _;
 use base64::Engine as _;
 use serde::Serialize;
 
-use crate::event::{Event, EventKind, Flags, Gap, OpenLine, Progress};
+use crate::event::{Event, EventKind, Flags, Gap, OpenLine, Progress, lossy_text};
 
 use crate::structured::{DeclaredValue, Fields, level_of};
 
@@ -134,7 +134,7 @@ pub fn open_line(line: &OpenLine, stream: Option<&str>) -> String {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         rows: Vec<Cow<'a, str>>,
     }
-    let text = String::from_utf8_lossy(line.text());
+    let text = lossy_text(line.text());
     let fields = NdjsonOpenLine { origin: line.origin.as_str(), text, rows: super::rows_of(line) };
     let fields = StreamFields { stream, kind: Some("open"), fields: &fields };
     to_line(&fields)

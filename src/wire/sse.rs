@@ -7,7 +7,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-use crate::event::{Event, EventKind, Gap, OpenLine, Progress, Time};
+use crate::event::{Event, EventKind, Gap, OpenLine, Progress, Time, lossy_text};
 
 use super::{Encoder, EncodingNames, SseData, ndjson};
 
@@ -32,12 +32,12 @@ pub(super) fn push(encoder: &mut Encoder<'_>, data: SseData, event: &Event<'_>, 
     out.extend_from_slice(b"data: ");
     if data == SseData::Json || event.kind != EventKind::Line {
         ndjson::push_object(encoder, event, out);
+    } else if memchr::memchr2(b'\r', b'\n', event.text).is_none() {
+        out.extend_from_slice(lossy_text(event.text).as_bytes());
     } else {
         let begin = out.len();
         super::text::push_sanitized(event.text, out);
-        if memchr::memchr(b'\n', event.text).is_some() {
-            split_data(begin, out);
-        }
+        split_data(begin, out);
     }
     out.extend_from_slice(b"\n\n");
 }
@@ -76,7 +76,7 @@ pub fn open_line(line: &OpenLine, stream: Option<&str>) -> String {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         rows: Vec<Cow<'a, str>>,
     }
-    let (rows, text) = (super::rows_of(line), String::from_utf8_lossy(line.text()));
+    let (rows, text) = (super::rows_of(line), lossy_text(line.text()));
     let time = (!rows.is_empty()).then_some(line.time);
     let fields = SseOpenLine { time, origin: line.origin.as_str(), text, rows };
     named("open", None, &ndjson::StreamFields { stream, kind: None, fields: &fields })

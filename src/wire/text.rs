@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::event::{Event, EventKind, Flags, Gap, one_line};
+use crate::event::{Event, EventKind, Flags, Gap, lossy_text, one_line};
 
 use super::EncodingNames;
 
@@ -34,7 +34,7 @@ pub(super) fn push(event: &Event<'_>, out: &mut Vec<u8>) {
 
 /// Appends a line as UTF-8 without CRs: U+FFFD replaces invalid bytes, and U+240D replaces each CR.
 pub(super) fn push_sanitized(line: &[u8], out: &mut Vec<u8>) {
-    let text = String::from_utf8_lossy(line);
+    let text = lossy_text(line);
     let text = match memchr::memchr(b'\r', line) {
         Some(_) => Cow::Owned(text.replace('\r', "\u{240D}")),
         None => text,
