@@ -47,7 +47,7 @@ pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
 
 /// A step in the serving of a connection, boxed (see [`serve_connection`]).
-pub(super) type Step<T> = Pin<Box<dyn Future<Output = Result<T, ConnectionError>> + Send>>;
+pub(super) type ConnectionStep<T> = Pin<Box<dyn Future<Output = Result<T, ConnectionError>> + Send>>;
 
 /// A connection, and whether it speaks HTTP/2.
 type DetectedProtocol = (WriteTimeoutStream<Box<dyn Transport>>, bool);
@@ -69,7 +69,11 @@ pub(super) async fn serve_connection<S: Service>(
 }
 
 /// Detects the protocol of a connection; true means HTTP/2.
-fn detect_protocol(stream: Box<dyn Transport>, limits: &Limits, finish: CancellationToken) -> Step<DetectedProtocol> {
+fn detect_protocol(
+    stream: Box<dyn Transport>,
+    limits: &Limits,
+    finish: CancellationToken,
+) -> ConnectionStep<DetectedProtocol> {
     let detection = WriteTimeoutStream::detect_protocol(stream, limits.stalled_write);
     let detection = tokio::time::timeout(limits.head, detection);
     Box::pin(async move { Ok(finish.run_until_cancelled(detection).await.ok_or("the daemon stops")???) })
@@ -80,7 +84,7 @@ fn serve_protocol<S: Service>(
     (mut stream, is_h2): DetectedProtocol,
     info: ConnectionInfo,
     context: Arc<ServerContext<S>>,
-) -> Step<()> {
+) -> ConnectionStep<()> {
     let limits = info.limits.clone();
     let is_over_limit = info.is_over_limit();
     let timeouts = ConnectionTimeouts {

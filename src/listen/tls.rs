@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::effective_user_name;
 use crate::config;
 
-use super::protocol::{Step, Transport};
+use super::protocol::{ConnectionStep, Transport};
 
 /// Interval at which the files are checked. A new certificate is in use after this time at the latest.
 const CERT_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -96,7 +96,7 @@ impl TlsServer {
         stream: TcpStream,
         timeout: Duration,
         finish: CancellationToken,
-    ) -> Step<Result<Box<dyn Transport>, TcpStream>> {
+    ) -> ConnectionStep<Result<Box<dyn Transport>, TcpStream>> {
         Box::pin(async move {
             let accepted = tokio::time::timeout(timeout, self.accept_if_spoken(stream));
             Ok(finish.run_until_cancelled(accepted).await.ok_or("the daemon stops")???)

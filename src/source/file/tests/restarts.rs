@@ -171,24 +171,24 @@ fn a_file_that_is_deleted_before_it_was_read_is_a_loss_after_a_restart() {
 
 #[test]
 fn a_file_is_not_lost_after_a_restart_even_if_it_follows_one_that_is_waited_for() {
-    type Step = (&'static str, fn(&TailerHarness));
-    let append: Step = ("append", |harness| harness.directory.append("log", &long(3)));
-    let truncate: Step = ("truncate", |harness| {
+    type FileStep = (&'static str, fn(&TailerHarness));
+    let append: FileStep = ("append", |harness| harness.directory.append("log", &long(3)));
+    let truncate: FileStep = ("truncate", |harness| {
         harness.directory.write("log", "");
     });
-    let copy: Step = ("copy", |harness| {
+    let copy: FileStep = ("copy", |harness| {
         fs::copy(harness.directory.path("log"), harness.directory.path("old/log.0")).unwrap();
     });
-    let rename: Step = ("rename", |harness| harness.rename("log", "old/log.0"));
-    let write: Step = ("write", |harness| harness.directory.append("old/log.0", &long(3)));
-    let link: Step = ("link", |harness| {
+    let rename: FileStep = ("rename", |harness| harness.rename("log", "old/log.0"));
+    let write: FileStep = ("write", |harness| harness.directory.append("old/log.0", &long(3)));
+    let link: FileStep = ("link", |harness| {
         fs::hard_link(harness.directory.path("log"), harness.directory.path("old/log.0")).unwrap();
     });
-    let delete: Step = ("delete", |harness| fs::remove_file(harness.directory.path("log")).unwrap());
-    let delete_old: Step = ("delete old", |harness| fs::remove_file(harness.directory.path("old/log.0")).unwrap());
-    let look: Step = ("look", |_| ());
+    let delete: FileStep = ("delete", |harness| fs::remove_file(harness.directory.path("log")).unwrap());
+    let delete_old: FileStep = ("delete old", |harness| fs::remove_file(harness.directory.path("old/log.0")).unwrap());
+    let look: FileStep = ("look", |_| ());
     // The steps, and the number of losses that they cause whatever is read.
-    let table: [(&[Step], usize); 13] = [
+    let table: [(&[FileStep], usize); 13] = [
         (&[look, append, delete], 0),
         (&[append, look, delete], 0),
         (&[look, append, rename, look, delete_old], 0),
