@@ -242,7 +242,9 @@ impl FileReader {
     pub(super) fn note_metadata(&mut self, metadata: &Metadata) -> bool {
         let mtime_nanos = metadata.modified().map_or(0, unix_nanos);
         let changed = metadata.len() != self.read_point.offset() || mtime_nanos != self.mtime_nanos;
-        self.size = metadata.len();
+        // The next read reports what was cut off before anything was read.
+        let is_cut = self.read_point.offset() == 0 && metadata.len() < self.size;
+        self.size = if is_cut { self.size } else { metadata.len() };
         changed
     }
 
@@ -312,7 +314,8 @@ impl FileReader {
             self.read_point = ReadPoint::of(self.file()?, size)?.unwrap_or_else(ReadPoint::new);
             return Ok(FileRead::Shortened);
         }
-        if size < offset || !bytes.starts_with(self.read_point.before()) {
+        let is_cut = offset == 0 && size < last;
+        if size < offset || is_cut || !bytes.starts_with(self.read_point.before()) {
             // The bytes that were seen at the last examination and not read are lost. The number of those written since
             // is unknown.
             return Ok(FileRead::Truncated { unread: Some(last.saturating_sub(offset)).filter(|&unread| unread > 0) });

@@ -57,8 +57,8 @@ pub(crate) struct Generation {
     pub(crate) name: Option<PathBuf>,
     /// The time since which the name is searched for.
     pub(crate) sought_since: Option<Instant>,
-    /// The time when the file of the checkpoint was not found although files before it are still read. It is searched for
-    /// again once it is the current one.
+    /// The time when the file of the checkpoint was searched for in vain while a file before it was the current one. It is
+    /// searched for again once it is the current one itself.
     pub(super) not_found_at: Option<Instant>,
     /// The offset at which nothing more was expected in the file before the restart.
     pub(super) finished_at: Option<u64>,

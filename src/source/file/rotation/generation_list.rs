@@ -30,7 +30,7 @@ const MAX_GENERATIONS_WITH_WAIT: usize = 48;
 /// The generations of the log at one path, oldest first; see [`Rotation`](super::Rotation).
 #[derive(Debug, Default)]
 pub(in crate::source::file) struct GenerationList {
-    /// At most [`MAX_GENERATIONS`], and one more while a rewritten file is added.
+    /// At most [`MAX_GENERATIONS`], and after a restart one more for each file that was rewritten.
     files: VecDeque<Generation>,
     /// The older files that are still written to, or were left a short time ago.
     pub(super) old_files: OldFiles,

@@ -80,6 +80,9 @@ pub(super) struct Rotation {
     joined_files: JoinedFiles,
     /// The time of the first search for the files of a checkpoint.
     resumed_at: Option<Instant>,
+    /// The file at the path, whose content is not that of its checkpoint any more: files with lines in between may not have
+    /// been listed yet.
+    rewritten: Option<Identity>,
 }
 
 impl Rotation {
@@ -102,6 +105,7 @@ impl Rotation {
             done: None,
             joined_files: JoinedFiles::default(),
             resumed_at: None,
+            rewritten: None,
         }
     }
 
@@ -203,6 +207,9 @@ impl Rotation {
         } else {
             self.generations[at].replaced_at = None;
         }
+        if self.rewritten == Some(identity) && (self.discover(Some(identity), pass) || !self.deferred) {
+            self.rewritten = None;
+        }
         self.skip_copies(pass);
         true
     }
@@ -210,6 +217,7 @@ impl Rotation {
     /// Records that the path names nothing that can be followed; `by` says what came after the newest generation.
     pub(super) fn note_missing(&mut self, by: Option<ReplacedBy>, pass: &mut PassContext<'_>) {
         self.generations.mark_replaced(pass.now, by);
+        self.rewritten = None;
         self.discover(None, pass);
         self.checkpoint_changed |= self.generations.is_empty();
     }
@@ -319,6 +327,9 @@ impl Rotation {
     /// Opens the current generation; `false` if there is nothing to read in it.
     pub(super) fn open_current(&mut self, pass: &mut PassContext<'_>) -> io::Result<bool> {
         let Some(current) = self.generations.front_mut() else { return Ok(false) };
+        if self.rewritten == Some(current.reader.identity()) {
+            return Ok(false);
+        }
         match current.open(&self.location, pass)? {
             OpenResult::Open => {
                 self.skip_copied();
@@ -509,10 +520,19 @@ impl Rotation {
     /// # Errors
     /// If the file at the path cannot be opened or read.
     pub(super) fn resume(&mut self, pass: &mut PassContext<'_>) -> io::Result<ResumeResult> {
-        let Self { location, id, generations, losses, discovery, deferred, checkpoint_changed, resumed_at, .. } = self;
-        let resumed_at = *resumed_at.get_or_insert(pass.now.instant);
-        let id = *id;
-        Resumption { location, id, generations, losses, discovery, deferred, checkpoint_changed, resumed_at }.run(pass)
+        let resumed_at = *self.resumed_at.get_or_insert(pass.now.instant);
+        let resumption = Resumption {
+            location: &mut self.location,
+            id: self.id,
+            generations: &mut self.generations,
+            losses: &mut self.losses,
+            discovery: &mut self.discovery,
+            deferred: &mut self.deferred,
+            checkpoint_changed: &mut self.checkpoint_changed,
+            rewritten: &mut self.rewritten,
+            resumed_at,
+        };
+        resumption.run(pass)
     }
 
     /// The checkpoint of the current generation and those after it. `None` if its file was not found yet, or was

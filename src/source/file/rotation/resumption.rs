@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::checkpoint_search::{CheckpointSearch, SearchOutcome};
 use super::discovery::Discovery;
+use super::generation::Generation;
 use super::generation_list::GenerationList;
 use super::location::LogLocation;
 use super::old_files::OldFileLoss;
@@ -46,6 +47,8 @@ pub(super) struct Resumption<'a> {
     pub(super) discovery: &'a mut Discovery,
     pub(super) deferred: &'a mut bool,
     pub(super) checkpoint_changed: &'a mut bool,
+    /// The file at the path, if its content is new.
+    pub(super) rewritten: &'a mut Option<Identity>,
     /// The time of the first search for the files.
     pub(super) resumed_at: Instant,
 }
@@ -61,12 +64,14 @@ impl Resumption<'_> {
         }
         let result = self.resume_current(pass)?;
         if result == ResumeResult::Done && !self.generations.is_resuming() {
-            let mut at = 1;
-            while at < self.generations.len() {
-                let count = self.generations.len();
-                self.resume_later(at, pass);
-                // If the generation was merged with another one, the next one is at its index now.
-                at += usize::from(self.generations.len() >= count);
+            let sought = |later: &Generation| later.saved.is_some() && later.not_found_at.is_none();
+            let later = self.generations.iter().skip(1).filter(|later| sought(later));
+            let later: Vec<_> = later.map(|later| later.reader.identity()).collect();
+            for file in later {
+                // The file may have been merged with one before it.
+                if let Some(at) = self.generations.position(file).filter(|at| *at > 0) {
+                    self.resume_later(at, pass);
+                }
             }
         }
         Ok(result)
@@ -168,12 +173,15 @@ impl Resumption<'_> {
         if let Some(path) = rewritten {
             let after = continues_in.and_then(|file| self.generations.position(file));
             let at = after.map_or(at, |after| after + 1);
-            *self.checkpoint_changed |= self.generations.add_rewritten(&path, saved.identity(), at, self.id, pass);
+            if self.generations.add_rewritten(&path, saved.identity(), at, self.id, pass) {
+                *self.checkpoint_changed = true;
+                *self.rewritten = Some(saved.identity()).filter(|_| path == self.location.path()).or(*self.rewritten);
+            }
         }
     }
 
-    /// Continues the generation `at` at `point` of the file that was found, which was rotated away before `replaced_at`, or is
-    /// at the path.
+    /// Continues the generation `at` at `point` of the file that was found. It was rotated away before `replaced_at`; `None`
+    /// means that it is at the path.
     fn resume_in(
         &mut self,
         at: usize,

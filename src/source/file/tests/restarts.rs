@@ -240,6 +240,51 @@ fn a_file_is_not_lost_after_a_restart_even_if_it_follows_one_that_is_waited_for(
 }
 
 #[test]
+fn copies_between_the_old_and_the_new_content_of_a_file_are_read_in_their_order() {
+    let [keep, delete, rename] = [0, 1, 2];
+    for (name, follows) in [("log", true), ("log", false), ("lo[g]", true), ("lo[g]", false)] {
+        for then in [keep, delete, rename] {
+            let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+            let path = |name: &str| harness.directory.path(name);
+            let (log, copies) = (path("log"), [path("log.2"), path("log.1")]);
+            harness.directory.write("log", &long(0));
+            harness.run_until_idle();
+            if follows {
+                harness.rename("log", "log.3");
+                harness.create_later("log", &long(1));
+                harness.note_closed("log");
+            } else {
+                harness.directory.append("log", &long(1));
+            }
+            harness.after(10);
+            harness.restart();
+            for (n, copy) in [2, 3].into_iter().zip(&copies) {
+                std::thread::park_timeout(Duration::from_millis(12));
+                fs::copy(&log, copy).unwrap();
+                harness.directory.write("log", &long(n));
+            }
+            std::thread::park_timeout(Duration::from_millis(12));
+            let mut all = harness.after(10);
+            if then == delete {
+                fs::remove_file(&copies[1]).unwrap();
+            } else if then == rename {
+                if follows {
+                    harness.rename("log.3", "log.4");
+                }
+                harness.rename("log.2", "log.3");
+                harness.rename("log.1", "log.2");
+                harness.rename("log", "log.1");
+                harness.create_later("log", &long(4));
+            }
+            (0..5).for_each(|_| all.extend(harness.run_after_rotate_wait()));
+            let case = format!("{name}, follows: {follows}, then: {then}: {:?}", harness.loss_texts);
+            let expected = if then == rename { &[2, 3, 4][..] } else { &[2, 3] };
+            assert_eq!((numbers(&all), harness.losses), (expected.to_vec(), 0), "{case}");
+        }
+    }
+}
+
+#[test]
 fn what_a_container_was_drawing_is_not_lost_with_its_file() {
     let docker = |text: &str| serde_json::json!({ "log": text, "stream": "stdout", "time": "2026-11-23T05:11:12Z" });
     let [first, other] = [["one\n", "\r10%\r20%"], ["\u{1b}[1A\u{1b}[Kother\n", "two\n"]]

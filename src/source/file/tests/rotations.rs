@@ -272,3 +272,30 @@ fn a_file_that_is_rotated_away_while_it_is_opened_has_its_successors_read() {
         }
     }
 }
+
+#[test]
+fn what_is_cut_off_a_file_before_it_is_read_is_a_loss() {
+    // The bytes that a truncation leaves, and whether more is written after it.
+    for (left, appends) in [(None, false), (None, true), (Some(0), false), (Some(0), true), (Some(3), true)] {
+        let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+        harness.directory.write("log", &long(1));
+        let mut all = harness.run_until_idle();
+        harness.rename("log", "log.1");
+        harness.create_later("log", &long(2).repeat(3));
+        // The file waits until the one before it has been silent.
+        all.extend(harness.after(10));
+        assert_eq!(numbers(&all), [1]);
+        if let Some(left) = left {
+            fs::OpenOptions::new().write(true).open(harness.directory.path("log")).unwrap().set_len(left).unwrap();
+            all.extend(harness.after(10));
+        }
+        if appends {
+            harness.directory.append("log", &format!("\n{}", long(3)));
+        }
+        (0..3).for_each(|_| all.extend(harness.run_after_rotate_wait()));
+        let case = format!("left: {left:?}, appends: {appends}: {all:?}, {:?}", harness.loss_texts);
+        assert_eq!(harness.losses, usize::from(left.is_some()), "{case}");
+        assert_eq!(all.iter().filter(|line| line.starts_with('2')).count() >= 3, left.is_none(), "{case}");
+        assert_eq!(all.iter().any(|line| line.starts_with('3')), appends, "{case}");
+    }
+}
