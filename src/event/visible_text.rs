@@ -1,9 +1,10 @@
-//! Text from outside that appears in messages of rtlogd.
+//! Text from outside: the lines themselves, and words that appear in messages of rtlogd.
 
 use std::borrow::Cow;
 
-/// The bytes as text, with U+FFFD in place of those that are not UTF-8, as by [`String::from_utf8_lossy`]. That examines
-/// each byte by itself; this is faster by an order of magnitude for text that is valid, as nearly every line is.
+/// The bytes as text, with U+FFFD in place of those that are not UTF-8. The result is that of [`String::from_utf8_lossy`],
+/// which examines each byte by itself. This function is faster by an order of magnitude for valid text, and nearly every
+/// line is valid.
 pub(crate) fn lossy_text(bytes: &[u8]) -> Cow<'_, str> {
     str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }

@@ -40,7 +40,7 @@ impl SourceStatus {
                 StatusChange::RunContinues(_) if self.run.as_ref().is_some_and(|run| run.ended.is_none()) => {
                     self.runs = self.runs.max(1);
                 }
-                // Of a run that no history knows, the start is unknown.
+                // The time of the take-over stands for the start of a run that no history knows.
                 StatusChange::RunStarted(started) | StatusChange::RunContinues(started) => {
                     self.run = Some(RunInfo { started, ended: None });
                     self.runs += 1;

@@ -14,7 +14,7 @@ export const STAY = 2;
 /**
  * The groups whose headings stay: those around the first line that the headings do not cover. So each heading that is not in sight
  * as a row either stays, or its group has no line in sight.
- * @param {(below: number) => Line | undefined} lineAt the first line that ends further below the top of the view than that, in pixels
+ * @param {(below: number) => Line | undefined} lineAt the first line whose bottom is more than `below` pixels under the top of the view
  */
 function groupsBy(lineAt) {
   for (let many = STAY; many > 0; many -= 1) {

@@ -56,7 +56,7 @@ const repeats = ({ state, last, reason = "" }) => state === "stopped" && !!last 
 export const isToldBy = (event, end) => !!end && event.last?.run === end.run && repeats(event);
 
 /**
- * Whether an event announces only what the next one says: a process that is stopped at once.
+ * Whether the next event says all that this one announces: the process ended at once.
  * @param {LogEvent} event
  * @param {LogEvent} next
  */
