@@ -355,7 +355,8 @@ impl OriginState {
 
     /// Returns whether everything that was read is a complete line, which was emitted or is joined.
     pub(super) fn is_between_lines(&self) -> bool {
-        self.decoder.held() + self.lines.held() + self.redacted() == 0
+        // What was drawn before a restart is not held: it is not read again.
+        self.decoder.held() + self.lines.held() + self.redacted() == 0 && !self.lines.is_open()
     }
 
     /// The number of bytes that are held back since they may contain a secret.

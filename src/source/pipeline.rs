@@ -378,9 +378,10 @@ impl LinePipeline {
 
     /// Returns whether everything that was read is a complete line, which was emitted or is joined.
     pub(super) fn is_between_lines(&self, origin: usize) -> bool {
-        match self.position(origin, |_| None) {
-            Some((held, _)) => held == 0,
-            None => self.origins.get(&origin).is_none_or(OriginState::is_between_lines),
+        let is_between_lines = |number| self.origins.get(&number).is_none_or(OriginState::is_between_lines);
+        match self.envelopes.get(&origin) {
+            Some(envelopes) => self.held(origin) == 0 && envelopes.lanes.numbers().all(is_between_lines),
+            None => is_between_lines(origin),
         }
     }
 
