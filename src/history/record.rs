@@ -63,8 +63,9 @@ const MAX_SNAPSHOT_SIZE: usize = 2 << 20;
 /// per second reach it after a century. Sums with numbers that were read from a file thus never overflow.
 pub(super) const MAX_SEQ: u64 = 1 << 62;
 
-/// The longest key and value of one checkpoint, in bytes: a percent-encoded path, and the facts about the file.
-const MAX_CHECKPOINT_SIZE: usize = 32 << 10;
+/// The longest key and value of one checkpoint, in bytes: a percent-encoded path, and the facts about its files, with what
+/// their programs were drawing.
+const MAX_CHECKPOINT_SIZE: usize = 64 << 10;
 
 /// Flag: the transaction continues in the next record.
 const FLAG_CONTINUED: u8 = 1;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Origin, Time};
 
-use super::fingerprint::{Fingerprint, Identity, ReadPoint};
+use super::fingerprint::{Fingerprint, Identity, MIN_COPY_SIZE, ReadPoint, SeenContent};
 use crate::source::envelope::StreamPosition;
 use crate::source::file::rotation::location::LinkTarget;
 use crate::source::file::rotation::siblings::FILE_CLOCK_TICK_NANOS;
@@ -64,6 +64,9 @@ pub(in crate::source) struct Checkpoint {
     /// or reported: what is written to them later is a loss.
     #[serde(rename = "left", default, skip_serializing_if = "Vec::is_empty")]
     left_files: Vec<(u64, u64, u64, u64)>,
+    /// The content of a file of which nothing was delivered, as its size and the `at`, `head` and `before` of its start.
+    #[serde(rename = "seen", default, skip_serializing_if = "Option::is_none")]
+    seen: Option<(u64, u64, HexHash, HexHash)>,
 }
 
 /// The number that stands for "any owner" in a recorded target: no user has it (chown(2)).
@@ -116,6 +119,7 @@ impl Checkpoint {
             stream_positions: Vec::new(),
             finished: false,
             left_files: Vec::new(),
+            seen: None,
         }
     }
 
@@ -124,6 +128,22 @@ impl Checkpoint {
     pub(super) fn gone(time: u64) -> Self {
         let identity = Identity { device: 0, inode: 0, born: 0 };
         Self { gone: true, time, ..Self::new(identity, &ReadPoint::new(), Time(0)) }
+    }
+
+    /// The same checkpoint of a file of which nothing was delivered, with what was seen of it.
+    pub(super) fn with_seen(self, seen: Option<SeenContent>) -> Self {
+        let recorded =
+            |SeenContent { size, start: Fingerprint { at, head, before } }| (size, at, HexHash(head), HexHash(before));
+        Self { seen: seen.filter(|_| self.at == 0).map(recorded), ..self }
+    }
+
+    /// What was seen of a file of which nothing was delivered.
+    pub(super) fn seen(&self) -> Option<SeenContent> {
+        let start = |&(size, at, head, before): &(u64, u64, HexHash, HexHash)| SeenContent {
+            size,
+            start: Fingerprint { at, head: head.0, before: before.0 },
+        };
+        self.seen.as_ref().map(start)
     }
 
     /// The same checkpoint, with the streams inside the envelopes that were delivered beyond the offset.
@@ -270,13 +290,17 @@ impl Checkpoint {
         self.time
     }
 
-    /// The read point in `file`, if its content is unchanged. An empty checkpoint has no content to compare, so that
-    /// only the identity decides.
+    /// The read point in `file`, if its content is unchanged. If nothing was delivered, it must be the same file, or have
+    /// so much of the content that was seen that it is a copy.
     pub(super) fn read_point_in(&self, file: &File, identity: Identity) -> io::Result<Option<ReadPoint>> {
-        if self.at == 0 && identity != self.identity() {
+        if self.at > 0 {
+            return self.fingerprint().read_point_in(file);
+        }
+        let start = self.seen().map_or_else(|| ReadPoint::new().fingerprint(), |seen| seen.start);
+        if !self.identity().is_same_file(identity) && start.at < MIN_COPY_SIZE {
             return Ok(None);
         }
-        self.fingerprint().read_point_in(file)
+        Ok(start.read_point_in(file)?.map(|_| ReadPoint::new()))
     }
 }
 
@@ -322,11 +346,41 @@ mod tests {
     }
 
     #[test]
-    fn at_the_start_only_the_identity_decides() {
-        let (file, other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-        let [identity, else_] = [&file, &other].map(|file| Identity::from(&file.metadata().unwrap()));
-        let saved = Checkpoint::new(identity, &ReadPoint::new(), Time(0));
-        assert!(saved.read_point_in(&file, identity).unwrap().is_some());
-        assert!(saved.read_point_in(&other, else_).unwrap().is_none());
+    fn of_a_file_that_was_not_read_the_inode_and_what_was_seen_decide() {
+        let long = "a line that is long enough for recognising a copy\n";
+        let identity = Identity { device: 1, inode: 2, born: 3 };
+        let other_device = Identity { device: 9, ..identity };
+        let reused = Identity { born: 4, ..identity };
+        let other = Identity { inode: 9, ..identity };
+        // What was seen, the content that is found, in which file, and whether that is the one.
+        let table = [
+            ("", "", identity, true),
+            ("", "one\n", identity, true),
+            ("", "one\n", other_device, true),
+            ("", "one\n", reused, false),
+            ("", "one\n", other, false),
+            ("one\n", "one\ntwo\n", identity, true),
+            ("one\n", "", identity, false),
+            ("one\n", "uno\ntwo\n", identity, false),
+            ("one\n", "one\n", other, false),
+            (long, long, identity, true),
+            (long, long, other, true),
+            (long, "another\n", identity, false),
+            // What was preallocated is filled in later.
+            ("one\n\0\0\0\0", "one\ntwo\n", identity, true),
+        ];
+        for (seen, content, found, expected) in table {
+            let write = |content: &str| {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(content.as_bytes()).unwrap();
+                file
+            };
+            let seen_content = SeenContent::of(&write(seen), seen.len() as u64);
+            let saved = Checkpoint::new(identity, &ReadPoint::new(), Time(0)).with_seen(Some(seen_content));
+            let saved = Checkpoint::read(&saved.to_text()).unwrap();
+            assert_eq!(saved.seen(), Some(seen_content));
+            let point = saved.read_point_in(&write(content), found).unwrap();
+            assert_eq!(point, expected.then(ReadPoint::new), "{seen:?}, {content:?}, {found:?}");
+        }
     }
 }

@@ -32,6 +32,11 @@ impl Identity {
     pub(super) fn same_inode(self, other: Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
+
+    /// Returns whether inode and birth time are the same. The device may have another number after a reboot.
+    pub(super) fn is_same_file(self, other: Self) -> bool {
+        (self.inode, self.born) == (other.inode, other.born) && (self.born != 0 || self.device == other.device)
+    }
 }
 
 impl From<&Metadata> for Identity {
@@ -145,6 +150,27 @@ impl Fingerprint {
     /// same file, or continues it, or both are copies.
     pub(super) fn read_point_in(self, file: &File) -> io::Result<Option<ReadPoint>> {
         Ok(ReadPoint::of(file, self.at)?.filter(|read_point| read_point.fingerprint() == self))
+    }
+}
+
+/// The content of a file of which nothing was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SeenContent {
+    /// The size of the file when it was last examined, in bytes.
+    pub(super) size: u64,
+    /// The fingerprint of the first bytes, at most [`HEAD_SIZE`], up to the first NUL: what is preallocated is filled in
+    /// later.
+    pub(super) start: Fingerprint,
+}
+
+impl SeenContent {
+    /// The content of `file`, which was last seen with this size. A start that cannot be read is like an empty one.
+    pub(super) fn of(file: &File, size: u64) -> Self {
+        let mut start = read_at(file, 0, to_usize(HEAD_SIZE)).unwrap_or_default();
+        start.truncate(memchr::memchr(0, &start).unwrap_or(start.len()));
+        let mut point = ReadPoint::new();
+        point.advance(&start);
+        Self { size, start: point.fingerprint() }
     }
 }
 

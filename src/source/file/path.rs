@@ -162,7 +162,7 @@ impl PathTail {
     /// Starts again, since the file of the checkpoint is gone.
     fn begin_from_scratch(&mut self, offset: u64, pass: &mut PassContext<'_>) {
         self.from = Some(ReadFrom::Beginning);
-        warn!(stream:% = pass.stream, path:% = self.path().display(), offset; "the file that was read before the restart is gone");
+        warn!(stream:% = pass.stream, path:% = self.path().display(), offset; "the file that was followed before the restart is gone");
         self.report_loss(None, None, LOST_FILE, pass);
     }
 
@@ -252,15 +252,15 @@ impl PathTail {
             let is_utf16 = pass.settings.is_utf16 || utf16_mark(&reader.first_bytes(2)?).is_some();
             reader.seek_last_lines(pass.settings.initial_lines, is_utf16)?;
         }
-        self.rotation.push(reader, continues, pass);
+        self.rotation.push(reader, pass);
         Ok(PathTarget::File)
     }
 
     /// Reads a chunk of the current generation, and of each old file that is still written to. Returns the number of
     /// bytes, and whether there is more to do.
     pub(super) fn read(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
-        let is_deleted = self.rotation.generations_mut().note_growth(pass.now.instant);
-        *self.rotation.checkpoint_changed() |= is_deleted;
+        let is_checkpoint_old = self.rotation.generations_mut().note_growth(pass.now.instant);
+        *self.rotation.checkpoint_changed() |= is_checkpoint_old;
         let (old_bytes, more_old) = self.rotation.read_old_files(pass);
         let (bytes, more) = self.read_current(pass);
         for OldFileLoss { missed, bytes, reason } in self.rotation.take_losses() {

@@ -17,7 +17,7 @@ use crate::event::Time;
 use crate::line::utf16_mark;
 use crate::source::ClockReading;
 
-use super::fingerprint::{Fingerprint, Identity, ReadPoint, hash, head_of, read_at, unix_nanos};
+use super::fingerprint::{Fingerprint, Identity, ReadPoint, SeenContent, hash, head_of, read_at, unix_nanos};
 use crate::source::envelope::StreamPosition;
 
 use super::open_limit::{CountedFile, OpenLimit};
@@ -108,6 +108,8 @@ pub(super) enum FileRead {
 impl FileReader {
     /// Opens a file, to be read from its start.
     pub(crate) fn open(path: &Path, handles: &OpenLimit) -> io::Result<Self> {
+        #[cfg(test)]
+        super::open_hook::check(path)?;
         let (file, metadata) = handles.open(path)?;
         if !metadata.is_file() {
             return Err(io::Error::other("it is no longer a regular file"));
@@ -171,6 +173,8 @@ impl FileReader {
 
     /// Opens the file at `path`, and continues in it if it is this file. Returns whether it is.
     pub(super) fn reopen(&mut self, path: &Path, handles: &OpenLimit) -> io::Result<bool> {
+        #[cfg(test)]
+        super::open_hook::check(path)?;
         let (file, metadata) = handles.open(path)?;
         let same = Identity::from(&metadata) == self.identity;
         if same {
@@ -236,6 +240,27 @@ impl FileReader {
     /// The first bytes of the file, at most this many.
     pub(super) fn first_bytes(&self, most: usize) -> io::Result<Vec<u8>> {
         read_at(self.file()?, 0, most)
+    }
+
+    /// The content of a file of which nothing was emitted, as far as it is known: `None` if something before
+    /// `emitted_to` was.
+    pub(super) fn seen(&self, emitted_to: &ReadPoint) -> Option<SeenContent> {
+        let file = if emitted_to.offset() == 0 { self.file().ok() } else { None };
+        file.map(|file| SeenContent::of(file, self.size))
+    }
+
+    /// Expects at least the size of the file that was seen before a restart: if it is smaller now, the next read reports that
+    /// it was cut.
+    pub(super) fn expect(&mut self, seen: SeenContent) {
+        self.size = self.size.max(seen.size);
+    }
+
+    /// Records that the first `size` bytes of the file, of which nothing was read, are in a copy as well, which is read first:
+    /// if no more than these were cut, nothing is lost.
+    pub(super) fn note_copied(&mut self, size: u64) {
+        if size >= self.size {
+            self.size = 0;
+        }
     }
 
     /// Records the size and modification time. Returns whether the file changed since it was read.

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use super::fingerprint::Identity;
 
 /// An operation that the system refused, and the reason.
@@ -63,6 +65,12 @@ impl PathTarget {
 /// Returns whether an error says that a path names nothing.
 pub(crate) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Returns whether an error says that the process or the system has too many open files.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    errno.is_some_and(|errno| errno == Errno::MFILE || errno == Errno::NFILE)
 }
 
 /// Returns whether a path is a symlink, whatever its target is.

@@ -1,5 +1,6 @@
 //! The search for the file of a checkpoint, under any of the log's names.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,10 +10,10 @@ use super::location::LogLocation;
 use super::siblings::{SearchResult, Sibling, Siblings};
 use crate::source::file::checkpoint::Checkpoint;
 use crate::source::file::denied::OpenDenied;
-use crate::source::file::fingerprint::ReadPoint;
+use crate::source::file::fingerprint::{Identity, ReadPoint};
 use crate::source::file::pass::PassContext;
 use crate::source::file::reader::FileReader;
-use crate::source::file::target::is_missing;
+use crate::source::file::target::{is_missing, is_out_of_descriptors};
 
 /// The search for the file of one checkpoint.
 ///
@@ -53,7 +54,7 @@ impl<'a> CheckpointSearch<'a> {
     /// Searches once; the first search was at `since`. `is_new` says which siblings have not been read.
     ///
     /// # Errors
-    /// If the file at the path cannot be opened or read.
+    /// If the file, or the one at the path, cannot be opened or read now. It is not lost then.
     pub(super) fn run(
         &self,
         since: Instant,
@@ -63,13 +64,14 @@ impl<'a> CheckpointSearch<'a> {
         let mut denied = None;
         let at_path = match FileReader::open(self.location.path(), pass.open_limit) {
             Ok(reader) => Some(reader),
+            Err(error) if error.raw_os_error().is_none() && OpenDenied::of(&error).is_none() => None,
+            Err(error) if is_missing(&error) => None,
+            Err(error) if OpenDenied::of(&error).is_none() && self.is_inode_at_path() => return Err(error),
             // The file may exist under another name.
-            Err(error) if OpenDenied::of(&error).is_some() => {
+            Err(error) => {
                 denied = Some(error);
                 None
             }
-            Err(error) if error.raw_os_error().is_none() || is_missing(&error) => None,
-            Err(error) => return Err(error),
         };
         let exists = at_path.is_some();
         let mut same_content = None;
@@ -82,8 +84,8 @@ impl<'a> CheckpointSearch<'a> {
             same_content = Some((reader, point));
         }
         let rewritten = match pass.index.find(self.location, self.saved.identity(), since) {
-            SearchResult::Found(path) => {
-                if let Some((reader, point)) = self.point_at(&path, pass)? {
+            SearchResult::Found(path) => match self.point_at(&path, pass) {
+                Ok(Some((reader, point))) => {
                     return Ok(SearchOutcome::Found {
                         reader: Box::new(reader),
                         point,
@@ -91,8 +93,10 @@ impl<'a> CheckpointSearch<'a> {
                         rewritten: None,
                     });
                 }
-                Some(path)
-            }
+                Ok(None) => Some(path),
+                Err(error) if is_missing(&error) => return Ok(SearchOutcome::Unclear),
+                Err(error) => return Err(error),
+            },
             SearchResult::Unclear => return Ok(SearchOutcome::Unclear),
             SearchResult::Gone => None,
         };
@@ -112,26 +116,46 @@ impl<'a> CheckpointSearch<'a> {
     /// Finds the newest sibling with the content of the checkpoint: a copy of its file, or its file with another inode.
     fn find_copy(&self, siblings: &Siblings, pass: &PassContext<'_>) -> io::Result<Option<(FileReader, ReadPoint)>> {
         for sibling in siblings.files.iter().rev() {
-            let found = self.point_at(&sibling.path, pass)?;
-            if found.is_some() {
-                return Ok(found);
+            match self.point_at(&sibling.path, pass) {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(error) if is_out_of_descriptors(&error) => return Err(error),
+                // Another file, as far as is known.
+                Err(_) => {}
             }
         }
         Ok(None)
     }
 
+    /// The file at `path` and the point at which to continue in it; `None` if it has other content, or is none that is
+    /// followed.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or read now.
     fn point_at(&self, path: &Path, pass: &PassContext<'_>) -> io::Result<Option<(FileReader, ReadPoint)>> {
-        let Ok(reader) = FileReader::open(path, pass.open_limit) else { return Ok(None) };
+        let reader = match FileReader::open(path, pass.open_limit) {
+            Ok(reader) => reader,
+            Err(error) if error.raw_os_error().is_none() => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let point = self.point_in(&reader, pass)?;
         Ok(point.map(|point| (reader, point)))
     }
 
-    /// The point at which to continue in a file; `None` if its content is not that of the checkpoint, or another path
-    /// reads it.
+    /// The point at which to continue in a file; `None` if its content is not that of the checkpoint, or another path, or
+    /// another checkpoint of this one, reads it.
     fn point_in(&self, reader: &FileReader, pass: &PassContext<'_>) -> io::Result<Option<ReadPoint>> {
-        if pass.claims.is_claimed_by_other(reader.identity(), self.id) {
+        let found = reader.identity();
+        let is_unread_copy = self.saved.at() == 0 && !found.is_same_file(self.saved.identity());
+        if pass.claims.is_claimed_by_other(found, self.id) || (is_unread_copy && pass.claims.is_known(found)) {
             return Ok(None);
         }
-        self.saved.read_point_in(reader.file()?, reader.identity())
+        self.saved.read_point_in(reader.file()?, found)
+    }
+
+    /// Returns whether the path names the inode of the checkpoint.
+    fn is_inode_at_path(&self) -> bool {
+        fs::metadata(self.location.path())
+            .is_ok_and(|metadata| Identity::from(&metadata).same_inode(self.saved.identity()))
     }
 }

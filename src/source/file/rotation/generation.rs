@@ -1,6 +1,6 @@
 //! One generation of a log: a file that is being read, or is to be read after those before it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::mem;
 use std::os::unix::fs::MetadataExt;
@@ -57,13 +57,21 @@ pub(crate) struct Generation {
     pub(crate) name: Option<PathBuf>,
     /// The time since which the name is searched for.
     pub(crate) sought_since: Option<Instant>,
-    /// The time when the file of the checkpoint was searched for in vain while a file before it was the current one. It is
-    /// searched for again once it is the current one itself.
-    pub(super) not_found_at: Option<Instant>,
+    /// The state of the search for the file of the checkpoint, if it comes after the current one.
+    pub(super) search: LaterSearch,
     /// The offset at which nothing more was expected in the file before the restart.
     pub(super) finished_at: Option<u64>,
     /// The reason why the file cannot be read, and the time to try again.
     pub(crate) refused: Option<(Refusal, Instant)>,
+}
+
+/// The state of the search for the file of a checkpoint while a file before it is the current one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LaterSearch {
+    /// The next pass searches.
+    Pending,
+    /// The file was not found, and is searched for again once it is the current one.
+    Postponed,
 }
 
 /// A file as it was at one time.
@@ -92,7 +100,7 @@ impl Generation {
             changed: true,
             name: None,
             sought_since: None,
-            not_found_at: None,
+            search: LaterSearch::Pending,
             finished_at: None,
             refused: None,
         }
@@ -147,9 +155,11 @@ impl Generation {
     }
 
     /// Examines whether the file grew since the last time. Reading is not growing: a file that waits for those before it
-    /// is silent for as long as nothing is written to it. Returns whether the file was deleted since the last time.
+    /// is silent for as long as nothing is written to it. Returns whether the checkpoint is to be recorded again, since the
+    /// file was deleted, or nothing of it was read and it grew.
     pub(super) fn note_growth(&mut self, now: Instant) -> bool {
         let Ok(metadata) = self.reader.file().and_then(File::metadata) else { return false };
+        let grew = self.note_unread(&metadata);
         let found = Examined {
             size: metadata.len(),
             written: metadata.modified().map_or(0, unix_nanos),
@@ -159,12 +169,13 @@ impl Generation {
         if before.is_some_and(|before| (before.size, before.written) != (found.size, found.written)) {
             self.grew_at = Some(now);
         }
-        found.is_deleted && !before.is_some_and(|before| before.is_deleted)
+        grew || (found.is_deleted && !before.is_some_and(|before| before.is_deleted))
     }
 
-    /// Returns whether the file was seen to have no name any more: it is gone if it is not read before rtlogd ends.
-    pub(super) fn is_deleted(&self) -> bool {
-        self.examined.is_some_and(|examined| examined.is_deleted)
+    /// Records the size of the file if nothing of it was read. Returns whether it grew.
+    pub(super) fn note_unread(&mut self, metadata: &Metadata) -> bool {
+        let unread = self.reader.unread();
+        self.is_unread() && self.reader.note_metadata(metadata) && self.reader.unread() > unread
     }
 
     /// Records a read of bytes; `more` says whether there are more. Returns whether the file grew after its rotation.

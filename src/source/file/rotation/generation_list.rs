@@ -147,7 +147,8 @@ impl GenerationList {
         self.files.len() > 1 && self.old_files.has_room()
     }
 
-    /// Examines which of the replaced files were closed or grew, once at each time. Returns whether one was deleted.
+    /// Examines which of the replaced files were closed or grew, once at each time. Returns whether the
+    /// checkpoint is to be recorded again.
     pub(in crate::source::file) fn note_growth(&mut self, now: Instant) -> bool {
         if mem::take(&mut self.closed) {
             self.files.iter_mut().filter(|file| file.replaced_at.is_some()).for_each(|file| file.closed_at = Some(now));
@@ -213,22 +214,18 @@ impl GenerationList {
             let pending = generation.reader.stream_positions();
             let positions = if pending.is_empty() { positions } else { pending.to_vec() };
             let saved = Checkpoint::new(generation.reader.identity(), &point, now).with_stream_positions(positions);
+            let saved = saved.with_seen(generation.reader.seen(&point));
             Some(saved.with_finished(generation.is_done(number, pass)))
         };
         let later = |generation: &Generation| {
             let point = generation.reader.read_point();
-            let positions = || generation.reader.stream_positions().to_vec();
             let is_finished = generation.finished_at == Some(point.offset()) && generation.reader.unread() == 0;
-            let new = || {
+            generation.saved.clone().unwrap_or_else(|| {
                 let saved = Checkpoint::new(generation.reader.identity(), point, now);
-                saved.with_stream_positions(positions()).with_finished(is_finished)
-            };
-            // An unread generation is discovered again, unless it was deleted, or is older than the current one and was
-            // truncated.
-            let is_discovered = point.offset() == 0
-                && !generation.is_deleted()
-                && current.is_none_or(|current| generation.reader.age() >= current.reader.age());
-            generation.saved.clone().or_else(|| (!is_discovered).then(new))
+                let positions = generation.reader.stream_positions().to_vec();
+                let saved = saved.with_seen(generation.reader.seen(point)).with_stream_positions(positions);
+                saved.with_finished(is_finished)
+            })
         };
         // The checkpoint of a file whose last lines wait for the next file begins with these lines.
         let is_joined = |file: &Generation| joined.iter().any(|saved| saved.identity() == file.reader.identity());
@@ -238,7 +235,7 @@ impl GenerationList {
         let current = current.map(|current| emitted(current, id));
         let mut all: VecDeque<_> = written.chain(joined).chain(current).collect::<Option<_>>()?;
         let first = all.pop_front()?;
-        all.extend(self.files.iter().skip(1).take(MAX_GENERATIONS).filter_map(later));
+        all.extend(self.files.iter().skip(1).take(MAX_GENERATIONS).map(later));
         Some((first, all.into()))
     }
 
@@ -276,7 +273,7 @@ impl GenerationList {
         let rotated = newest.and_then(|newest| siblings.position(newest));
         let end = rotated.unwrap_or(siblings.files.len());
         let mut before: Option<&Sibling> = None;
-        for sibling in &siblings.files[..end] {
+        for (number, sibling) in siblings.files[..end].iter().enumerate() {
             let is_known = pass.claims.is_known(sibling.identity);
             if is_known {
                 before = Some(sibling);
@@ -285,29 +282,56 @@ impl GenerationList {
             if !discovery.is_new(sibling) || (pass.is_own_path)(&sibling.path) {
                 continue;
             }
-            let open_limit = pass.open_limit;
-            let is_copy_of = |file: Option<&File>| is_copy(&sibling.path, file, open_limit);
-            let is_read = self.files.iter().enumerate().any(|(at, generation)| {
-                let holds_lines_of_its_own = at == 0 || generation.replaced_at.is_none() || !generation.is_unread();
-                (holds_lines_of_its_own && is_copy_of(generation.reader.file().ok()))
-                    || generation.may_resume_in(&sibling.path, open_limit)
-            });
-            let is_copy_of_older = |before: &Sibling| {
-                !siblings.follows(sibling, before)
-                    || is_copy_of(open_limit.open(&before.path).ok().as_ref().map(|(file, _)| &**file))
-            };
-            if is_read || before.is_some_and(is_copy_of_older) {
+            if self.is_copy_of_read(siblings, number, before, pass) {
                 continue;
             }
-            let at = self.index_by_age(sibling, siblings);
-            if at == self.files.len() && at >= MAX_GENERATIONS {
+            let original = sibling.copied_from.and_then(|original| self.position(original));
+            let at = original.unwrap_or_else(|| self.index_by_age(sibling, siblings));
+            // An original is added with its copies: it is not new once these are done.
+            let follows_copy = before.is_some_and(|before| before.copied_from == Some(sibling.identity));
+            if at == self.files.len() && at >= MAX_GENERATIONS && !follows_copy {
                 return SiblingsAdded::NoRoom;
             }
             if self.insert_sibling(at, sibling, id, pass) {
                 before = Some(sibling);
+                if original.is_some() {
+                    self.files[at + 1].reader.note_copied(sibling.size);
+                }
             }
         }
         if rotated.is_some() { SiblingsAdded::NewestRotated } else { SiblingsAdded::All }
+    }
+
+    /// Returns whether the sibling `at` is a copy of what was read, or is read in another file. `before` is the one before it
+    /// that is read.
+    fn is_copy_of_read(
+        &self,
+        siblings: &Siblings,
+        at: usize,
+        before: Option<&Sibling>,
+        pass: &PassContext<'_>,
+    ) -> bool {
+        let (sibling, open_limit) = (&siblings.files[at], pass.open_limit);
+        let is_copy_of = |file: Option<&File>| is_copy(&sibling.path, file, open_limit);
+        let is_read = self.files.iter().enumerate().any(|(at, generation)| {
+            let holds_lines_of_its_own = at == 0 || generation.replaced_at.is_none() || !generation.is_unread();
+            (holds_lines_of_its_own && is_copy_of(generation.reader.file().ok()))
+                || generation.may_resume_in(&sibling.path, open_limit)
+        });
+        if is_read {
+            return true;
+        }
+        let has_content_of =
+            |other: &Sibling| is_copy_of(open_limit.open(&other.path).ok().map(|(file, _)| file).as_deref());
+        let original = sibling.copied_from.and_then(|original| siblings.position(original));
+        let Some(original) = original.map(|original| &siblings.files[original]) else {
+            return before.is_some_and(|before| !siblings.follows(sibling, before) || has_content_of(before));
+        };
+        // What the original was before it was truncated is in its copies alone, unless it was read.
+        let is_unread = self.position(original.identity).is_some_and(|at| at > 0 && self.files[at].is_unread());
+        (pass.claims.is_known(original.identity) && !is_unread)
+            || has_content_of(original)
+            || siblings.files.get(at + 1).is_some_and(has_content_of)
     }
 
     /// Inserts a sibling as a generation. Returns `false` if it is compressed.

@@ -201,6 +201,7 @@ impl Rotation {
         self.discovery.note_named(identity);
         self.generations.superseded_at = None;
         let named = &mut self.generations[at];
+        self.checkpoint_changed |= at > 0 && named.note_unread(metadata);
         named.changed |= named.reader.note_metadata(metadata);
         if at + 1 < self.generations.len() {
             self.reinstate(at, pass);
@@ -249,10 +250,10 @@ impl Rotation {
             || reader.resume_at_farthest(copied)
     }
 
-    /// Adds the file that the path names; `continues` is the result of [`continue_copy`](Self::continue_copy).
-    pub(super) fn push(&mut self, reader: FileReader, continues: bool, pass: &mut PassContext<'_>) {
+    /// Adds the file that the path names.
+    pub(super) fn push(&mut self, reader: FileReader, pass: &mut PassContext<'_>) {
         pass.claims.claim(reader.identity(), self.id);
-        self.checkpoint_changed |= self.generations.is_empty() || continues;
+        self.checkpoint_changed = true;
         self.generations.push_back(Generation { added_at: Some(pass.now.instant), ..Generation::new(reader) });
         self.generations.superseded_at = None;
     }
@@ -280,9 +281,9 @@ impl Rotation {
 
     /// Adds the new siblings up to the file `newest`.
     fn add_new(&mut self, siblings: &Siblings, newest: Option<Identity>, pass: &mut PassContext<'_>) -> SiblingsAdded {
-        let was_empty = self.generations.is_empty();
+        let before = self.generations.len();
         let added = self.generations.add_siblings(siblings, newest, &self.discovery, self.id, pass);
-        self.checkpoint_changed |= was_empty && !self.generations.is_empty();
+        self.checkpoint_changed |= self.generations.len() > before;
         added
     }
 
@@ -527,7 +528,6 @@ impl Rotation {
             generations: &mut self.generations,
             losses: &mut self.losses,
             discovery: &mut self.discovery,
-            deferred: &mut self.deferred,
             checkpoint_changed: &mut self.checkpoint_changed,
             rewritten: &mut self.rewritten,
             resumed_at,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::checkpoint_search::{CheckpointSearch, SearchOutcome};
 use super::discovery::Discovery;
-use super::generation::Generation;
+use super::generation::{Generation, LaterSearch};
 use super::generation_list::GenerationList;
 use super::location::LogLocation;
 use super::old_files::OldFileLoss;
@@ -19,7 +19,7 @@ use crate::source::file::reader::FileReader;
 
 /// The reason of a loss if the content up to which a file was read before a restart is not there any more.
 pub(in crate::source::file) const LOST_FILE: &str =
-    "the file that was read before the restart is gone, or was overwritten";
+    "the file that was followed before the restart is gone, or was overwritten";
 
 /// The result of looking for the file of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,6 @@ pub(super) struct Resumption<'a> {
     pub(super) generations: &'a mut GenerationList,
     pub(super) losses: &'a mut Vec<OldFileLoss>,
     pub(super) discovery: &'a mut Discovery,
-    pub(super) deferred: &'a mut bool,
     pub(super) checkpoint_changed: &'a mut bool,
     /// The file at the path, if its content is new.
     pub(super) rewritten: &'a mut Option<Identity>,
@@ -62,15 +61,17 @@ impl Resumption<'_> {
         for loaded in self.generations.iter_mut().filter(|loaded| loaded.saved.is_some()) {
             loaded.added_at = Some(self.resumed_at);
         }
-        let result = self.resume_current(pass)?;
+        let mut result = self.resume_current(pass)?;
         if result == ResumeResult::Done && !self.generations.is_resuming() {
-            let sought = |later: &Generation| later.saved.is_some() && later.not_found_at.is_none();
+            let sought = |later: &Generation| later.saved.is_some() && later.search == LaterSearch::Pending;
             let later = self.generations.iter().skip(1).filter(|later| sought(later));
             let later: Vec<_> = later.map(|later| later.reader.identity()).collect();
             for file in later {
                 // The file may have been merged with one before it.
-                if let Some(at) = self.generations.position(file).filter(|at| *at > 0) {
-                    self.resume_later(at, pass);
+                let at = self.generations.position(file).filter(|at| *at > 0);
+                // The path may name a copy of the file: it is not opened as a new one until that is clear.
+                if at.is_some_and(|at| !self.resume_later(at, pass)) {
+                    result = ResumeResult::Deferred;
                 }
             }
         }
@@ -95,12 +96,13 @@ impl Resumption<'_> {
     }
 
     /// Looks for the file of a later generation. One that is not found is searched for again once it is the current one, and
-    /// may be a loss then. But if its file has other content, the loss is certain, and that content is read.
-    fn resume_later(&mut self, at: usize, pass: &mut PassContext<'_>) {
-        let later = self.generations.get(at).filter(|later| later.not_found_at.is_none());
-        let Some(saved) = later.and_then(|later| later.saved.clone()) else { return };
+    /// may be a loss then. But if its file has other content, the loss is certain, and that content is read. Returns `false` if
+    /// names are changing, so that the next pass searches again.
+    fn resume_later(&mut self, at: usize, pass: &mut PassContext<'_>) -> bool {
+        let later = self.generations.get(at).filter(|later| later.search == LaterSearch::Pending);
+        let Some(saved) = later.and_then(|later| later.saved.clone()) else { return true };
         match self.search(at, &saved, pass) {
-            Ok(SearchOutcome::Unclear) => *self.deferred = true,
+            Ok(SearchOutcome::Unclear) => return false,
             Ok(SearchOutcome::Found { reader, point, at_path, rewritten }) if !self.is_earlier(&reader, at) => {
                 let found = Some((reader, point, at_path));
                 let continues_in = self.continue_saved(at, &saved, found, pass);
@@ -118,9 +120,10 @@ impl Resumption<'_> {
                 *self.checkpoint_changed = true;
             }
             Ok(SearchOutcome::Found { .. } | SearchOutcome::Lost { .. } | SearchOutcome::Waiting) | Err(_) => {
-                self.generations[at].not_found_at = Some(pass.now.instant);
+                self.generations[at].search = LaterSearch::Postponed;
             }
         }
+        true
     }
 
     /// Searches for the file of the checkpoint `saved` of the generation `at`.
@@ -200,6 +203,7 @@ impl Resumption<'_> {
         resumed.reader.continue_in(reader, point);
         if let Some(saved) = resumed.saved.take() {
             resumed.reader.set_stream_positions(saved.stream_positions().to_vec());
+            saved.seen().into_iter().for_each(|seen| resumed.reader.expect(seen));
             resumed.finished_at = saved.is_finished().then_some(saved.at());
         }
         (resumed.sought_since, resumed.changed) = (None, true);

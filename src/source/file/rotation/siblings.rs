@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::mem;
 use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -109,6 +110,9 @@ pub(crate) struct Sibling {
     pub(super) written: u64,
     pub(crate) size: u64,
     owner: u32,
+    /// The file of which this is a copy, if it is one that was made before the other file was truncated and renamed: the
+    /// copy has the lines before those of the other file.
+    pub(super) copied_from: Option<Identity>,
 }
 
 impl Sibling {
@@ -127,6 +131,7 @@ impl Sibling {
             written,
             size: stat.stx_size,
             owner: stat.stx_uid,
+            copied_from: None,
         })
     }
 }
@@ -134,7 +139,7 @@ impl Sibling {
 #[cfg(test)]
 impl Sibling {
     pub(super) fn test(age: u64, identity: Identity, path: PathBuf) -> Self {
-        Self { age, number: None, path, identity, written: age, size: 0, owner: 0 }
+        Self { age, number: None, path, identity, written: age, size: 0, owner: 0, copied_from: None }
     }
 }
 
@@ -159,7 +164,7 @@ impl Siblings {
 
     /// Sorts files that were created within one tick of the file system's clock by their numbers. The direction of the
     /// numbers is known from other files or from `before`, or is assumed to be the usual one: a higher number is older.
-    /// A later date is newer. Returns the direction that is known now.
+    /// A later date is newer. A copy comes before its original. Returns the direction that is known now.
     pub(crate) fn order(&mut self, before: Option<bool>) -> Option<bool> {
         self.counts_up = self.counts_up.or(before);
         let in_order = |sibling: &Sibling| {
@@ -169,7 +174,43 @@ impl Siblings {
             (sibling.age, written, number)
         };
         self.files.sort_by_key(in_order);
+        self.move_copies();
         self.counts_up
+    }
+
+    /// Moves each copy before its original. When a copy is made, the newest file that is not one itself is the original.
+    fn move_copies(&mut self) {
+        let (mut ordered, mut copies, mut original) = (Vec::with_capacity(self.files.len()), Vec::new(), None);
+        for mut sibling in mem::take(&mut self.files) {
+            sibling.copied_from = original
+                .as_ref()
+                .filter(|original| self.is_copied(original, &sibling))
+                .map(|original| original.identity);
+            if sibling.copied_from.is_some() {
+                copies.push(sibling);
+            } else {
+                ordered.append(&mut copies);
+                ordered.extend(original.replace(sibling));
+            }
+        }
+        ordered.append(&mut copies);
+        ordered.extend(original);
+        self.files = ordered;
+    }
+
+    /// Returns whether a file that was created after `original` is a copy of it: its name says that it is older, and the
+    /// original was written to or truncated after that.
+    fn is_copied(&self, original: &Sibling, sibling: &Sibling) -> bool {
+        self.is_newer_by_name(original, sibling) && original.written >= sibling.age
+    }
+
+    fn is_newer_by_name(&self, sibling: &Sibling, old: &Sibling) -> bool {
+        match (sibling.number, old.number) {
+            (Some(number), Some(old)) if self.counts_up == Some(true) => number > old,
+            (Some(number), Some(old)) => number < old,
+            (None, None) => sibling.path > old.path,
+            _ => false,
+        }
     }
 
     /// The index of a file among the siblings.
@@ -181,13 +222,7 @@ impl Siblings {
     /// created after it but was never at the path: either its name says that it is older, or `old` was written to after
     /// the copy was made.
     pub(crate) fn follows(&self, sibling: &Sibling, old: &Sibling) -> bool {
-        let by_name = match (sibling.number, old.number) {
-            (Some(number), Some(old)) if self.counts_up == Some(true) => number > old,
-            (Some(number), Some(old)) => number < old,
-            (None, None) => sibling.path > old.path,
-            _ => false,
-        };
-        by_name || sibling.age >= old.written
+        self.is_newer_by_name(sibling, old) || sibling.age >= old.written
     }
 }
 

@@ -1,9 +1,10 @@
 //! Tests of following files: random operations against a `model`, and cases that a `harness` runs pass by pass: `rotations`,
-//! `restarts`, `copies`, `late_writers`, `contents` and `passes`.
+//! `restarts`, `unread`, `copies`, `late_writers`, `contents` and `passes`.
 
 mod harness;
 mod rotations;
 mod restarts;
+mod unread;
 mod copies;
 mod late_writers;
 mod contents;
