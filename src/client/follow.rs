@@ -5,8 +5,6 @@
 //! has ended and is not started again, or is gone. Until then every stream is followed, even a process that has ended,
 //! since somebody may start it again. A single process that has ended is therefore the end at once.
 
-use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::io;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -21,17 +19,18 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::select;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use crate::event::Position;
 use crate::wire::sse::COMPLETED_MARK;
 
 use super::connect::{RemoteDaemon, percent_encode};
+use super::follow_options::FollowOptions;
 use super::line_printer::LinePrinter;
 use super::live_events::{OpenEvent, ProgressEvent};
 use super::reconnect;
 use super::sse_decoder::{ParsedSseMessage, SseDecoder};
-use super::terminal::{self, ColourChoice, Display, LineForm, Output, SafeText};
+use super::stream_ends::StreamEnds;
+use super::terminal::{self, Display, LineForm, Output, SafeText};
 use super::{ClientError, MAX_RESPONSE_SIZE, RemoteRunEnd, RemoteSource, RemoteStream, parse};
 
 /// The time without data after which a connection is considered dead. The daemon sends something at least every 15
@@ -46,22 +45,6 @@ const STREAM_GONE: &str = "the stream is gone";
 
 /// Exit code if the exit status of the process is unknown (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_DAEMON_GONE: u8 = 75;
-
-/// The streams to follow, and the part of them to print.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct FollowOptions {
-    pub(crate) names: Vec<String>,
-    pub(crate) tail: Option<String>,
-    pub(crate) since: Option<String>,
-    pub(crate) grep: Vec<String>,
-    pub(crate) exclude: Vec<String>,
-    pub(crate) conditions: Vec<String>,
-    pub(crate) level: Option<String>,
-    pub(crate) origin: Vec<String>,
-    pub(crate) run: Option<String>,
-    pub(crate) json: bool,
-    pub(crate) colours: ColourChoice,
-}
 
 /// Follows all streams until each has ended, or until nobody reads the output. The exit code is that of the first stream,
 /// in the given order, that failed.
@@ -102,78 +85,6 @@ pub(super) async fn follow(server: &RemoteDaemon, wanted: FollowOptions) -> Resu
         stopped = display.handle_signals() => drop(stopped.map_err(ClientError::Runtime)?),
     }
     Ok(ExitCode::from(ends.exit_code()))
-}
-
-/// The exit codes of the followed streams.
-#[derive(Debug)]
-struct StreamEnds {
-    /// The exit code of each stream that has ended; `None` for those that have not, or that were started again.
-    codes: RefCell<Vec<Option<u8>>>,
-    /// Cancelled once all streams have ended.
-    all: CancellationToken,
-}
-
-impl StreamEnds {
-    /// The ends of this many streams, none of which has ended.
-    fn of(streams: usize) -> Self {
-        Self { codes: RefCell::new(vec![None; streams]), all: CancellationToken::new() }
-    }
-
-    /// Records that a stream has ended, or continues.
-    fn set(&self, stream: usize, code: Option<u8>) {
-        let mut codes = self.codes.borrow_mut();
-        codes[stream] = code;
-        if codes.iter().all(Option::is_some) {
-            self.all.cancel();
-        }
-    }
-
-    fn exit_code(&self) -> u8 {
-        self.codes.borrow().iter().flatten().copied().find(|code| *code != 0).unwrap_or(0)
-    }
-}
-
-impl FollowOptions {
-    /// Adds what the parameter of a URL asks for; an option that has one value and was given keeps it. Returns false for a
-    /// parameter that is no option.
-    pub(super) fn take_parameter(&mut self, name: &str, value: &str) -> bool {
-        let value = value.to_owned();
-        let (single, repeated) = match name {
-            "tail" => (Some(&mut self.tail), None),
-            "since" => (Some(&mut self.since), None),
-            "level" => (Some(&mut self.level), None),
-            "run" => (Some(&mut self.run), None),
-            "grep" => (None, Some(&mut self.grep)),
-            "exclude" => (None, Some(&mut self.exclude)),
-            "where" => (None, Some(&mut self.conditions)),
-            "origin" => (None, Some(&mut self.origin)),
-            _ => return false,
-        };
-        if let Some(single) = single {
-            single.get_or_insert(value);
-        } else if let Some(repeated) = repeated {
-            repeated.push(value);
-        }
-        true
-    }
-
-    fn query(&self) -> String {
-        let mut query = "format=sse&data=json".to_owned();
-        let one = |name, value: &Option<String>| value.as_ref().map(|value| (name, value.clone()));
-        let many = |name, values: &[String]| values.iter().map(|value| (name, value.clone())).collect::<Vec<_>>();
-        let single =
-            [one("tail", &self.tail), one("since", &self.since), one("run", &self.run), one("level", &self.level)];
-        let repeated = [
-            many("grep", &self.grep),
-            many("exclude", &self.exclude),
-            many("where", &self.conditions),
-            many("origin", &self.origin),
-        ];
-        for (name, value) in single.into_iter().flatten().chain(repeated.into_iter().flatten()) {
-            write!(query, "&{name}={}", percent_encode(&value)).expect("a text takes all");
-        }
-        query
-    }
 }
 
 /// The run whose end also ends following.

@@ -3,10 +3,10 @@
 //!
 //! The files, in reading order: this file has the commands, of which `stream_list` is `rtlogd ls`. `connect` finds the
 //! daemon and sends a request to it, over `tls` if its address demands that, and `stream_url` finds both the daemon and the
-//! stream in a URL. `follow` is `rtlogd follow`, which reads a stream with `sse_decoder`; its lines go through
-//! `line_printer`, for which `ci_marker` finds the lines that are meant for build services, and `live_events` has the events
-//! that are shown until the next one. `proxy_check` is `rtlogd doctor --url`, with the fixes of `proxy_fix`. `terminal`
-//! prints everything that rtlogd prints.
+//! stream in a URL. `follow` is `rtlogd follow`, with its `follow_options` and the `stream_ends` that decide its exit code.
+//! It reads a stream with `sse_decoder`; its lines go through `line_printer`, for which `ci_marker` finds the lines that are
+//! meant for build services, and `live_events` has the events that are shown until the next one. `proxy_check` is
+//! `rtlogd doctor --url`, with the fixes of `proxy_fix`. `terminal` prints everything that rtlogd prints.
 
 mod ci_marker;
 mod connect;
@@ -15,6 +15,8 @@ mod sse_decoder;
 mod stream_list;
 mod stream_url;
 mod follow;
+mod follow_options;
+mod stream_ends;
 mod line_printer;
 mod live_events;
 mod proxy_check;
@@ -36,7 +38,7 @@ use crate::config::closest_word;
 
 use connect::OutgoingBody;
 pub(crate) use connect::RemoteDaemon;
-pub(crate) use follow::FollowOptions;
+pub(crate) use follow_options::FollowOptions;
 pub(crate) use proxy_check::{PathFinding, check_path};
 use stream_url::{BadStreamUrl, StreamUrl};
 
