@@ -1,5 +1,5 @@
-//! Tests of following files: random operations against a `model`, and cases that a `harness` runs pass by pass: `rotations`,
-//! `restarts`, `unread`, `copies`, `late_writers`, `contents` and `passes`.
+//! Tests of following files: random operations against a `model` of its `model_files`, and cases that a `harness` runs pass by
+//! pass: `rotations`, `restarts`, `unread`, `copies`, `late_writers`, `contents` and `passes`.
 
 mod harness;
 mod rotations;
@@ -10,6 +10,7 @@ mod late_writers;
 mod contents;
 mod passes;
 mod model;
+mod model_files;
 
 use super::*;
 use crate::config::ReadFrom::{self, Beginning, End};

@@ -4,8 +4,8 @@
 //! while their file was not open. Any other line that is lost or repeated is a failure. The long run is
 //! `RTLOGD_MODEL_SEEDS=20 RTLOGD_MODEL_STEPS=10000 cargo test --release --lib model -- --nocapture`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, OpenOptions};
+use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,101 +19,13 @@ use crate::source::ClockReading;
 use crate::source::testing::TestDirectory;
 use crate::stream::{Batch, Checkpoints};
 
+use super::model_files::{LateWrite, ModelCounts, ModelFile, ModelLayout, ModelLine, ModelReading, RotationScheme};
 use crate::source::file::fingerprint::MIN_COPY_SIZE;
 use crate::source::file::tailer::{NextPass, Tailer};
 use crate::source::file::watch::watcher::{Mailbox, PathChange, Watcher};
 
 /// The number of rotated files that are kept.
 const MODEL_KEPT_ROTATIONS: usize = 12;
-
-/// One file of the model, whatever its name.
-struct ModelFile {
-    writer: File,
-    /// The path of the file; `None` once it is deleted, or out of reach.
-    name: Option<PathBuf>,
-    /// The lines that have not arrived yet.
-    waiting: Vec<u64>,
-    /// The source had the file open in a pass.
-    held: bool,
-    /// The time since when the file has a successor, and nothing was read from it.
-    silent_since: Option<Instant>,
-    /// The file ends with an unfinished line: nothing is written to it.
-    unfinished: bool,
-    reading: ModelReading,
-}
-
-/// What the source does with a file, as far as the model can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ModelReading {
-    Followed,
-    /// The file may have been left: what is written to it is read, or reported as a loss.
-    MaybeLeft,
-}
-
-impl ModelFile {
-    fn new(writer: File, name: PathBuf, waiting: Vec<u64>) -> Self {
-        let (held, unfinished, reading) = (false, false, ModelReading::Followed);
-        Self { writer, name: Some(name), waiting, held, silent_since: None, unfinished, reading }
-    }
-}
-
-/// A write after the rename of its file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LateWrite {
-    /// The source had read everything before.
-    First,
-    /// The source had not.
-    Further,
-}
-
-struct ModelLine {
-    text: String,
-    file: usize,
-    /// The line may be lost, wholly or in part.
-    may_be_lost: bool,
-    unfinished: bool,
-    late: Option<LateWrite>,
-    times_received: u32,
-    /// The number of bytes that arrived as a partial line.
-    cut: usize,
-}
-
-#[derive(Debug, Default)]
-struct ModelCounts {
-    lines: u64,
-    unfinished: u64,
-    excused: u64,
-    excused_and_received: u64,
-    losses: usize,
-    restarts: u32,
-    crashes: u32,
-    /// The number of lines that were read and not recorded before a crash.
-    unrecorded: usize,
-    reported_late: u64,
-    steps: BTreeMap<&'static str, u32>,
-}
-
-/// The way in which the path leads to the file, and the directory of rotated files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ModelLayout {
-    Plain,
-    /// Rotated files are moved to another directory.
-    OldDirectory,
-    /// The path is a symlink; the rotated files are next to its target.
-    Symlink,
-    /// The directory of the path is a symlink.
-    SymlinkOnTheWay,
-}
-
-/// The numbering of rotated files.
-#[derive(Debug, Clone, Copy)]
-enum RotationScheme {
-    /// `log.1` is the newest.
-    Down,
-    /// `log.1` is the oldest.
-    Up,
-    Dated,
-}
 
 struct RotationModel {
     directory: TestDirectory,
