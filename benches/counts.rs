@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode};
 use rtlogd::event::{Epoch, Flags, Origin, Position, Time};
 use rtlogd::line::{CarriageReturnMode, LineSplitter, Redactor, Screen};
 use rtlogd::stream::{self, Ansi, Batch, Budget, CursorEnd, CursorItem, CursorStart, Filter, Log, View};
-use rtlogd::wire::{Encoding, SseData};
+use rtlogd::wire::{SseData, WireFormat};
 use tokio::runtime::Runtime;
 use tokio::time::{Duration, Instant};
 
@@ -185,7 +185,7 @@ fn read(lines: usize, grep: &[&str], readers: usize) {
     let (runtime, log) = append(lines);
     let grep: Vec<String> = grep.iter().map(ToString::to_string).collect();
     let filter = Filter::new(&grep, &[], Vec::new(), MEMORY).expect("it is an expression");
-    let view = View { encoding: Encoding::Sse(SseData::Text), filter, several: false, ansi: Ansi::Keep };
+    let view = View { wire_format: WireFormat::Sse(SseData::Text), filter, several: false, ansi: Ansi::Keep };
     let end = CursorEnd { head: true, ..CursorEnd::default() };
     runtime.block_on(async {
         let mut cursors = Vec::new();

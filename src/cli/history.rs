@@ -9,7 +9,7 @@ use crate::client::terminal::SafeText;
 use crate::event::{StreamName, one_line};
 use crate::source::describe_checkpoint;
 use crate::stream::{HistoryError, StreamInspection, inspect, read_events};
-use crate::wire::{Encoder, Encoding};
+use crate::wire::{Encoder, WireFormat};
 
 /// The size of the text that is printed at once, in bytes.
 const PRINT_BATCH_SIZE: usize = 64 << 10;
@@ -60,7 +60,7 @@ fn describe_stream(stream: &StreamInspection) -> String {
 pub(crate) fn print(directory: &Path, name: &StreamName) -> Result<(), HistoryError> {
     let terminal = terminal::is_terminal();
     let mut text = SafeText::default();
-    let mut encoder = Encoder::new(Encoding::Ndjson, None);
+    let mut encoder = Encoder::new(WireFormat::Ndjson, None);
     let mut line = Vec::new();
     read_events(directory, name, |event| {
         line.clear();

@@ -8,7 +8,7 @@ use crate::config;
 use crate::event::{Position, StreamName};
 use crate::stream::{Ansi, CursorEnd, CursorStart, Filter, View};
 use crate::wire::sse::COMPLETED_MARK;
-use crate::wire::{Encoding, SseData};
+use crate::wire::{SseData, WireFormat};
 
 use super::grammar::{self, DEFAULT_TAIL, FilterText};
 use super::problem::Problem;
@@ -21,7 +21,7 @@ pub(super) const STREAM_PARAMETERS: &str = "stream, after, before, tail, since, 
 /// A checked request for one or several streams.
 #[derive(Debug)]
 pub(super) struct StreamQuery {
-    pub(super) encoding: Encoding,
+    pub(super) wire_format: WireFormat,
     pub(super) filter: Filter,
     ansi: Ansi,
     pub(super) until: CursorEnd,
@@ -135,7 +135,7 @@ impl StreamQuery {
         };
         let streams = query.all("stream").map(|name| name.parse().map_err(|e| Problem::bad(format!("{e}"))));
         Ok(Self {
-            encoding: encoding(query.one("format")?, headers, data)?,
+            wire_format: wire_format(query.one("format")?, headers, data)?,
             filter: query.filter(max_filter_size)?,
             ansi: match query.one("ansi")? {
                 None | Some("keep") => Ansi::Keep,
@@ -190,7 +190,7 @@ impl StreamQuery {
 
     /// The view of a stream; `several` is true if other streams share the connection.
     pub(super) fn view(&self, several: bool) -> View {
-        View { encoding: self.encoding, filter: self.filter.clone(), several, ansi: self.ansi }
+        View { wire_format: self.wire_format, filter: self.filter.clone(), several, ansi: self.ansi }
     }
 }
 
@@ -202,27 +202,27 @@ fn last_event_id(headers: &HeaderMap) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn encoding(format: Option<&str>, headers: &HeaderMap, data: SseData) -> Result<Encoding, Problem> {
+fn wire_format(format: Option<&str>, headers: &HeaderMap, data: SseData) -> Result<WireFormat, Problem> {
     if let Some(name) = format {
-        let known = Encoding::from_name(name, data);
+        let known = WireFormat::from_name(name, data);
         return known.ok_or_else(|| {
-            let names = alternatives(&Encoding::all(data).map(|encoding| encoding.names().name), "or");
+            let names = alternatives(&WireFormat::all(data).map(|wire_format| wire_format.names().name), "or");
             Problem::bad(format!("format={name} is not known; use {names}"))
         });
     }
     let accept: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     if accept.is_empty() {
-        return Ok(Encoding::Sse(data));
+        return Ok(WireFormat::Sse(data));
     }
-    Encoding::from_accept(&accept.join(","), data).ok_or_else(|| {
-        let offers = alternatives(&Encoding::all(data).map(|encoding| encoding.names().media_type), "and");
+    WireFormat::from_accept(&accept.join(","), data).ok_or_else(|| {
+        let offers = alternatives(&WireFormat::all(data).map(|wire_format| wire_format.names().media_type), "and");
         Problem::new(StatusCode::NOT_ACCEPTABLE, format!("a stream is available as {offers}; accept one of them"))
     })
 }
 
 /// The names as a list for people, such as `a, b or c`. There are at least two.
 fn alternatives(names: &[&str], conjunction: &str) -> String {
-    let (last, others) = names.split_last().expect("there are several encodings");
+    let (last, others) = names.split_last().expect("there are several wire formats");
     format!("{} {conjunction} {last}", others.join(", "))
 }
 
@@ -414,17 +414,17 @@ mod tests {
     }
 
     #[test]
-    fn the_encoding_is_that_of_format_then_of_accept() {
-        let sse = |data| Encoding::Sse(data);
+    fn the_wire_format_is_that_of_format_then_of_accept() {
+        let sse = |data| WireFormat::Sse(data);
         let table = [
             ("", "", sse(SseData::Text)),
             ("data=json", "", sse(SseData::Json)),
-            ("", "application/x-ndjson", Encoding::Ndjson),
-            ("format=text", "application/x-ndjson", Encoding::Text),
+            ("", "application/x-ndjson", WireFormat::Ndjson),
+            ("format=text", "application/x-ndjson", WireFormat::Text),
             ("format=sse", "image/png", sse(SseData::Text)),
         ];
         for (query, accept, expected) in table {
-            assert_eq!(read(query, "", accept).unwrap().view.encoding, expected, "{query} {accept}");
+            assert_eq!(read(query, "", accept).unwrap().view.wire_format, expected, "{query} {accept}");
         }
     }
 

@@ -15,7 +15,7 @@ use crate::config::{FileSourceConfig, ProcessSourceConfig, ReadFrom, SourceKind,
 use crate::control;
 use crate::event::{Epoch, OpenLine, Position, Progress, RunEnd};
 use crate::stream::{self, Ansi, Budget, Checkpoints, Cursor, CursorEnd, CursorItem, Filter, Log, View};
-use crate::wire::Encoding;
+use crate::wire::WireFormat;
 
 use super::{SourceError, SourceOptions, Watcher, run};
 
@@ -53,7 +53,7 @@ pub(super) fn numbered_lines(prefix: &str, numbers: impl Iterator<Item = u32>) -
 
 /// A view of all lines; those of one stream and of several are two.
 pub(super) fn view(several: bool) -> View {
-    View { encoding: Encoding::Ndjson, filter: Filter::default(), several, ansi: Ansi::Keep }
+    View { wire_format: WireFormat::Ndjson, filter: Filter::default(), several, ansi: Ansi::Keep }
 }
 
 impl SourceHarness {
@@ -67,7 +67,8 @@ impl SourceHarness {
         options.process_requests = Some(requests);
         let last = Position { epoch: Epoch::ephemeral(1, 1), number: 0 };
         let (appender, log) = stream::open(spec.name.clone(), last, 256 << 20, &Budget::new(1 << 30));
-        let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false, ansi: Ansi::Keep };
+        let view =
+            View { wire_format: WireFormat::Ndjson, filter: Filter::default(), several: false, ansi: Ansi::Keep };
         let cursor = log
             .cursor(view, stream::CursorStart::Oldest, CursorEnd::default())
             .now_or_never()
@@ -183,7 +184,8 @@ impl SourceHarness {
 
     /// Adds a reader.
     pub(super) fn add_reader(&self) {
-        let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false, ansi: Ansi::Keep };
+        let view =
+            View { wire_format: WireFormat::Ndjson, filter: Filter::default(), several: false, ansi: Ansi::Keep };
         let cursor = self.log.cursor(view, stream::CursorStart::Oldest, CursorEnd::default()).now_or_never();
         drop(cursor.expect("without history there is nothing to wait for"));
     }

@@ -4,7 +4,7 @@ use super::cursor::*;
 use super::view::View;
 use crate::event::{EndCause, Epoch, Flags, OpenLine, Origin, Position, RunEnd, SourceState, Time};
 use crate::stream::{Ansi, Appender, Batch, Budget, Filter, Log, open};
-use crate::wire::Encoding;
+use crate::wire::WireFormat;
 use proptest::prelude::*;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ fn log(memory: usize) -> (Appender, Log) {
 fn view(grep: &[&str]) -> View {
     let grep: Vec<_> = grep.iter().map(|&pattern| pattern.to_owned()).collect();
     View {
-        encoding: Encoding::Text,
+        wire_format: WireFormat::Text,
         filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(),
         several: false,
         ansi: Ansi::Keep,
@@ -127,7 +127,7 @@ async fn a_reader_of_a_run_ends_with_it_and_finds_nothing_when_it_comes_back() {
     batch.state(Time(0), SourceState::Running { run: 1, pid: None, note: None });
     batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"1");
     appender.append(&mut batch).await;
-    let view = View { encoding: Encoding::Ndjson, ..view(&[]) };
+    let view = View { wire_format: WireFormat::Ndjson, ..view(&[]) };
     let until = CursorEnd { run: true, ..CursorEnd::default() };
     let mut reader = log.cursor(view.clone(), CursorStart::Run, until).await;
     batch.end(Time(0), &end);

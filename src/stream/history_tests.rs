@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::event::{EndCause, Flags, Origin, RunEnd, SourceState, Time};
-use crate::wire::Encoding;
+use crate::wire::WireFormat;
 
 /// The folder of the streams in the state directory.
 const STREAMS_DIRECTORY: &str = "streams";
@@ -83,7 +83,7 @@ impl HistoryHarness {
     async fn reader(&self, start: CursorStart, grep: &[&str]) -> Cursor {
         let grep: Vec<_> = grep.iter().map(|&pattern| pattern.to_owned()).collect();
         let view = View {
-            encoding: Encoding::Ndjson,
+            wire_format: WireFormat::Ndjson,
             filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(),
             several: false,
             ansi: Ansi::Keep,

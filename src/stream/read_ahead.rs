@@ -257,7 +257,7 @@ mod tests {
     use crate::stream::{
         Ansi, Appender, Batch, Budget, Cursor, CursorEnd, CursorItem, CursorStart, Filter, Log, View, open,
     };
-    use crate::wire::Encoding;
+    use crate::wire::WireFormat;
     use tokio::time::{advance, sleep};
 
     const MEMORY: usize = 400_000;
@@ -270,7 +270,7 @@ mod tests {
     fn view(grep: &[&str]) -> View {
         let grep: Vec<_> = grep.iter().map(|&pattern| pattern.to_owned()).collect();
         View {
-            encoding: Encoding::Text,
+            wire_format: WireFormat::Text,
             filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(),
             several: false,
             ansi: Ansi::Keep,

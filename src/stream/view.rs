@@ -42,7 +42,7 @@ use tokio::time::Instant;
 use crate::event::{Event, EventKind, OpenLine, Position, StreamName, lock, visible_text};
 use crate::structured::StructuredFormat;
 use crate::wire::gzip::CompressedBatch;
-use crate::wire::{Encoder, Encoding};
+use crate::wire::{Encoder, WireFormat};
 
 use crate::segment::Filter;
 use crate::segment::Slice;
@@ -65,8 +65,8 @@ const MAX_CUT_INTERVAL: Duration = Duration::from_millis(20);
 /// A format and a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
-    /// The encoding of the events.
-    pub encoding: Encoding,
+    /// The wire format of the events.
+    pub wire_format: WireFormat,
     /// The events to show.
     pub filter: Filter,
     /// `true` if the reader reads several streams on one connection: JSON then names the stream, and frames can be
@@ -134,7 +134,7 @@ impl View {
 
     /// Encodes the events of `log` that pass the filter, until `lines` lines are encoded.
     pub(super) fn encode(&self, log: EncodedLog<'_>, slices: &[Slice], lines: u64) -> EncodedEvents {
-        let mut encoder = Encoder::new(self.encoding, self.several.then_some(log.name)).reading(log.format);
+        let mut encoder = Encoder::new(self.wire_format, self.several.then_some(log.name)).reading(log.format);
         let text: usize = slices.iter().map(|slice| slice.segment.text_len()).sum();
         let events: usize = slices.iter().map(|slice| slice.to - slice.from).sum();
         // The id and the field names of a frame take about 48 bytes in addition to its text.

@@ -1,12 +1,12 @@
-//! The wire formats of events: one [`Encoding`] for each media type, and the choice among them.
+//! The wire formats of events: one [`WireFormat`] for each media type, and the choice among them.
 //!
-//! An [`Encoder`] takes events one by one and appends bytes; the methods of [`Encoding`] write everything else that a
+//! An [`Encoder`] takes events one by one and appends bytes; the methods of [`WireFormat`] write everything else that a
 //! body contains. This layer has no knowledge of logs or connections.
 //!
-//! Each encoding has its own file: `sse`, `ndjson`, which also has the JSON form of an event, and `text`. `message` has
+//! Each wire format has its own file: `sse`, `ndjson`, which also has the JSON form of an event, and `text`. `message` has
 //! the messages of the control channel.
 //!
-//! A new encoding is a file here, a variant of [`Encoding`] and an entry of [`Encoding::all`]. The compiler then asks
+//! A new wire format is a file here, a variant of [`WireFormat`] and an entry of [`WireFormat::all`]. The compiler then asks
 //! for its part in each method below, and the choice by `?format=` and `Accept`, the errors and `/openapi.json` follow.
 //! PARAMETERS in rtlogd-http(7) describes it.
 //!
@@ -26,7 +26,7 @@ use crate::structured::StructuredFormat;
 
 /// The format of a response body of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Encoding {
+pub enum WireFormat {
     /// `text/event-stream` (HTML, section 9.2).
     Sse(SseData),
     /// `application/x-ndjson`: one JSON object on each line.
@@ -45,9 +45,9 @@ pub enum SseData {
     Json,
 }
 
-/// The names by which requests choose an encoding.
+/// The names by which requests choose a wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EncodingNames {
+pub struct WireFormatNames {
     /// The short name for `?format=`.
     pub name: &'static str,
     /// A second short name.
@@ -58,17 +58,17 @@ pub struct EncodingNames {
     pub content_type: &'static str,
 }
 
-impl Encoding {
-    /// All encodings, the one that is preferred among equals first; `data` is the content of the first one.
+impl WireFormat {
+    /// All wire formats, the one that is preferred among equals first; `data` is the content of the first one.
     pub fn all(data: SseData) -> [Self; 3] {
-        // The match only makes the compiler stop at this list until it names a new encoding, too.
+        // The match only makes the compiler stop at this list until it names a new wire format, too.
         match Self::Text {
             Self::Sse(_) | Self::Ndjson | Self::Text => [Self::Sse(data), Self::Ndjson, Self::Text],
         }
     }
 
-    /// The names of the encoding.
-    pub fn names(self) -> EncodingNames {
+    /// The names of the wire format.
+    pub fn names(self) -> WireFormatNames {
         match self {
             Self::Sse(_) => sse::NAMES,
             Self::Ndjson => ndjson::NAMES,
@@ -76,25 +76,25 @@ impl Encoding {
         }
     }
 
-    /// The encoding that `?format=` names: a short name or the media type.
+    /// The wire format that `?format=` names: a short name or the media type.
     pub fn from_name(name: &str, data: SseData) -> Option<Self> {
-        Self::all(data).into_iter().find(|encoding| {
-            let names = encoding.names();
+        Self::all(data).into_iter().find(|wire_format| {
+            let names = wire_format.names();
             name == names.name || names.alias == Some(name) || name == names.media_type
         })
     }
 
-    /// The encoding that an `Accept` header prefers (RFC 9110, section 12.5.1), with the first of [`Self::all`] first
+    /// The wire format that an `Accept` header prefers (RFC 9110, section 12.5.1), with the first of [`Self::all`] first
     /// among equals. `None` if the header accepts none of them.
     pub fn from_accept(accept: &str, data: SseData) -> Option<Self> {
         let mut best = None;
-        for encoding in Self::all(data) {
-            let quality = quality(accept, encoding.names().media_type);
+        for wire_format in Self::all(data) {
+            let quality = quality(accept, wire_format.names().media_type);
             if quality > best.map_or(0, |(most, _)| most) {
-                best = Some((quality, encoding));
+                best = Some((quality, wire_format));
             }
         }
-        best.map(|(_, encoding)| encoding)
+        best.map(|(_, wire_format)| wire_format)
     }
 
     /// Returns whether each frame of a numbered event contains the id of the connection. The id of a connection with
@@ -233,7 +233,7 @@ pub fn accepts_gzip(accept_encoding: &str) -> bool {
 /// Encodes the events of one stream, and reuses the text that consecutive events have in common.
 #[derive(Debug)]
 pub struct Encoder<'a> {
-    encoding: Encoding,
+    wire_format: WireFormat,
     /// The name of the stream if several share a connection. JSON then includes the name, and frames have no `id:`
     /// line, since each connection writes its own before the frame.
     stream: Option<&'a StreamName>,
@@ -245,8 +245,8 @@ pub struct Encoder<'a> {
 
 impl<'a> Encoder<'a> {
     /// Creates an encoder; `stream` is given if several streams share a connection.
-    pub fn new(encoding: Encoding, stream: Option<&'a StreamName>) -> Self {
-        Self { encoding, stream, format: None, epoch: None, time: None }
+    pub fn new(wire_format: WireFormat, stream: Option<&'a StreamName>) -> Self {
+        Self { wire_format, stream, format: None, epoch: None, time: None }
     }
 
     /// Reads the lines in this form, so that JSON includes the fields and the time that they declare.
@@ -255,15 +255,15 @@ impl<'a> Encoder<'a> {
         Self { format, ..self }
     }
 
-    /// Appends `event` to `out`, or nothing if this encoding does not show events of its kind.
+    /// Appends `event` to `out`, or nothing if this wire format does not show events of its kind.
     pub fn push(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
-        match self.encoding {
-            Encoding::Sse(data) => sse::push(self, data, event, out),
-            Encoding::Ndjson => {
+        match self.wire_format {
+            WireFormat::Sse(data) => sse::push(self, data, event, out),
+            WireFormat::Ndjson => {
                 ndjson::push_object(self, event, out);
                 out.push(b'\n');
             }
-            Encoding::Text => text::push(event, out),
+            WireFormat::Text => text::push(event, out),
         }
     }
 
@@ -299,21 +299,21 @@ mod tests {
     use crate::event::{EndCause, EventKind, Flags, Level, Loss, Origin, Position, ProgressGroup, RunEnd, SourceState};
 
     #[test]
-    fn each_encoding_has_its_names_and_its_media_type() {
+    fn each_wire_format_has_its_names_and_its_media_type() {
         let table = [
-            (Encoding::Sse(SseData::Json), "text/event-stream", &["sse", "text/event-stream"][..]),
-            (Encoding::Ndjson, "application/x-ndjson", &["ndjson", "json", "application/x-ndjson"]),
-            (Encoding::Text, "text/plain; charset=utf-8", &["text", "plain", "text/plain"]),
+            (WireFormat::Sse(SseData::Json), "text/event-stream", &["sse", "text/event-stream"][..]),
+            (WireFormat::Ndjson, "application/x-ndjson", &["ndjson", "json", "application/x-ndjson"]),
+            (WireFormat::Text, "text/plain; charset=utf-8", &["text", "plain", "text/plain"]),
         ];
-        for (encoding, media_type, names) in table {
-            assert_eq!(encoding.names().content_type, media_type);
-            assert!(media_type.starts_with(encoding.names().media_type), "{media_type}");
+        for (wire_format, media_type, names) in table {
+            assert_eq!(wire_format.names().content_type, media_type);
+            assert!(media_type.starts_with(wire_format.names().media_type), "{media_type}");
             for name in names {
-                assert_eq!(Encoding::from_name(name, SseData::Json), Some(encoding), "{name}");
+                assert_eq!(WireFormat::from_name(name, SseData::Json), Some(wire_format), "{name}");
             }
         }
-        assert_eq!(table.map(|(encoding, ..)| encoding), Encoding::all(SseData::Json));
-        assert_eq!(Encoding::from_name("SSE", SseData::Json), None);
+        assert_eq!(table.map(|(wire_format, ..)| wire_format), WireFormat::all(SseData::Json));
+        assert_eq!(WireFormat::from_name("SSE", SseData::Json), None);
     }
 
     /// One event of each kind, and of each form that its members can have.
@@ -376,7 +376,7 @@ mod tests {
         for (kind, text) in samples() {
             let text = if kind == EventKind::Line { b"\xff" } else { text.as_bytes() };
             let event = Event { id, time: Time(0), origin: Some(&origin), kind, flags, logged: Some(Time(0)), text };
-            Encoder::new(Encoding::Ndjson, Some(&stream)).push(&event, &mut lines);
+            Encoder::new(WireFormat::Ndjson, Some(&stream)).push(&event, &mut lines);
         }
         let line = OpenLine { time: Time(0), origin: origin.clone(), rows: vec![b"50%".to_vec()] };
         let group = ProgressGroup { name: "test".into(), depth: 1, started: Time(0), duration: Some(1.0) };
@@ -392,11 +392,11 @@ mod tests {
             ..Progress::begun(Time(0))
         };
         let others = [
-            Some(Encoding::Ndjson.gap(&Gap { missed: None, resume: id }, &id, Some("build"))),
-            Encoding::Ndjson.open_line(&line, None),
-            Encoding::Ndjson.progress(&progress, None),
-            Some(Encoding::Ndjson.denied_notice("why", None)),
-            Some(Encoding::Ndjson.closing_notice("why")),
+            Some(WireFormat::Ndjson.gap(&Gap { missed: None, resume: id }, &id, Some("build"))),
+            WireFormat::Ndjson.open_line(&line, None),
+            WireFormat::Ndjson.progress(&progress, None),
+            Some(WireFormat::Ndjson.denied_notice("why", None)),
+            Some(WireFormat::Ndjson.closing_notice("why")),
         ];
         let text = String::from_utf8(lines).unwrap() + &others.into_iter().flatten().collect::<String>();
         let mut found = BTreeSet::new();
@@ -420,33 +420,33 @@ mod tests {
         assert!(known.iter().all(|word| found.contains(*word)), "{found:?}");
         let missing: Vec<_> = found.iter().filter(|word| !page.contains(&format!("`{word}`"))).collect();
         assert!(missing.is_empty(), "rtlogd-http(7) does not mention {missing:?}");
-        for names in Encoding::all(SseData::Text).map(Encoding::names) {
+        for names in WireFormat::all(SseData::Text).map(WireFormat::names) {
             assert!(page.contains(&format!("`{}`", names.name)), "{names:?}");
         }
     }
 
     #[test]
-    fn accept_chooses_the_encoding() {
-        let sse = Some(Encoding::Sse(SseData::Text));
+    fn accept_chooses_the_wire_format() {
+        let sse = Some(WireFormat::Sse(SseData::Text));
         let table = [
             ("*/*", sse),
             ("text/event-stream", sse),
             ("text/*", sse),
-            ("application/x-ndjson", Some(Encoding::Ndjson)),
-            ("text/plain", Some(Encoding::Text)),
-            ("text/plain;q=0.9, text/event-stream;q=0.5", Some(Encoding::Text)),
-            ("text/event-stream;q=0, */*;q=0.1", Some(Encoding::Ndjson)),
+            ("application/x-ndjson", Some(WireFormat::Ndjson)),
+            ("text/plain", Some(WireFormat::Text)),
+            ("text/plain;q=0.9, text/event-stream;q=0.5", Some(WireFormat::Text)),
+            ("text/event-stream;q=0, */*;q=0.1", Some(WireFormat::Ndjson)),
             ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", sse),
-            ("Text/Plain; charset=utf-8", Some(Encoding::Text)),
+            ("Text/Plain; charset=utf-8", Some(WireFormat::Text)),
             ("image/png", None),
             ("", None),
             ("text/plain;q=nonsense", None),
             ("image/*", None),
             // Of two weights for one type, the first applies.
-            ("text/plain;q=0.9, text/plain;q=0.1, text/event-stream;q=0.5", Some(Encoding::Text)),
+            ("text/plain;q=0.9, text/plain;q=0.1, text/event-stream;q=0.5", Some(WireFormat::Text)),
         ];
-        for (accept, encoding) in table {
-            assert_eq!(Encoding::from_accept(accept, SseData::Text), encoding, "{accept}");
+        for (accept, wire_format) in table {
+            assert_eq!(WireFormat::from_accept(accept, SseData::Text), wire_format, "{accept}");
         }
     }
 
@@ -478,7 +478,7 @@ mod tests {
 
     #[test]
     fn each_event_has_its_own_id_and_time() {
-        let mut encoder = Encoder::new(Encoding::Ndjson, None);
+        let mut encoder = Encoder::new(WireFormat::Ndjson, None);
         let (one, other) = (Epoch::persistent(1), Epoch::persistent(2));
         // Consecutive events have the epoch or the time in common, or neither.
         for (epoch, number, time) in [(one, 1, 0), (one, 2, 0), (one, 3, 1), (other, 1, 1), (one, 4, 2), (other, 2, 0)]

@@ -10,10 +10,10 @@ use crate::event::{Event, EventKind, Flags, Gap, OpenLine, Progress, lossy_text}
 
 use crate::structured::{DeclaredValue, Fields, level_of};
 
-use super::{Encoder, EncodingNames};
+use super::{Encoder, WireFormatNames};
 
-/// The names of this encoding.
-pub(super) const NAMES: EncodingNames = EncodingNames {
+/// The names of this wire format.
+pub(super) const NAMES: WireFormatNames = WireFormatNames {
     name: "ndjson",
     alias: Some("json"),
     media_type: "application/x-ndjson",
@@ -192,7 +192,7 @@ pub(super) mod tests {
     use crate::event::Level;
     use crate::event::{Epoch, Origin, Position, Time};
     use crate::structured::StructuredFormat;
-    use crate::wire::Encoding;
+    use crate::wire::WireFormat;
 
     /// The bytes that the source wrote, as a reader recovers them from the JSON of a line.
     pub(in crate::wire) fn bytes_of(json: &serde_json::Value) -> Vec<u8> {
@@ -220,7 +220,7 @@ pub(super) mod tests {
         for (kind, flags, text, expected) in table {
             let mut out = Vec::new();
             let event = Event { id, time, origin: Some(&origin), kind, flags, logged: None, text };
-            Encoder::new(Encoding::Ndjson, None).push(&event, &mut out);
+            Encoder::new(WireFormat::Ndjson, None).push(&event, &mut out);
             let shown = String::from_utf8(out).unwrap();
             let head = format!(r#"{{"id":"{id}","time":"2025-11-23T05:11:12.123456Z","origin":"stdout","#);
             assert_eq!(shown, format!("{head}{expected}}}\n"));
@@ -236,7 +236,7 @@ pub(super) mod tests {
             logged: Some(logged),
             text: b"x",
         };
-        Encoder::new(Encoding::Ndjson, None).push(&event, &mut out);
+        Encoder::new(WireFormat::Ndjson, None).push(&event, &mut out);
         let shown: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(
             (&shown["logged"], &shown["time"]),
@@ -284,7 +284,7 @@ pub(super) mod tests {
                 text: text.as_bytes(),
             };
             let mut out = Vec::new();
-            Encoder::new(Encoding::Ndjson, None).reading(format).push(&event, &mut out);
+            Encoder::new(WireFormat::Ndjson, None).reading(format).push(&event, &mut out);
             let shown = String::from_utf8(out).unwrap();
             let head =
                 format!("{{\"id\":\"{id}\",\"time\":\"{time}\",\"text\":{}", serde_json::to_string(text).unwrap());

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use crate::event::{Event, EventKind, Gap, OpenLine, Progress, Time, lossy_text};
 
-use super::{Encoder, EncodingNames, SseData, ndjson};
+use super::{Encoder, SseData, WireFormatNames, ndjson};
 
-/// The names of this encoding.
-pub(super) const NAMES: EncodingNames =
-    EncodingNames { name: "sse", alias: None, media_type: "text/event-stream", content_type: "text/event-stream" };
+/// The names of this wire format.
+pub(super) const NAMES: WireFormatNames =
+    WireFormatNames { name: "sse", alias: None, media_type: "text/event-stream", content_type: "text/event-stream" };
 
 /// Appends the frame of a numbered event.
 pub(super) fn push(encoder: &mut Encoder<'_>, data: SseData, event: &Event<'_>, out: &mut Vec<u8>) {
@@ -124,7 +124,7 @@ pub const SSE_KEEP_ALIVE: &str = ":\n\n";
 mod tests {
     use super::*;
     use crate::event::{Epoch, Flags, Origin, Position};
-    use crate::wire::Encoding;
+    use crate::wire::WireFormat;
     use proptest::prelude::*;
 
     /// One message as a browser dispatches it.
@@ -172,7 +172,7 @@ mod tests {
     fn encode(data: SseData, texts: &[Vec<u8>]) -> Vec<u8> {
         let origin = Origin::stdout();
         let mut out = Vec::new();
-        let mut encoder = Encoder::new(Encoding::Sse(data), None);
+        let mut encoder = Encoder::new(WireFormat::Sse(data), None);
         for (number, text) in (1..).zip(texts) {
             let event = Event {
                 id: position(number),

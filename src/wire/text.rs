@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use crate::event::{Event, EventKind, Flags, Gap, lossy_text, one_line};
 
-use super::EncodingNames;
+use super::WireFormatNames;
 
-/// The names of this encoding.
-pub(super) const NAMES: EncodingNames = EncodingNames {
+/// The names of this wire format.
+pub(super) const NAMES: WireFormatNames = WireFormatNames {
     name: "text",
     alias: Some("plain"),
     media_type: "text/plain",

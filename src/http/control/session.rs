@@ -17,7 +17,7 @@ use crate::config::{Limits, Right, SignalName};
 use crate::control::{Attachment, CommandReply, LifecycleCommand, ProcessCommand, RawOutput, RunCommand};
 use crate::event::{Position, StreamName};
 use crate::stream::{Ansi, CursorEnd, CursorItem, CursorStart, Filter, View};
-use crate::wire::Encoding;
+use crate::wire::WireFormat;
 use crate::wire::message::{
     Call, FilterParameters, InputParameters, MethodResponse, OneOrManyStrings, RpcError, RpcErrorCode, StartParameters,
     SubscribeParameters, TailLines,
@@ -201,7 +201,7 @@ impl ControlSession {
             start(&StartParameters { after: parameters.after, since: parameters.since, tail: parameters.tail })?;
         let start = named.unwrap_or_else(|| grammar::default_start(run));
         let until = CursorEnd { run, ..CursorEnd::default() };
-        let view = View { encoding: Encoding::Ndjson, filter, several: false, ansi: Ansi::Keep };
+        let view = View { wire_format: WireFormat::Ndjson, filter, several: false, ansi: Ansi::Keep };
         let cursor = entry.log.cursor(view.clone(), start, until).await;
         let position = cursor.position();
         let spec = CursorSpec { log: entry.log, view, until, ready: self.app.ready.clone() };

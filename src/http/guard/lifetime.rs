@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::access::{BadToken, Caller, Credential};
-use crate::wire::Encoding;
+use crate::wire::WireFormat;
 
 use super::quota::{self, ReaderShare};
 use crate::access::quota::QuotaShare;
@@ -86,7 +86,7 @@ impl Lifetime {
     pub(crate) fn limit<T: From<Bytes> + 'static>(
         self,
         body: impl Stream<Item = T> + Send + Sync + 'static,
-        encoding: Encoding,
+        wire_format: WireFormat,
     ) -> impl Stream<Item = T> + Send + Sync + 'static {
         if self.timers.is_none() {
             // The quotas are held as long as the body exists.
@@ -100,7 +100,7 @@ impl Lifetime {
             let (mut body, mut lifetime) = open?;
             tokio::select! {
                 biased;
-                why = lifetime.ended() => Some((why.encode(encoding).into(), None)),
+                why = lifetime.ended() => Some((why.encode(wire_format).into(), None)),
                 part = body.next() => part.map(|part| (part, Some((body, lifetime)))),
             }
         }))
@@ -109,10 +109,10 @@ impl Lifetime {
 
 impl LifetimeEnd {
     /// The last bytes of a response, which state the reason for its end.
-    fn encode(&self, encoding: Encoding) -> Bytes {
+    fn encode(&self, wire_format: WireFormat) -> Bytes {
         match self {
-            Self::TokenInvalid(why) => encoding.denied_notice(&why.to_string(), None),
-            Self::MaxAge => encoding.closing_notice(LIFETIME_OVER_TEXT),
+            Self::TokenInvalid(why) => wire_format.denied_notice(&why.to_string(), None),
+            Self::MaxAge => wire_format.closing_notice(LIFETIME_OVER_TEXT),
         }
         .into()
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::event::{Level, Progress, StreamName};
 use crate::http::guard::authenticate::{COOKIE_NAME, TOKEN_PARAMETER};
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
-use crate::wire::{Encoding, SseData};
+use crate::wire::{SseData, WireFormat};
 
 /// The media type of rtlogd's plain text responses.
 pub(super) const PLAIN_TEXT_TYPE: &str = "text/plain; charset=utf-8";
@@ -54,13 +54,13 @@ pub(super) fn parameter(name: &str, schema: &Value, description: &str) -> Value 
 /// The events of streams in each format.
 pub(super) fn event_formats() -> Value {
     let mut content = serde_json::Map::new();
-    for encoding in Encoding::all(SseData::Text) {
-        let schema = match encoding {
+    for wire_format in WireFormat::all(SseData::Text) {
+        let schema = match wire_format {
             // A stream of events has no single schema: each event has its own.
-            Encoding::Sse(_) => json!({}),
-            Encoding::Ndjson | Encoding::Text => json!({ "schema": { "type": "string" } }),
+            WireFormat::Sse(_) => json!({}),
+            WireFormat::Ndjson | WireFormat::Text => json!({ "schema": { "type": "string" } }),
         };
-        content.insert(encoding.names().content_type.to_owned(), schema);
+        content.insert(wire_format.names().content_type.to_owned(), schema);
     }
     json!({ "description": "The events, as they occur.", "content": content })
 }
@@ -178,7 +178,7 @@ fn parameter_components() -> Value {
         ),
         (
             "format",
-            json!({ "enum": Encoding::all(SseData::Text).map(|encoding| encoding.names().name) }),
+            json!({ "enum": WireFormat::all(SseData::Text).map(|wire_format| wire_format.names().name) }),
             "The format of the answer; it takes precedence over Accept.",
         ),
         (

@@ -17,7 +17,7 @@ use crate::event::{Position, StreamName};
 use crate::listen::Lasting;
 use crate::stream::{CursorItem, EncodedFrames, Log, View};
 use crate::wire::sse::COMPLETED_MARK;
-use crate::wire::{Encoding, SseData};
+use crate::wire::{SseData, WireFormat};
 
 use super::content_coding::{BodyPart, ContentCoding};
 use super::steering::{CursorSpec, ReaderDeliveries, ReaderItem, SteerableCursor};
@@ -95,13 +95,13 @@ pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Resp
     let reader = StreamReader {
         cursor,
         first,
-        encoding: query.encoding,
+        wire_format: query.wire_format,
         keep_alive,
         reports_satisfied: ends,
         app: request.app.clone(),
     };
     let body = stream::unfold(BodyStage::Preamble(reader), BodyStage::next);
-    let response = stream_response(query.encoding, coding, coding.encode(lifetime.limit(body, query.encoding)));
+    let response = stream_response(query.wire_format, coding, coding.encode(lifetime.limit(body, query.wire_format)));
     Ok(if ends { response } else { lasting(response) })
 }
 
@@ -172,15 +172,15 @@ pub(in crate::http) async fn follow_several(request: &HttpRequest) -> Result<Res
     let body = stream::unfold(
         Some(MultiStreamReader::new(
             cursors,
-            query.encoding,
+            query.wire_format,
             request.connection.limits.keep_alive,
             ends,
             request.app.clone(),
         )),
         MultiStreamReader::next,
     );
-    let body = lifetime.limit(body, query.encoding);
-    let response = stream_response(query.encoding, ContentCoding::Identity, body);
+    let body = lifetime.limit(body, query.wire_format);
+    let response = stream_response(query.wire_format, ContentCoding::Identity, body);
     Ok(if ends { response } else { lasting(response) })
 }
 
@@ -227,9 +227,9 @@ fn admit(
 
 /// The response to a browser that must reconnect later: any status but 200 would stop it for good.
 pub(crate) fn retry_later() -> Response {
-    let encoding = Encoding::Sse(SseData::Text);
-    let body = encoding.retry(BUSY_RECONNECT_DELAY_MILLIS).map(Bytes::from);
-    stream_response(encoding, ContentCoding::Identity, stream::iter(body))
+    let wire_format = WireFormat::Sse(SseData::Text);
+    let body = wire_format.retry(BUSY_RECONNECT_DELAY_MILLIS).map(Bytes::from);
+    stream_response(wire_format, ContentCoding::Identity, stream::iter(body))
 }
 
 fn no_content() -> Response {
@@ -237,14 +237,14 @@ fn no_content() -> Response {
 }
 
 fn stream_response(
-    encoding: Encoding,
+    wire_format: WireFormat,
     coding: ContentCoding,
     body: impl Stream<Item = Bytes> + Send + Sync + 'static,
 ) -> Response {
     let body = body.map(Ok::<_, std::convert::Infallible>);
     let mut response = warp::reply::stream(body).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(encoding.names().content_type));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(wire_format.names().content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -261,7 +261,7 @@ struct StreamReader {
     cursor: SteerableCursor,
     /// The first item of the cursor, if that was read before the response began.
     first: Option<CursorItem>,
-    encoding: Encoding,
+    wire_format: WireFormat,
     keep_alive: Duration,
     /// True if the reader receives a final message at the end, so that a reconnecting browser stops.
     reports_satisfied: bool,
@@ -269,13 +269,13 @@ struct StreamReader {
 }
 
 /// The last bytes of a body if it ends because the daemon does; `None` if only its streams end.
-fn stop_notice(app: &App, encoding: Encoding) -> Option<String> {
+fn stop_notice(app: &App, wire_format: WireFormat) -> Option<String> {
     if *app.ready.borrow() {
         return None;
     }
     let is_restarting = app.restart_notice.is_set();
     let delays = if is_restarting { RESTART_DELAY_MILLIS } else { RECONNECT_DELAY_MILLIS };
-    Some(encoding.stop_notice(is_restarting, fastrand::u32(delays)))
+    Some(wire_format.stop_notice(is_restarting, fastrand::u32(delays)))
 }
 
 /// The progress of a body.
@@ -288,7 +288,7 @@ enum BodyStage {
 impl BodyStage {
     async fn next(self) -> Option<(BodyPart, Self)> {
         let mut reader = match self {
-            Self::Preamble(reader) => match reader.encoding.retry(fastrand::u32(RECONNECT_DELAY_MILLIS)) {
+            Self::Preamble(reader) => match reader.wire_format.retry(fastrand::u32(RECONNECT_DELAY_MILLIS)) {
                 Some(retry) => return Some((own(retry), Self::Events(reader))),
                 None => reader,
             },
@@ -302,13 +302,13 @@ impl BodyStage {
             };
             let Some(item) = item else {
                 if reader.cursor.is_denied() {
-                    return Some((own(reader.encoding.denied_notice(DENIED_TEXT, None)), Self::End));
+                    return Some((own(reader.wire_format.denied_notice(DENIED_TEXT, None)), Self::End));
                 }
                 if !reader.reports_satisfied || reader.cursor.is_paused() {
-                    return stop_notice(&reader.app, reader.encoding).map(|last| (own(last), Self::End));
+                    return stop_notice(&reader.app, reader.wire_format).map(|last| (own(last), Self::End));
                 }
                 let id = format!("{}{COMPLETED_MARK}", reader.cursor.position());
-                return reader.encoding.position(&id).map(|last| (own(last), Self::End));
+                return reader.wire_format.position(&id).map(|last| (own(last), Self::End));
             };
             if let Some(part) = reader.encode(item) {
                 return Some((part, Self::Events(reader)));
@@ -321,11 +321,11 @@ impl StreamReader {
     fn encode(&mut self, item: CursorItem) -> Option<BodyPart> {
         let text = match item {
             CursorItem::Frames(frames) => return Some(BodyPart::Frames(frames)),
-            CursorItem::TimedOut if self.cursor.has_skipped() => self.encoding.position(&self.cursor.position())?,
+            CursorItem::TimedOut if self.cursor.has_skipped() => self.wire_format.position(&self.cursor.position())?,
             CursorItem::TimedOut => {
-                return Some(BodyPart::Own(Bytes::from_static(self.encoding.keep_alive()?.as_bytes())));
+                return Some(BodyPart::Own(Bytes::from_static(self.wire_format.keep_alive()?.as_bytes())));
             }
-            item => encode_notice(&item, self.encoding, &self.cursor.position(), None)?,
+            item => encode_notice(&item, self.wire_format, &self.cursor.position(), None)?,
         };
         Some(own(text))
     }
@@ -336,12 +336,17 @@ fn own(text: String) -> BodyPart {
     BodyPart::Own(text.into())
 }
 
-/// A gap, progress or an open line; `None` if the encoding does not show it.
-fn encode_notice(item: &CursorItem, encoding: Encoding, id: &dyn fmt::Display, stream: Option<&str>) -> Option<String> {
+/// A gap, progress or an open line; `None` if the wire format does not show it.
+fn encode_notice(
+    item: &CursorItem,
+    wire_format: WireFormat,
+    id: &dyn fmt::Display,
+    stream: Option<&str>,
+) -> Option<String> {
     match item {
-        CursorItem::Gap(gap) => Some(encoding.gap(gap, id, stream)),
-        CursorItem::OpenLine(line) => encoding.open_line(line, stream),
-        CursorItem::Progress(progress) => encoding.progress(progress, stream),
+        CursorItem::Gap(gap) => Some(wire_format.gap(gap, id, stream)),
+        CursorItem::OpenLine(line) => wire_format.open_line(line, stream),
+        CursorItem::Progress(progress) => wire_format.progress(progress, stream),
         CursorItem::Frames(_) | CursorItem::TimedOut => None,
     }
 }
@@ -351,7 +356,7 @@ struct MultiStreamReader {
     deliveries: StreamMap<usize, ReaderDeliveries>,
     /// The positions in all streams, in the order of their names. A delivery's key is the index here.
     positions: Vec<(StreamName, Position)>,
-    encoding: Encoding,
+    wire_format: WireFormat,
     keep_alive: Duration,
     /// The time of the last bytes of the body; `None` until the first.
     last_sent: Option<Instant>,
@@ -373,7 +378,7 @@ struct PendingFrames {
 impl MultiStreamReader {
     fn new(
         cursors: Vec<(StreamName, SteerableCursor)>,
-        encoding: Encoding,
+        wire_format: WireFormat,
         keep_alive: Duration,
         reports_satisfied: bool,
         app: Arc<App>,
@@ -383,7 +388,7 @@ impl MultiStreamReader {
         Self {
             deliveries: cursors,
             positions,
-            encoding,
+            wire_format,
             keep_alive,
             last_sent: None,
             reports_satisfied,
@@ -395,7 +400,7 @@ impl MultiStreamReader {
     async fn next(this: Option<Self>) -> Option<(Bytes, Option<Self>)> {
         let mut this = this?;
         if this.last_sent.is_none()
-            && let Some(retry) = this.encoding.retry(fastrand::u32(RECONNECT_DELAY_MILLIS))
+            && let Some(retry) = this.wire_format.retry(fastrand::u32(RECONNECT_DELAY_MILLIS))
         {
             this.last_sent = Some(Instant::now());
             return Some((retry.into(), Some(this)));
@@ -407,20 +412,20 @@ impl MultiStreamReader {
             }
             let Some((at, (item, position, skipped))) = this.deliveries.next().await else {
                 if !this.reports_satisfied {
-                    return stop_notice(&this.app, this.encoding).map(|last| (last.into(), None));
+                    return stop_notice(&this.app, this.wire_format).map(|last| (last.into(), None));
                 }
                 let id = format!("{}{COMPLETED_MARK}", ConnectionId(&this.positions));
-                return this.encoding.position(&id).map(|last| (last.into(), None));
+                return this.wire_format.position(&id).map(|last| (last.into(), None));
             };
             let bytes = match item {
-                ReaderItem::Item(CursorItem::Frames(frames)) if this.encoding.has_ids() => {
+                ReaderItem::Item(CursorItem::Frames(frames)) if this.wire_format.has_ids() => {
                     this.pending = Some(PendingFrames { at, frames, sent: 0, position });
                     continue;
                 }
                 ReaderItem::Item(item) => this.encode(at, &item, position, skipped),
                 ReaderItem::Denied => {
                     let name = this.positions[at].0.as_str();
-                    this.encoding.denied_notice(DENIED_TEXT, Some(name)).into_bytes()
+                    this.wire_format.denied_notice(DENIED_TEXT, Some(name)).into_bytes()
                 }
             };
             if !bytes.is_empty() {
@@ -438,16 +443,16 @@ impl MultiStreamReader {
         self.positions[at].1 = position;
         let text = match item {
             CursorItem::TimedOut if skipped => {
-                self.encoding.position(&ConnectionId(&self.positions)).unwrap_or_default()
+                self.wire_format.position(&ConnectionId(&self.positions)).unwrap_or_default()
             }
             // Each stream times out separately; one comment serves all of them.
             CursorItem::TimedOut if self.last_sent.is_some_and(|sent| sent.elapsed() < self.keep_alive / 2) => {
                 String::new()
             }
-            CursorItem::TimedOut => self.encoding.keep_alive().unwrap_or_default().to_owned(),
+            CursorItem::TimedOut => self.wire_format.keep_alive().unwrap_or_default().to_owned(),
             item => {
                 let name = self.positions[at].0.as_str();
-                encode_notice(item, self.encoding, &ConnectionId(&self.positions), Some(name)).unwrap_or_default()
+                encode_notice(item, self.wire_format, &ConnectionId(&self.positions), Some(name)).unwrap_or_default()
             }
         };
         text.into_bytes()

@@ -10,7 +10,7 @@ use warp::reply::Response;
 
 use crate::event::{Gap, Position, Progress};
 use crate::stream::{CursorEnd, CursorItem, View};
-use crate::wire::Encoding;
+use crate::wire::WireFormat;
 
 use crate::http::call_error::CallError;
 use crate::http::problem::Problem;
@@ -51,7 +51,7 @@ pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, 
     }
     let mut lifetime = request.lifetime(1)?;
     let lines = query.until.lines.map_or(MAX_LINES_PER_POLL, |lines| lines.min(MAX_LINES_PER_POLL));
-    let view = View { encoding: Encoding::Ndjson, ..query.view(false) };
+    let view = View { wire_format: WireFormat::Ndjson, ..query.view(false) };
     let until = CursorEnd { lines: Some(lines), ..query.until };
     let mut cursor = log.cursor(view, query.start_of_only()?, until).await;
     // A HEAD request asks for the headers only, so there is nothing to wait for.
@@ -72,7 +72,7 @@ pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, 
         match item {
             Some(CursorItem::Frames(frames)) => {
                 for line in frames.bytes.split(|&c| c == b'\n').filter(|line| !line.is_empty()) {
-                    events.push(serde_json::from_slice(line).expect("an event in this encoding is a line of JSON"));
+                    events.push(serde_json::from_slice(line).expect("an event in this wire format is a line of JSON"));
                 }
                 deadline = deadline.min(Instant::now() + POLL_COALESCE_TIME);
             }

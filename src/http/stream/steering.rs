@@ -270,7 +270,7 @@ mod tests {
     use crate::event::{Epoch, Flags, Origin, Time};
     use crate::stream::Ansi;
     use crate::stream::{Appender, Batch, Budget, open};
-    use crate::wire::Encoding;
+    use crate::wire::WireFormat;
 
     async fn write(appender: &mut Appender, lines: std::ops::Range<u32>) {
         let mut batch = Batch::new();
@@ -301,7 +301,7 @@ mod tests {
         let last = Position { epoch: Epoch::persistent(7), number: 0 };
         let (mut appender, log) = open("s".parse().unwrap(), last, 1 << 20, &Budget::new(usize::MAX));
         let ready = watch::Sender::new(true);
-        let view = View { encoding: Encoding::Text, filter: Filter::default(), several: false, ansi: Ansi::Keep };
+        let view = View { wire_format: WireFormat::Text, filter: Filter::default(), several: false, ansi: Ansi::Keep };
         let until = CursorEnd::default();
         let cursor = log.cursor(view.clone(), CursorStart::Tail(0), until).await;
         let (mut reader, control) =
@@ -333,7 +333,7 @@ mod tests {
     async fn a_reader_among_many_is_small() {
         let last = Position { epoch: Epoch::persistent(7), number: 0 };
         let (_appender, log) = open("s".parse().unwrap(), last, 1 << 20, &Budget::new(usize::MAX));
-        let view = View { encoding: Encoding::Text, filter: Filter::default(), several: true, ansi: Ansi::Keep };
+        let view = View { wire_format: WireFormat::Text, filter: Filter::default(), several: true, ansi: Ansi::Keep };
         let cursor = log.cursor(view, CursorStart::Tail(0), CursorEnd::default()).await;
         let deliveries = SteerableCursor::new(cursor).into_deliveries(Duration::from_secs(1));
         // One connection may have 64 readers, and one caller half of all readers.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue, header};
 use rtlogd::event::Position;
 use rtlogd::stream::CursorStart;
-use rtlogd::wire::{Encoding, SseData};
+use rtlogd::wire::{SseData, WireFormat};
 use rtlogd::{CheckedQuery, check_query};
 
 /// A query, and where there are more lines, `Last-Event-ID` and `Accept`.
@@ -74,13 +74,13 @@ fn said(asked: &CheckedQuery, parameters: &[(String, String)]) -> Vec<(String, S
     let mut said: Vec<(String, String)> =
         parameters.iter().filter(|(name, _)| taken.contains(&name.as_str())).cloned().collect();
     let mut say = |name: &str, value: &str| said.push((name.to_owned(), value.to_owned()));
-    match asked.view.encoding {
-        Encoding::Sse(data) => {
+    match asked.view.wire_format {
+        WireFormat::Sse(data) => {
             say("format", "sse");
             say("data", if data == SseData::Json { "json" } else { "text" });
         }
-        Encoding::Ndjson => say("format", "ndjson"),
-        Encoding::Text => say("format", "text"),
+        WireFormat::Ndjson => say("format", "ndjson"),
+        WireFormat::Text => say("format", "text"),
     }
     match asked.start {
         Ok(CursorStart::After(id)) => say("after", &id.to_string()),

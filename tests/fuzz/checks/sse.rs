@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use rtlogd::event::{Epoch, Event, EventKind, Flags, OpenLine, Origin, Position, Time};
-use rtlogd::wire::{Encoder, Encoding, SseData, sse};
+use rtlogd::wire::{Encoder, SseData, WireFormat, sse};
 use serde_json::Value;
 
 use crate::harness::event_stream::{Decoder, Message};
@@ -38,7 +38,7 @@ pub fn sse(data: &[u8]) {
 
     for form in [SseData::Text, SseData::Json] {
         let mut body = sse::retry_frame(1500).into_bytes();
-        let mut encoder = Encoder::new(Encoding::Sse(form), several);
+        let mut encoder = Encoder::new(WireFormat::Sse(form), several);
         for event in &events {
             // Frames that share a connection have its own id in front of them.
             several.inspect(|_| body.extend(format!("id: build:{}\n", event.id).into_bytes()));
@@ -98,7 +98,7 @@ fn frame(message: &Message, event: &Event<'_>, form: SseData, several: bool) {
     object(&fields, event);
 }
 
-/// The members of an event in JSON, in whichever encoding.
+/// The members of an event in JSON, in whichever wire format.
 fn object(fields: &Value, event: &Event<'_>) {
     assert_eq!(fields["id"], event.id.to_string());
     assert_eq!(fields["time"], event.time.to_string());
@@ -125,7 +125,7 @@ fn object(fields: &Value, event: &Event<'_>) {
 /// The other bodies: of the one each line is one object, the other is text in which nothing steers the reader's lines.
 fn others(events: &[Event<'_>]) {
     let (mut ndjson, mut text) = (Vec::new(), Vec::new());
-    let (mut to_ndjson, mut to_text) = (Encoder::new(Encoding::Ndjson, None), Encoder::new(Encoding::Text, None));
+    let (mut to_ndjson, mut to_text) = (Encoder::new(WireFormat::Ndjson, None), Encoder::new(WireFormat::Text, None));
     for event in events {
         to_ndjson.push(event, &mut ndjson);
         to_text.push(event, &mut text);

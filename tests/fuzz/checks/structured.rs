@@ -2,7 +2,7 @@
 
 use rtlogd::event::{Epoch, Event, EventKind, Flags, Position, Time};
 use rtlogd::structured::{Condition, StructuredFormat, level_of, level_of_text};
-use rtlogd::wire::{Encoder, Encoding};
+use rtlogd::wire::{Encoder, WireFormat};
 
 /// The most fields that a line may have.
 const MAX_FIELDS: usize = 64;
@@ -27,7 +27,7 @@ pub fn structured(data: &[u8]) {
         let count = declaration.as_ref().map_or(0, |declaration| declaration.fields.iter().count());
         assert!(count <= MAX_FIELDS, "{count} fields");
         let mut out = Vec::new();
-        Encoder::new(Encoding::Ndjson, None).reading(Some(format)).push(&event, &mut out);
+        Encoder::new(WireFormat::Ndjson, None).reading(Some(format)).push(&event, &mut out);
         assert_eq!(memchr::memchr(b'\n', &out), Some(out.len() - 1), "an event is one line");
         let shown: serde_json::Value = serde_json::from_slice(&out).expect("an event is JSON");
         let fields = shown.get("fields").map_or(0, |fields| fields.as_object().expect("fields are an object").len());
