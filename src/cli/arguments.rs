@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::client::RemoteDaemon;
 use crate::client::terminal::ColourChoice;
+use crate::client::{RemoteDaemon, URL_VARIABLE};
 use crate::config::{self, ListenAddress, NamePattern, Right};
 use crate::daemon::logging;
 use crate::event::StreamName;
@@ -231,7 +231,7 @@ pub(super) enum SchemaKind {
 #[derive(Debug, clap::Args)]
 pub(super) struct DaemonArguments {
     /// The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]
-    #[arg(long, env = "RTLOGD_URL", value_name = "URL")]
+    #[arg(long, env = URL_VARIABLE, value_name = "URL")]
     pub(super) url: Option<RemoteDaemon>,
     #[command(flatten)]
     pub(super) credentials: CredentialArguments,

@@ -30,7 +30,7 @@ const DEFAULT_DAEMON_SOCKET: &str = "/run/rtlogd/rtlogd.sock";
 const DEFAULT_DAEMON_ADDRESS: &str = "127.0.0.1:7070";
 
 /// The environment variable with the address of the daemon.
-const URL_VARIABLE: &str = "RTLOGD_URL";
+pub(crate) const URL_VARIABLE: &str = "RTLOGD_URL";
 
 /// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

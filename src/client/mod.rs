@@ -37,7 +37,7 @@ use tokio::runtime::Builder;
 use crate::config::closest_word;
 
 use connect::OutgoingBody;
-pub(crate) use connect::RemoteDaemon;
+pub(crate) use connect::{RemoteDaemon, URL_VARIABLE};
 pub(crate) use follow_options::FollowOptions;
 pub(crate) use proxy_check::{PathFinding, check_path};
 use stream_url::{BadStreamUrl, StreamUrl};
@@ -48,7 +48,7 @@ const MAX_RESPONSE_SIZE: usize = 16 << 20;
 /// The reasons why a request to the daemon failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    #[error("no rtlogd answers at {0} (is it running? use --url or RTLOGD_URL to name another address)")]
+    #[error("no rtlogd answers at {0} (is it running? use --url or {variable} to name another address)", variable = URL_VARIABLE)]
     Unreachable(String, #[source] io::Error),
     #[error(
         "no rtlogd answers at http://{address}, and this user may not open {socket} (use sudo, join the group of the \

@@ -5,10 +5,10 @@ import { make } from "./rows.js";
 /** @typedef {import("./lines.js").Line} Line */
 /** @typedef {import("./lines.js").Group} Group */
 
-/** The height of a row in pixels, as in the style sheet. */
+/** The height of a row in pixels. */
 export const ROW = 20;
 
-/** The most headings that stay, which are those of the innermost groups. The style sheet keeps as much room above what is scrolled to. */
+/** The most headings that stay, which are those of the innermost groups. As much room stays free above what is scrolled to. */
 export const STAY = 2;
 
 /**

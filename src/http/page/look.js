@@ -1,14 +1,15 @@
 // How logs and bars look, on the page and in the element: one style sheet, made by the object model, which a strict policy allows.
 
 import { DAY, NIGHT } from "./colours.js";
+import { ROW, STAY } from "./headings.js";
 
 const LOOK = `
 .log{--log-bg:light-dark(#${DAY[17]},#${NIGHT[17]});--log-fg:light-dark(#${DAY[16]},#${NIGHT[16]});--log-dim:light-dark(#5f6873,#8993a0);
 --log-line:light-dark(#0000000a,#ffffff0a);--log-edge:light-dark(#e2e5e9,#242b35);--log-link:light-dark(#0a58ca,#79b8ff);
-position:relative;overflow:auto;overflow-anchor:none;scroll-padding-top:40px;background:var(--log-bg);color:var(--log-fg);padding:0 0 8px;box-sizing:border-box;
-font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;tab-size:8;scrollbar-width:thin;contain:strict}
+position:relative;overflow:auto;overflow-anchor:none;scroll-padding-top:${STAY*ROW}px;background:var(--log-bg);color:var(--log-fg);padding:0 0 8px;box-sizing:border-box;
+font:12.5px/${ROW}px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;tab-size:8;scrollbar-width:thin;contain:strict}
 .log:focus-visible{outline:2px solid var(--log-link);outline-offset:-2px}
-.row{display:flex;min-height:20px;padding:0 16px 0 12px;white-space:pre;width:max-content;min-width:100%;box-sizing:border-box;unicode-bidi:isolate;direction:ltr}
+.row{display:flex;min-height:${ROW}px;padding:0 16px 0 12px;white-space:pre;width:max-content;min-width:100%;box-sizing:border-box;unicode-bidi:isolate;direction:ltr}
 .row:hover{background:var(--log-line)}
 .wrap .row{width:auto;white-space:break-spaces;overflow-wrap:anywhere}
 .text{min-width:0;flex:1}
@@ -23,7 +24,7 @@ font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sa
 .number{min-width:calc(var(--digits,6)*1ch + 16px);text-align:right;box-sizing:border-box}.number:hover{color:var(--log-link);text-decoration:underline}
 .open :is(.number,.time,.origin,.name){visibility:hidden}
 .rule{background-image:linear-gradient(var(--log-edge),var(--log-edge));background-size:100% 1px;background-repeat:no-repeat}
-.row[data-day]::after{content:attr(data-day);content:attr(data-day)/"";position:sticky;right:16px;padding-left:16px;color:var(--log-dim);font:12px/20px system-ui,sans-serif}
+.row[data-day]::after{content:attr(data-day);content:attr(data-day)/"";position:sticky;right:16px;padding-left:16px;color:var(--log-dim);font:12px/${ROW}px system-ui,sans-serif}
 .log .text{padding-left:calc(var(--depth,0)*16px)}
 .fold{all:unset;flex:1;min-width:0;cursor:pointer;font-weight:600;padding-left:calc(var(--depth,0)*16px + 16px);text-indent:-16px}
 .fold.dim{opacity:1;color:var(--log-dim)}
@@ -34,8 +35,8 @@ font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sa
 .took{order:1;flex:none;padding-left:2ch;white-space:pre;color:var(--log-dim)}
 .lasted{min-width:10ch;box-sizing:border-box;text-align:right;font-variant-numeric:tabular-nums}
 .stay{position:sticky;top:0;left:0;z-index:1;background:var(--log-bg);box-shadow:0 1px var(--log-edge);user-select:none}.stay:empty{box-shadow:none}
-.stay .row{width:auto;height:20px;white-space:pre;overflow:hidden;background-image:none}.stay .row::after{display:none}
-.stay *{scroll-margin-top:-40px}.stay .fold{overflow:hidden;text-overflow:ellipsis}.stay .fold:focus-visible{outline-offset:-2px}
+.stay .row{width:auto;height:${ROW}px;white-space:pre;overflow:hidden;background-image:none}.stay .row::after{display:none}
+.stay *{scroll-margin-top:-${STAY*ROW}px}.stay .fold{overflow:hidden;text-overflow:ellipsis}.stay .fold:focus-visible{outline-offset:-2px}
 .tag,.section{font-weight:700}.error .tag,.took.failed{color:light-dark(#c62030,#ff7b72)}.warning .tag{color:light-dark(#8a5a00,#e3b341)}.notice .tag,.command{color:var(--log-link)}.debug,.place{color:var(--log-dim)}
 .text a{color:var(--log-link);text-underline-offset:2px}
 mark{background:light-dark(#ffe08a,#6b5200);color:light-dark(#1c2128,#fff)!important;border-radius:2px}
