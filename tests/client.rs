@@ -98,6 +98,80 @@ fn the_list_and_a_follower_say_why_a_stream_has_no_lines() {
 }
 
 #[test]
+fn the_list_says_after_a_restart_how_the_last_run_ended() {
+    // The name, the script, whether the process is stopped, and the state before and after the restart.
+    let table = [
+        ("passed", "exit 0", false, "passed", "passed"),
+        ("failed", "exit 3", false, "failed (exit 3)", "failed (exit 3)"),
+        ("killed", "kill -SEGV $$", false, "killed (SEGV)", "killed (SEGV)"),
+        ("stopped", "echo ready; exec sleep 1000", true, "stopped", "stopped"),
+        ("stubborn", "trap '' TERM; echo ready; while :; do sleep 0.1; done", true, "stopped", "stopped"),
+        ("lasting", "echo ready; exec sleep 1000", false, "running", "stopped"),
+    ];
+    let streams: Vec<_> = table
+        .iter()
+        .map(|(name, script, ..)| {
+            format!(
+                "  {name}: {{ command: [sh, -c, {script:?}], start: manual, restart: never, stop: {{ grace: 1s }} }}\n"
+            )
+        })
+        .collect();
+    let yaml = format!(
+        "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\nstate_directory: state\nstreams:\n{}  \
+         demanded: {{ command: [sh, -c, 'echo x >>runs; wc -l <runs; exit 4'], directory: ., start: demand, restart: never }}\n",
+        streams.concat()
+    );
+    let daemon = TestDir::new().start(&yaml);
+    let order = |arguments: &[&str]| {
+        let mut command = daemon.command(arguments);
+        command.env("RTLOGD_URL", format!("unix:{}", daemon.path("r.sock").display())).stdin(Stdio::null());
+        let ended = Program::start(&mut command).ended();
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {}", ended.err);
+    };
+    for (name, script, is_stopped, ..) in table {
+        order(&["start", name]);
+        if script.contains("ready") {
+            daemon.follow(name).query("tail=all").until("its line", |message| message.data == "ready");
+        }
+        if is_stopped {
+            order(&["stop", name]);
+        }
+        if name != "lasting" {
+            daemon.follow(name).query("tail=all").until("its end", |message| message.event == "end");
+        }
+    }
+    daemon.follow("demanded").query("tail=all").until("its end", |message| message.event == "end");
+    let fields = |daemon: &Daemon, name: &str| -> Vec<String> {
+        let listed = run(daemon, &["ls"]);
+        let line = text(&listed).lines().find(|line| line.split(' ').next() == Some(name)).unwrap();
+        line.split("  ").map(|field| field.trim().to_owned()).filter(|field| !field.is_empty()).collect()
+    };
+    let state = |daemon: &Daemon, name: &str, wanted: &str| {
+        Deadline::new().until(wanted, || Some(fields(daemon, name)).filter(|fields| fields[2] == wanted))
+    };
+    let demanded = ("demanded", "", false, "failed (exit 4)", "failed (exit 4)");
+    let rows = table.into_iter().chain([demanded]);
+    let before: Vec<_> = rows.clone().map(|(name, .., word, _)| state(&daemon, name, word)).collect();
+    daemon.terminate();
+    let daemon = daemon.ended_by(Deadline::new()).1.start(&yaml);
+    for ((name, .., word), before) in rows.zip(before) {
+        let after = state(&daemon, name, word);
+        assert_eq!(after[3], before[3], "{name} began when it began");
+        let why = if name == "demanded" { "starts with the first reader" } else { "starts on request" };
+        assert_eq!(after.last().unwrap(), why, "{name}");
+        if name != "lasting" {
+            assert_eq!(after[4], before[4], "{name} took as long as it took");
+        }
+    }
+    // Nothing more comes of a process that has ended; one that starts with its first reader starts again.
+    let follows = |name: &str| run(&daemon, &["follow", name, "--tail", "all"]);
+    let ended = follows("failed");
+    assert_eq!((ended.status.code(), text(&ended)), (Some(3), ""), "{}", ended.err);
+    let ended = follows("demanded");
+    assert_eq!((ended.status.code(), text(&ended)), (Some(4), "1\n2\n"), "{}", ended.err);
+}
+
+#[test]
 fn lines_are_pushed_from_a_file_from_standard_input_and_by_send() {
     let yaml = "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\nbase_path: /logs\nstreams: { deploy: { push: true } }";
     let daemon = Daemon::start(yaml);

@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::select;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::event::Position;
+use crate::event::{Position, SourceState};
 use crate::wire::sse::COMPLETED_MARK;
 
 use super::connect::{RemoteDaemon, percent_encode};
@@ -275,7 +275,9 @@ impl StreamFollower<'_> {
         self.until = FollowUntil::RunEnd(0);
         let Some(source) = stream.source else { return Ok(None) };
         self.until = FollowUntil::RunEnd(source.run.or(source.last.as_ref().map(|last| last.run + 1)).unwrap_or(0));
-        if source.state == "stopped" {
+        // A process that starts with its first reader starts with this one.
+        let is_started = source.reason.as_deref() == Some(SourceState::STARTS_WITH_READER);
+        if source.state == "stopped" && !is_started {
             return Ok(source.last);
         }
         // If the process is not started again after all, the status is that of the run that ended last.

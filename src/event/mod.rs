@@ -355,6 +355,9 @@ pub enum SourceState {
 }
 
 impl SourceState {
+    /// The reason for which a process does not run that starts with its first reader.
+    pub const STARTS_WITH_READER: &str = "starts with the first reader";
+
     /// The name on the wire.
     pub fn name(&self) -> &'static str {
         match self {

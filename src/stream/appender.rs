@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use log::warn;
 use tokio::sync::watch;
 
-use crate::event::{Loss, OpenLine, Position, SourceState, Time};
+use crate::event::{Loss, OpenLine, Position, RunEnd, SourceState, Time};
 
 use super::budget::BudgetShare;
 use super::read_ahead::ReadAhead;
@@ -113,6 +113,12 @@ impl Appender {
     pub fn last(&self) -> Position {
         let ring = self.ring.borrow();
         ring.numbering().last_seen_id(ring.end())
+    }
+
+    /// The end of the last run, also of one that an earlier daemon recorded; `None` while a run lasts, and if none is known.
+    pub fn last_run_end(&self) -> Option<RunEnd> {
+        let ring = self.ring.borrow();
+        ring.status.run()?.ended.as_ref().map(|(_, end)| end.clone())
     }
 
     async fn append_batch(&mut self, batch: &mut Batch) {

@@ -119,9 +119,10 @@ impl<'a> Supervisor<'a> {
             let reason = match (idle, self.desired) {
                 (_, DesiredState::Stopped) => STOPPED_ON_REQUEST,
                 (Idle::Manual, _) => "starts on request",
-                _ => "starts with the first reader",
+                _ => SourceState::STARTS_WITH_READER,
             };
-            writer.say(SourceState::Stopped { reason: reason.to_owned(), last: None }).await;
+            let last = writer.appender.last_run_end();
+            writer.say(SourceState::Stopped { reason: reason.to_owned(), last }).await;
         }
         let mut last = Ok(None);
         loop {
