@@ -141,6 +141,11 @@ fn the_page_shows_what_markers_mean() {
 }
 
 #[test]
+fn the_page_words_durations_as_the_commands_do() {
+    play_modules("page/durations.mjs", &[&sources("tests/clients/page/durations.json")]);
+}
+
+#[test]
 fn the_page_says_once_how_a_run_ended() {
     play_modules("page/ends.mjs", &[]);
 }

@@ -155,16 +155,15 @@ fn reason(stream: &RemoteStream) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(": "))
 }
 
-/// The seconds that the last run took, or that it has taken so far.
+/// The seconds that the last run took, or the whole ones that it has taken so far.
 fn duration(stream: &RemoteStream, started: Option<Timestamp>, now: Timestamp) -> Option<f64> {
     let run = stream.last_run.as_ref();
     let last = stream.source.as_ref().and_then(|source| source.last.as_ref());
     let taken = run.and_then(|run| run.duration).or_else(|| last.and_then(|last| last.duration));
-    let until = match run {
-        Some(run) => run.ended.as_ref().map_or(Some(now), |ended| ended.parse().ok()),
-        None => None,
-    };
-    taken.or_else(|| Some(seconds(started?, until?)))
+    taken.or_else(|| match &run?.ended {
+        Some(ended) => Some(seconds(started?, ended.parse().ok()?)),
+        None => Some(seconds(started?, now).floor()),
+    })
 }
 
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {
@@ -174,7 +173,7 @@ fn seconds(from: Timestamp, to: Timestamp) -> f64 {
 
 /// How long ago something was, in its largest unit: `12m ago`.
 fn ago(then: Timestamp, now: Timestamp) -> String {
-    let words = duration_words(seconds(then, now));
+    let words = duration_words(seconds(then, now).floor());
     format!("{} ago", words.split(' ').next().unwrap_or_default())
 }
 

@@ -95,7 +95,8 @@ fn badge_of_ended_run(end: &RunEnd) -> Badge {
 
 /// The badge of a task that has been running for `seconds`.
 fn badge_of_running(progress: Option<&Progress>, seconds: f64) -> Badge {
-    let since = duration_words(seconds);
+    // Tenths would make another picture of each request.
+    let since = duration_words(seconds.floor());
     let percent = progress.and_then(|progress| progress.percent);
     let far = percent.map(|percent| format!("{}%", percent.floor()));
     let stale = progress.is_some_and(|progress| progress.stale);
@@ -237,7 +238,12 @@ mod tests {
                 "lost",
                 BADGE_RED,
             ),
-            (badge_of_running(None, 7.0), "running · 7s", BADGE_BLUE),
+            (
+                badge_of_ended_run(&RunEnd { duration: Some(0.31), ..end(Some(0), None, EndCause::Exited) }),
+                "passed in 0.3s",
+                BADGE_GREEN,
+            ),
+            (badge_of_running(None, 7.9), "running · 7s", BADGE_BLUE),
             (badge_of_state(&SourceState::Waiting { reason: "x".into() }), "waiting", BADGE_GREY),
         ];
         for (badge, words, color) in table {

@@ -3,12 +3,12 @@
 /** @typedef {import("./channel.js").Progress} Progress */
 
 /**
- * Two units at most: 7s, 3m 12s, 2h 5m, 4d 3h.
+ * Two units at most: 0.3s, 12s, 3m 12s, 2h 5m, 4d 3h. Tenths are shown below ten seconds, as by the commands.
  * @param {number} seconds
  */
 export function duration(seconds) {
   const s = Math.max(0, Math.floor(seconds));
-  if (seconds < 10 && seconds % 1 > 0.05) return `${Math.max(0, seconds).toFixed(1)}s`;
+  if (seconds < 10) return `${Math.round(Math.max(0, seconds) * 10) / 10}s`;
   if (s < 60) return `${s}s`;
   if (s < 3600) return `${Math.floor(s / 60)}m ${s % 60}s`;
   if (s < 86400) return `${Math.floor(s / 3600)}h ${Math.floor(s / 60) % 60}m`;
