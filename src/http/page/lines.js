@@ -8,7 +8,7 @@ import { announces, isToldBy } from "./told.js";
 
 /**
  * A named part of a log that can be folded. `folds` says that it is folded when it ends, unless the reader has decided; `lost`
- * says that its head is no longer among the lines.
+ * says that its head is no longer among the lines: then it is not folded.
  * @typedef {{ title: string, key: string, outer: Group | null, folded: boolean, folds: boolean, dim: boolean, lines: number,
  *   errors: number, began: string, ended: string, line: Line, lost: boolean }} Group
  */
@@ -247,6 +247,8 @@ export class Lines {
     for (const { head } of drop ? this.list.splice(newest ? this.list.length - drop : 0, drop) : []) {
       if (!head) continue;
       head.lost = true;
+      // Nothing is left that could unfold it.
+      head.folded = head.folds = false;
       this.changed.add(head.line);
     }
     this.characters = size;

@@ -18,11 +18,15 @@ const scrollTo = (page, text) => page.evaluate(async ([text, log]) => {
   }
   throw new Error(`there is no line ${text}`);
 }, [text, LOG]);
-/** Goes to the first line. */
-const toOldest = async (page) => {
+/** Goes to the first line, which is this one. */
+const toTop = async (page, text) => {
   await page.keyboard.press('g');
-  await inLog(page, (log) => log.scrollTop === 0 && log.textContent.includes('fetching 1'), null, 'the first line');
+  await inLog(page, (log, text) => log.scrollTop === 0 && log.textContent.includes(text), text, 'the first line');
 };
+const toOldest = (page) => toTop(page, 'fetching 1');
+const numbered = (what, from, to) => Array.from({ length: to + 1 - from }, (_, at) => `${what} ${at + from}\n`).join('');
+/** Lines that push all that came 2000 lines before them out of the page, which holds 20 000. */
+const AFTER = 17_500;
 /** The top of a row in the view, and where the headings end there. */
 const places = (page, selector) => page.evaluate(([selector, log]) => {
   const view = new Function(`return ${log}`)();
@@ -118,8 +122,11 @@ test({ viewport: { width: 1200, height: 700 }, permissions: ['clipboard-read', '
   // Of a group whose beginning is dropped the heading stays, and covers no line, even the first.
   await page.goto(`${url}embed/long?limit=50`);
   await inLog(page, (log) => log.textContent.includes('line 30') && log.querySelector('.fold:not(:disabled)'));
-  append('long.log', Array.from({ length: 170 }, (_, at) => `line ${at + 31}\n`).join(''));
-  await inLog(page, (log) => log.textContent.includes('line 200'));
+  // A group that is folded opens then: nothing is left that could unfold it.
+  await page.click('.fold');
+  await inLog(page, (log) => log.querySelector('.fold[aria-expanded=false]'));
+  append('long.log', numbered('line', 31, 200));
+  await inLog(page, (log) => log.innerText.includes('line 200'));
   await stay(page, ['Only one']);
   await inLog(page, (log) => {
     log.scrollTop = 0;
@@ -128,4 +135,20 @@ test({ viewport: { width: 1200, height: 700 }, permissions: ['clipboard-read', '
   const [top, end] = await places(page, '.row:not(.stay .row)');
   assert.ok(end === 20 && top >= end, `the first line at ${top} is covered up to ${end}`);
   assert.ok(await page.$eval('.stay .fold', (fold) => fold.disabled), 'nothing could unfold it again');
+
+  // The same on the page, which holds more lines.
+  await page.goto(`${url}?stream=long`);
+  await until(page, () => document.querySelector('.log')?.textContent.includes('line 200'));
+  await toTop(page, 'line 1');
+  await page.click('.log > .row > .fold:has-text("Only one")');
+  await inLog(page, (log) => log.querySelector('.fold[aria-expanded=false]') && !log.textContent.includes('line 200'));
+  await page.click('#jump');
+  await until(page, () => document.querySelector('#jump').hidden);
+  append('long.log', `${numbered('line', 201, 3000)}::endgroup::\n${numbered('after', 1, AFTER)}`);
+  await inLog(page, (log, last) => log.textContent.includes(last), `after ${AFTER}`);
+  await inLog(page, (log, after) => {
+    log.scrollTop = log.scrollHeight - (after + 9) * 20;
+    return log.textContent.includes('line 3000') && log.textContent.includes('line 2990');
+  }, AFTER);
+  await stay(page, ['Only one']);
 });
