@@ -26,6 +26,16 @@ function groupsBy(lineAt) {
   return [];
 }
 
+/** Makes a row whose text the search of a browser does not find, since it is that of another row: the style sheet draws it. @param {HTMLElement} row */
+function asCopy(row) {
+  for (const cell of /** @type {Iterable<HTMLElement>} */ (row.children)) {
+    const text = (cell.dataset.text = cell.textContent ?? "");
+    if (cell.matches("a,button")) cell.setAttribute("aria-label", text);
+    cell.textContent = "";
+  }
+  return row;
+}
+
 export class Headings {
   constructor() {
     this.element = make("div", "stay");
@@ -41,7 +51,7 @@ export class Headings {
    */
   show(lead, lineAt, draw) {
     const lines = groupsBy(lineAt).map(({ line }) => line);
-    const rows = lines.map((line) => this.rows.get(line) ?? draw(line));
+    const rows = lines.map((line) => this.rows.get(line) ?? asCopy(draw(line)));
     this.rows = new Map(lines.map((line, at) => [line, rows[at]]));
     const { children, style } = this.element;
     style.marginBottom = `${lead - ROW * rows.length}px`;

@@ -36,7 +36,7 @@ font:12.5px/${ROW}px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaV
 .lasted{min-width:10ch;box-sizing:border-box;text-align:right;font-variant-numeric:tabular-nums}
 .stay{position:sticky;top:0;left:0;z-index:1;background:var(--log-bg);box-shadow:0 1px var(--log-edge);user-select:none}.stay:empty{box-shadow:none}
 .stay .row{width:auto;height:${ROW}px;white-space:pre;overflow:hidden;background-image:none}.stay .row::after{display:none}
-.stay *{scroll-margin-top:-${STAY*ROW}px}.stay .fold{overflow:hidden;text-overflow:ellipsis}.stay .fold:focus-visible{outline-offset:-2px}
+.stay [data-text]::after{content:attr(data-text)}.stay *{scroll-margin-top:-${STAY*ROW}px}.stay .fold{overflow:hidden;text-overflow:ellipsis}.stay .fold:focus-visible{outline-offset:-2px}
 .tag,.section{font-weight:700}.error .tag,.took.failed{color:light-dark(#c62030,#ff7b72)}.warning .tag{color:light-dark(#8a5a00,#e3b341)}.notice .tag,.command{color:var(--log-link)}.debug,.place{color:var(--log-dim)}
 .text a{color:var(--log-link);text-underline-offset:2px}
 mark{background:light-dark(#ffe08a,#6b5200);color:light-dark(#1c2128,#fff)!important;border-radius:2px}

@@ -5,7 +5,7 @@ const { append, assert, test, until, url } = require('./browser.cjs');
 const LOG = 'document.querySelector(".log") ?? document.querySelector("rtlogd-stream").shadowRoot.querySelector(".log")';
 const inLog = (page, look, argument, what) => until(page, new Function('argument', `const log = ${LOG}; return (${look})(log, argument);`), argument, what);
 
-const stay = (page, titles) => inLog(page, (log, titles) => [...log.querySelectorAll('.stay .fold')].map(({ textContent }) => textContent).join() === titles, titles.join(), `headings ${titles}`);
+const stay = (page, titles) => inLog(page, (log, titles) => [...log.querySelectorAll('.stay .fold')].map(({ dataset }) => dataset.text).join() === titles, titles.join(), `headings ${titles}`);
 /** Scrolls until this line is at the height of the second row, as a reader does: each time the log is drawn. */
 const scrollTo = (page, text) => page.evaluate(async ([text, log]) => {
   const view = new Function(`return ${log}`)();
@@ -79,6 +79,20 @@ test({ viewport: { width: 1200, height: 700 }, permissions: ['clipboard-read', '
   const copied = (await page.evaluate(() => navigator.clipboard.readText())).split('\n');
   for (const title of ['Fetch', 'Build', 'Parser', 'Generated']) assert.equal(copied.filter((line) => line === title).length, 1, title);
   await page.keyboard.press('Escape');
+  // The search of the browser finds a heading that stays once, and that is its row.
+  await toOldest(page);
+  await scrollTo(page, 'parsing 10');
+  await stay(page, ['Build', 'Parser']);
+  const hits = await page.evaluate(() => {
+    getSelection().removeAllRanges();
+    const found = [];
+    while (found.length < 9 && window.find('Parser', true)) found.push(!!getSelection().anchorNode.parentElement.closest('.stay'));
+    getSelection().removeAllRanges();
+    return found;
+  });
+  assert.deepEqual(hits, [false]);
+  const drawn = await page.$eval('.stay .fold[aria-label="Parser"]', (fold) => [getComputedStyle(fold, '::after').content, fold.offsetHeight]);
+  assert.deepEqual(drawn, ['"Parser"', 20]);
   await scrollTo(page, 'parsing 60');
   await stay(page, ['Build', 'Parser']);
   const selected = await page.evaluate(() => {
@@ -90,7 +104,7 @@ test({ viewport: { width: 1200, height: 700 }, permissions: ['clipboard-read', '
   assert.ok(selected.includes('parsing 60') && !selected.includes('Build'), selected.slice(0, 200));
 
   // A heading folds its group. Its row is where it was then, with the focus of the keyboard, which unfolds the group again.
-  await page.click('.stay .fold:has-text("Parser")');
+  await page.click('.stay .fold[aria-label="Parser"]');
   await inLog(page, (log) => !log.textContent.includes('parsing 60'));
   await stay(page, ['Build']);
   await until(page, () => document.activeElement.matches('.log > .row > .fold[aria-expanded=false]') && document.activeElement.textContent === 'Parser', null, 'the focus');
@@ -99,7 +113,7 @@ test({ viewport: { width: 1200, height: 700 }, permissions: ['clipboard-read', '
   await inLog(page, (log) => log.textContent.includes('parsing 1'));
   // The number of a heading leads to its row.
   await scrollTo(page, 'parsing 50');
-  await page.click('.stay .row:has-text("Build") .number');
+  await page.click('.stay .row:has([aria-label="Build"]) .number');
   await inLog(page, (log) => log.querySelector('.row.selected .fold')?.textContent === 'Build');
   await stay(page, ['Fetch']);
 
@@ -115,7 +129,7 @@ test({ viewport: { width: 1200, height: 700 }, permissions: ['clipboard-read', '
   await inLog(page, (log) => log.textContent.includes('after 60'));
   await scrollTo(page, 'parsing 20');
   await stay(page, ['Build', 'Parser']);
-  await page.click('.stay .fold:has-text("Parser")');
+  await page.click('.stay .fold[aria-label="Parser"]');
   await stay(page, ['Build']);
   await inLog(page, (log) => log.getRootNode().activeElement.matches('.log > .row > .fold[aria-expanded=false]'));
   assert.deepEqual(await places(page, '.row:has(:focus)'), [20, 20]);
