@@ -30,9 +30,9 @@ pub(super) enum Stem {
     Program,
 }
 
-/// Substrings of names, schemes and programs, as few as possible: a line without any of them has no such stem. Each has
-/// at least four letters, by which the search rules out most lines at once.
-const STEM_HINTS: [&str; 26] = [
+/// Substrings of names and schemes, as few as possible: a line without any of them has no such stem. Each has at least four
+/// letters, by which the search rules out most lines at once.
+const STEM_HINTS: [&str; 12] = [
     "pass",
     "secret",
     "token",
@@ -45,6 +45,13 @@ const STEM_HINTS: [&str; 26] = [
     "basic",
     "digest",
     "identified by",
+];
+
+/// Hints of three letters: few enough for a separate search.
+const SHORT_STEM_HINTS: [&str; 5] = ["key", "pwd", "pw=", "pw:", "pw\""];
+
+/// Substrings of the names of programs. They are searched for only if a word may be an option with a secret.
+const PROGRAM_HINTS: [&str; 15] = [
     "curl",
     "mysql",
     "mariadb",
@@ -54,18 +61,13 @@ const STEM_HINTS: [&str; 26] = [
     "mongo",
     "sqlcmd",
     "smbclient",
+    "7z ",
     "zip ",
     "ipmitool",
     "mosquitto_",
     "snmp",
     "freerdp",
 ];
-
-/// Hints of three letters: few enough for a separate search.
-const SHORT_STEM_HINTS: [&str; 6] = ["key", "pwd", "pw=", "pw:", "pw\"", SEVEN_ZIP];
-
-/// A program, and the end of every tenth timestamp in UTC, where it follows a digit.
-const SEVEN_ZIP: &str = "7z ";
 
 /// Substrings of the prefixes of all formats. They are searched for only if a word is long enough to be a token.
 const FORMAT_HINTS: [&str; 64] = [
@@ -151,21 +153,16 @@ impl HintSearcher {
     }
 
     fn matches(&self, text: &[u8]) -> bool {
-        self.find(text).is_some()
-    }
-
-    /// The bounds of the first hint.
-    fn find(&self, text: &[u8]) -> Option<(usize, usize)> {
         match self {
-            Self::Vectors(searcher) => searcher.find(text),
-            Self::Automaton(automaton) => automaton.find(text),
+            Self::Vectors(searcher) => searcher.find(text).is_some(),
+            Self::Automaton(automaton) => automaton.is_match(text),
         }
-        .map(|found| (found.start(), found.end()))
     }
 }
 
 static STEM_HINT_SEARCHER: LazyLock<HintSearcher> = LazyLock::new(|| HintSearcher::new(&STEM_HINTS));
 static SHORT_HINT_SEARCHER: LazyLock<HintSearcher> = LazyLock::new(|| HintSearcher::new(&SHORT_STEM_HINTS));
+static PROGRAM_HINT_SEARCHER: LazyLock<HintSearcher> = LazyLock::new(|| HintSearcher::new(&PROGRAM_HINTS));
 static FORMAT_HINT_SEARCHER: LazyLock<HintSearcher> = LazyLock::new(|| HintSearcher::new(&FORMAT_HINTS));
 
 static STEM_AUTOMATON: LazyLock<(AhoCorasick, Vec<Stem>)> = LazyLock::new(|| {
@@ -197,23 +194,17 @@ pub(super) fn may_have(text: &[u8], scratch: &mut Vec<u8>) -> bool {
     scratch.extend_from_slice(text);
     scratch.make_ascii_lowercase();
     STEM_HINT_SEARCHER.matches(scratch)
-        || has_short_hint(scratch)
+        || SHORT_HINT_SEARCHER.matches(scratch)
+        || has_option(scratch) && PROGRAM_HINT_SEARCHER.matches(scratch)
         || has_long_word(scratch) && FORMAT_HINT_SEARCHER.matches(scratch)
 }
 
-/// Returns whether the text has one of the [`SHORT_STEM_HINTS`], except the end of a timestamp.
-fn has_short_hint(text: &[u8]) -> bool {
-    let mut from = 0;
-    while let Some((begin, end)) = SHORT_HINT_SEARCHER.find(&text[from..]) {
-        let (begin, end) = (from + begin, from + end);
-        let is_time =
-            text[begin..].starts_with(SEVEN_ZIP.as_bytes()) && text[..begin].last().is_some_and(u8::is_ascii_digit);
-        if !is_time {
-            return true;
-        }
-        from = end;
-    }
-    false
+/// Returns whether a word of the text may be an option: it begins with a hyphen, or with the `/p:` of the programs that take
+/// a password so.
+fn has_option(text: &[u8]) -> bool {
+    let begins_word = |at: usize| at.checked_sub(1).is_none_or(|before| !text[before].is_ascii_alphanumeric());
+    memchr::memchr2_iter(b'-', b'/', text)
+        .any(|at| begins_word(at) && (text[at] == b'-' || text[at..].starts_with(b"/p:")))
 }
 
 /// Returns whether the text has an `@`, plain or encoded, or an escape that may be within a stem: a colour, or its
@@ -229,45 +220,36 @@ fn has_escape(text: &[u8]) -> bool {
 }
 
 /// Returns whether the text has a word as long as a token, with a letter: a number, such as a time in nanoseconds, is no
-/// token. Such a word fills one of the blocks of eight bytes into which the text is divided, and only the surroundings of
-/// those are examined byte by byte.
+/// token. Most bytes are not examined: a byte that is in no word rules out all words of this length that contain it.
 fn has_long_word(text: &[u8]) -> bool {
-    const BLOCK_SIZE: usize = MIN_TOKEN_SIZE / 2;
-    let (chunks, rest) = text.as_chunks::<{ 4 * BLOCK_SIZE }>();
-    let mut end = [b' '; 4 * BLOCK_SIZE];
-    end[..rest.len()].copy_from_slice(rest);
-    // The end of the last word that was examined: each is examined once, however long it is.
-    let mut examined = 0;
-    chunks.iter().chain([&end]).enumerate().any(|(number, chunk)| {
-        // The compiler can vectorize this.
-        let in_word = chunk.map(word_mark);
-        let (blocks, _) = in_word.as_chunks::<BLOCK_SIZE>();
-        let is_full = blocks.iter().map(|block| u64::from_ne_bytes(*block) == u64::from_ne_bytes([1; BLOCK_SIZE]));
-        is_full.enumerate().filter(|(_, is_full)| *is_full).any(|(block, _)| {
-            let at = (number * 4 + block) * BLOCK_SIZE;
-            if at < examined {
-                return false;
-            }
-            // The word begins less than a block before its first full block.
-            let behind = text[at + BLOCK_SIZE..].iter().take_while(|byte| is_word(**byte)).count();
-            let before = text[..at].iter().rev().take(BLOCK_SIZE).take_while(|byte| is_word(**byte)).count();
-            examined = at + BLOCK_SIZE + behind;
-            let word = &text[at - before..at + BLOCK_SIZE + behind];
-            word.len() >= MIN_TOKEN_SIZE && word.iter().any(u8::is_ascii_alphabetic)
-        })
-    })
+    let mut begin = 0;
+    while let Some(window) = text.get(begin..begin + MIN_TOKEN_SIZE) {
+        if let Some(separator) = window.iter().rposition(|byte| !is_word(*byte)) {
+            begin += separator + 1;
+            continue;
+        }
+        let behind = text[begin + MIN_TOKEN_SIZE..].iter().take_while(|byte| is_word(**byte)).count();
+        let word = &text[begin..begin + MIN_TOKEN_SIZE + behind];
+        if word.iter().any(u8::is_ascii_alphabetic) {
+            return true;
+        }
+        begin += word.len();
+    }
+    false
 }
 
 /// Returns whether a byte may be in a token.
 fn is_word(byte: u8) -> bool {
-    word_mark(byte) == 1
-}
-
-/// 1 if a byte may be in a token, otherwise 0; without branches.
-fn word_mark(byte: u8) -> u8 {
-    let (letter, digit) = ((byte | 0x20).wrapping_sub(b'a'), byte.wrapping_sub(b'0'));
-    let mark = u8::from(byte == b'_') | u8::from(byte == b'-') | u8::from(byte == b'.');
-    u8::from(letter < 26) | u8::from(digit < 10) | mark
+    const WORD_BYTES: [bool; 256] = {
+        let mut bytes = [false; 256];
+        let mut byte = 0_u8;
+        while byte < 128 {
+            bytes[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+            byte += 1;
+        }
+        bytes
+    };
+    WORD_BYTES[usize::from(byte)]
 }
 
 /// All stems of the text with their bounds, in the order in which they begin.
@@ -288,12 +270,16 @@ mod tests {
     fn what_has_no_hint_has_no_stem() {
         for (stem, what) in stems() {
             assert_eq!(stem, stem.to_lowercase());
-            let hints = if matches!(what, Stem::Format(_)) { &FORMAT_HINTS[..] } else { &STEM_HINTS[..] };
+            let hints = match what {
+                Stem::Format(_) => &FORMAT_HINTS[..],
+                Stem::Program => &PROGRAM_HINTS[..],
+                Stem::Name | Stem::Bearer | Stem::Basic | Stem::Digest | Stem::Identified => &STEM_HINTS[..],
+            };
             // In a name, a hint may be anywhere: `age-secret-key-1`.
             let has = |hints: &[&str]| hints.iter().any(|hint| stem.contains(hint));
             assert!(has(hints) || has(&STEM_HINTS) || has(&SHORT_STEM_HINTS), "{stem}");
         }
-        for hint in STEM_HINTS.iter().chain(&SHORT_STEM_HINTS).chain(&FORMAT_HINTS) {
+        for hint in STEM_HINTS.iter().chain(&SHORT_STEM_HINTS).chain(&PROGRAM_HINTS).chain(&FORMAT_HINTS) {
             assert!(stems().any(|(stem, _)| stem.contains(hint)), "{hint} is in no stem");
         }
         assert!(STEM_HINTS.iter().all(|hint| hint.len() >= 4));
@@ -330,7 +316,10 @@ mod tests {
             "PassWord",
             "a@b",
             "a%40b",
-            "xxx my Curl",
+            "xxx my Curl -u a:b",
+            "[\"curl\",\"-u\",\"a:b\"]",
+            "-u a:b curl",
+            "xfreerdp /u:a /p:b",
             "KEY",
             "ghp_0123456789abcdef",
             "a long text before the Token and behind it",
@@ -341,15 +330,17 @@ mod tests {
         ] {
             assert!(may_have(text.as_bytes(), &mut scratch), "{text}");
         }
-        for text in
-            ["", "x", "compiling serde v1.0.2 (of 230)", "2026-11-28T17:00:00Z INFO listening on 127.0.0.1:7070"]
-        {
+        for text in [
+            "",
+            "x",
+            "compiling serde v1.0.2 (of 230)",
+            "2026-11-28T17:00:00Z INFO listening on 127.0.0.1:7070",
+            "2026-11-28T17:00:07Z INFO listening",
+        ] {
             assert!(!may_have(text.as_bytes(), &mut scratch), "{text}");
-            assert_eq!(find(text.as_bytes()), []);
+            assert!(find(text.as_bytes()).iter().all(|stem| stem.2 == Stem::Program), "{text}");
         }
-        for text in ["2026-11-28T17:00:07Z INFO listening", "17:00:07Z INFO from 17:00:17Z to 17:00:27Z "] {
-            assert!(!may_have(text.as_bytes(), &mut scratch), "{text}");
-        }
+        assert!(!may_have(b"installed curl 7.88.1-10 from a/b", &mut scratch), "a program without options");
         assert_eq!(find(b"my SSHPASS"), [(3, 10, Stem::Program), (6, 10, Stem::Name)]);
     }
 }
