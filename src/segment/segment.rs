@@ -129,8 +129,13 @@ impl Segment {
 
     /// The text of event `at`.
     fn text_of(&self, at: usize) -> &[u8] {
-        let begin = if at == 0 { 0 } else { self.index[at - 1].end };
-        &self.text[begin as usize..self.index[at].end as usize]
+        self.text_between(at, at + 1)
+    }
+
+    /// The texts of the events `from` to before `to`, one after the other; `from` < `to`.
+    pub(super) fn text_between(&self, from: usize, to: usize) -> &[u8] {
+        let begin = if from == 0 { 0 } else { self.index[from - 1].end };
+        &self.text[begin as usize..self.index[to - 1].end as usize]
     }
 
     /// Changes the ids and sequence numbers of the events, as if the segment began there.

@@ -149,6 +149,7 @@ impl View {
             frame_ends: Vec::new(),
         };
         for slice in slices {
+            encoder.expect_plain_ascii(slice.is_plain_ascii());
             for at in slice.from..slice.to {
                 let event = slice.segment.event(at);
                 made.to = slice.segment.seq() + at as u64 + 1;

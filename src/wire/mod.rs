@@ -21,7 +21,7 @@ pub mod message;
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use crate::event::{Epoch, Event, Gap, OpenLine, Progress, StreamName, Time, lossy_text};
+use crate::event::{Event, Gap, OpenLine, Position, Progress, StreamName, Time, lossy_text};
 use crate::structured::StructuredFormat;
 
 /// The format of a response body of a stream.
@@ -239,20 +239,28 @@ pub struct Encoder<'a> {
     stream: Option<&'a StreamName>,
     /// The form in which the lines of the stream are structured, if they are. JSON then includes their fields.
     format: Option<StructuredFormat>,
-    epoch: Option<(Epoch, String)>,
+    /// The last id and its text.
+    id: Option<(Position, Vec<u8>)>,
     time: Option<(Time, String)>,
+    /// The texts of the next events are ASCII without the ends of lines.
+    is_plain_ascii: bool,
 }
 
 impl<'a> Encoder<'a> {
     /// Creates an encoder; `stream` is given if several streams share a connection.
     pub fn new(wire_format: WireFormat, stream: Option<&'a StreamName>) -> Self {
-        Self { wire_format, stream, format: None, epoch: None, time: None }
+        Self { wire_format, stream, format: None, id: None, time: None, is_plain_ascii: false }
     }
 
     /// Reads the lines in this form, so that JSON includes the fields and the time that they declare.
     #[must_use]
     pub fn reading(self, format: Option<StructuredFormat>) -> Self {
         Self { format, ..self }
+    }
+
+    /// Says whether the texts of the next events are ASCII without CR and LF, so that none of them is examined.
+    pub fn expect_plain_ascii(&mut self, is_plain_ascii: bool) {
+        self.is_plain_ascii = is_plain_ascii;
     }
 
     /// Appends `event` to `out`, or nothing if this wire format does not show events of its kind.
@@ -263,18 +271,20 @@ impl<'a> Encoder<'a> {
                 ndjson::push_object(self, event, out);
                 out.push(b'\n');
             }
-            WireFormat::Text => text::push(event, out),
+            WireFormat::Text => text::push(self, event, out),
         }
     }
 
     /// Appends the id, `EPOCH-NUMBER`.
     fn push_id(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
-        let epoch = event.id.epoch;
-        if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
-            self.epoch = Some((epoch, format!("{epoch}-")));
+        match &mut self.id {
+            Some((last, text)) if event.id.epoch == last.epoch && event.id.number == last.number + 1 => {
+                increment(text);
+                last.number += 1;
+            }
+            _ => self.id = Some((event.id, event.id.to_string().into_bytes())),
         }
-        out.extend_from_slice(self.epoch.as_ref().map_or(b"", |(_, text)| text.as_bytes()));
-        out.extend_from_slice(itoa::Buffer::new().format(event.id.number).as_bytes());
+        out.extend_from_slice(self.id.as_ref().map_or(b"", |(_, text)| text));
     }
 
     /// Appends the time in the format of RFC 3339.
@@ -284,6 +294,20 @@ impl<'a> Encoder<'a> {
         }
         out.extend_from_slice(self.time.as_ref().map_or(b"", |(_, text)| text.as_bytes()));
     }
+}
+
+/// Adds 1 to the decimal number at the end of a text: most events follow each other.
+fn increment(text: &mut Vec<u8>) {
+    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let begin = text.len() - digits;
+    for digit in text[begin..].iter_mut().rev() {
+        if *digit < b'9' {
+            *digit += 1;
+            return;
+        }
+        *digit = b'0';
+    }
+    text.insert(begin, b'1');
 }
 
 /// The text of live rows.
@@ -296,7 +320,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::event::{EndCause, EventKind, Flags, Level, Loss, Origin, Position, ProgressGroup, RunEnd, SourceState};
+    use crate::event::{
+        EndCause, Epoch, EventKind, Flags, Level, Loss, Origin, Position, ProgressGroup, RunEnd, SourceState,
+    };
 
     #[test]
     fn each_wire_format_has_its_names_and_its_media_type() {
@@ -480,9 +506,11 @@ mod tests {
     fn each_event_has_its_own_id_and_time() {
         let mut encoder = Encoder::new(WireFormat::Ndjson, None);
         let (one, other) = (Epoch::persistent(1), Epoch::persistent(2));
-        // Consecutive events have the epoch or the time in common, or neither.
-        for (epoch, number, time) in [(one, 1, 0), (one, 2, 0), (one, 3, 1), (other, 1, 1), (one, 4, 2), (other, 2, 0)]
-        {
+        // Consecutive events have the epoch or the time in common, or neither, and the digits of consecutive numbers carry.
+        let ids = [(one, 1, 0), (one, 2, 0), (one, 3, 1), (other, 1, 1), (one, 4, 2), (other, 2, 0)];
+        let carries =
+            [8, 9, 10, 11, 98, 99, 100, 109, 110, 999_999, 1_000_000, 1_000_001].map(|number| (other, number, 3));
+        for (epoch, number, time) in ids.into_iter().chain(carries) {
             let (id, time) = (Position { epoch, number }, Time(time));
             let event =
                 Event { id, time, origin: None, kind: EventKind::Line, flags: Flags::NONE, logged: None, text: b"x" };
@@ -490,6 +518,26 @@ mod tests {
             encoder.push(&event, &mut out);
             let expected = format!("{{\"id\":\"{id}\",\"time\":\"{time}\",\"text\":\"x\"}}\n");
             assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn plain_ascii_is_encoded_alike_whether_or_not_it_is_known() {
+        for wire_format in WireFormat::all(SseData::Text).into_iter().chain(WireFormat::all(SseData::Json)) {
+            let encode = |is_known| {
+                let (mut encoder, mut out) = (Encoder::new(wire_format, None), Vec::new());
+                encoder.expect_plain_ascii(is_known);
+                let lines = ["", "x", "  indented", "data: x", "\u{1b}[31mred\u{1b}[0m\t\u{0}\u{7f}"];
+                let lines = lines.map(|line| (EventKind::Line, line.to_owned()));
+                for (kind, text) in samples().iter().filter(|(_, text)| text.is_ascii()).chain(&lines) {
+                    let id = Position { epoch: Epoch::persistent(1), number: 1 };
+                    let (flags, text) = (Flags::NONE, text.as_bytes());
+                    let event = Event { id, time: Time(0), origin: None, kind: *kind, flags, logged: None, text };
+                    encoder.push(&event, &mut out);
+                }
+                out
+            };
+            assert_eq!(encode(true), encode(false), "{wire_format:?}");
         }
     }
 }

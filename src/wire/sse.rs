@@ -32,6 +32,8 @@ pub(super) fn push(encoder: &mut Encoder<'_>, data: SseData, event: &Event<'_>, 
     out.extend_from_slice(b"data: ");
     if data == SseData::Json || event.kind != EventKind::Line {
         ndjson::push_object(encoder, event, out);
+    } else if encoder.is_plain_ascii {
+        out.extend_from_slice(event.text);
     } else if memchr::memchr2(b'\r', b'\n', event.text).is_none() {
         out.extend_from_slice(lossy_text(event.text).as_bytes());
     } else {

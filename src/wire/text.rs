@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::event::{Event, EventKind, Flags, Gap, lossy_text, one_line};
 
-use super::WireFormatNames;
+use super::{Encoder, WireFormatNames};
 
 /// The names of this wire format.
 pub(super) const NAMES: WireFormatNames = WireFormatNames {
@@ -18,10 +18,14 @@ pub(super) const NAMES: WireFormatNames = WireFormatNames {
 
 /// Appends a line and its newline, or a message for other kinds that a reader must know of. A line that is continued
 /// gets no newline, so that the next event continues it.
-pub(super) fn push(event: &Event<'_>, out: &mut Vec<u8>) {
+pub(super) fn push(encoder: &Encoder<'_>, event: &Event<'_>, out: &mut Vec<u8>) {
     match event.kind {
         EventKind::Line => {
-            push_sanitized(event.text, out);
+            if encoder.is_plain_ascii {
+                out.extend_from_slice(event.text);
+            } else {
+                push_sanitized(event.text, out);
+            }
             if !event.flags.has(Flags::CONTINUED) {
                 out.push(b'\n');
             }
@@ -113,6 +117,7 @@ fn end(fields: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::event::{Epoch, Position, Time};
+    use crate::wire::WireFormat;
 
     #[test]
     fn lines_are_sent_as_they_are() {
@@ -156,9 +161,9 @@ mod tests {
             ),
         ];
         for (kind, flags, text, expected) in table {
-            let mut out = Vec::new();
+            let (mut out, encoder) = (Vec::new(), Encoder::new(WireFormat::Text, None));
             let id = Position { epoch: Epoch::persistent(1), number: 1 };
-            push(&Event { id, time: Time(0), origin: None, kind, flags, logged: None, text }, &mut out);
+            push(&encoder, &Event { id, time: Time(0), origin: None, kind, flags, logged: None, text }, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }

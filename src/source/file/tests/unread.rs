@@ -15,10 +15,10 @@ use super::harness::{TailerHarness, long, numbers};
 const NAMES: [&str; 2] = ["log", "lo[g]"];
 
 /// One thing that is done to the files, with its name.
-type Step = (&'static str, fn(&TailerHarness));
+type FileAction = (&'static str, fn(&TailerHarness));
 
 /// Renames `log` to `log.1`, and each file with a number to the next one.
-const ROTATE: Step = ("rotate", |harness| {
+const ROTATE: FileAction = ("rotate", |harness| {
     for number in (1..9).rev().filter(|number| harness.directory.path(&format!("log.{number}")).exists()) {
         harness.rename(&format!("log.{number}"), &format!("log.{}", number + 1));
     }
@@ -26,7 +26,7 @@ const ROTATE: Step = ("rotate", |harness| {
 });
 
 /// The same, but the file stays at the path, and is copied and truncated.
-const COPY_AND_TRUNCATE: Step = ("copy and truncate", |harness| {
+const COPY_AND_TRUNCATE: FileAction = ("copy and truncate", |harness| {
     for number in (1..9).rev().filter(|number| harness.directory.path(&format!("log.{number}")).exists()) {
         harness.rename(&format!("log.{number}"), &format!("log.{}", number + 1));
     }
@@ -34,24 +34,24 @@ const COPY_AND_TRUNCATE: Step = ("copy and truncate", |harness| {
     harness.directory.write("log", "");
 });
 
-const DELETE: Step = ("delete", |harness| fs::remove_file(harness.directory.path("log")).unwrap());
-const TRUNCATE: Step = ("truncate", |harness| {
+const DELETE: FileAction = ("delete", |harness| fs::remove_file(harness.directory.path("log")).unwrap());
+const TRUNCATE: FileAction = ("truncate", |harness| {
     harness.directory.write("log", "");
 });
-const REPLACE_BY_COPY: Step = ("replace by a copy", |harness| {
+const REPLACE_BY_COPY: FileAction = ("replace by a copy", |harness| {
     fs::copy(harness.directory.path("log"), harness.directory.path("new")).unwrap();
     harness.rename("new", "log");
 });
-const LOOK: Step = ("look", |_| ());
-const RESTART: Step = ("restart", |_| ());
-const WRITE_2: Step = ("2", |harness| harness.directory.append("log", &long(2)));
-const WRITE_3: Step = ("3", |harness| harness.directory.append("log", &long(3)));
-const WRITE_4: Step = ("4", |harness| harness.directory.append("log", &long(4)));
-const WRITE_5: Step = ("5", |harness| harness.directory.append("log", &long(5)));
+const LOOK: FileAction = ("look", |_| ());
+const RESTART: FileAction = ("restart", |_| ());
+const WRITE_2: FileAction = ("2", |harness| harness.directory.append("log", &long(2)));
+const WRITE_3: FileAction = ("3", |harness| harness.directory.append("log", &long(3)));
+const WRITE_4: FileAction = ("4", |harness| harness.directory.append("log", &long(4)));
+const WRITE_5: FileAction = ("5", |harness| harness.directory.append("log", &long(5)));
 
 /// Runs steps on a log of which the first line was read. Returns the name of the case, the numbers of all lines, and the
 /// harness.
-fn run(name: &str, steps: &[Step]) -> (String, Vec<u32>, TailerHarness) {
+fn run(name: &str, steps: &[FileAction]) -> (String, Vec<u32>, TailerHarness) {
     let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
     harness.directory.write("log", &long(1));
     let mut all = harness.run_until_idle();
@@ -75,7 +75,7 @@ fn run(name: &str, steps: &[Step]) -> (String, Vec<u32>, TailerHarness) {
 #[test]
 fn what_happens_during_a_restart_to_a_file_that_was_not_read_is_not_silent() {
     // The steps after the file was rotated and its successor was seen, the lines that are read, and the losses.
-    let table: [(&[Step], &[u32], usize); 16] = [
+    let table: [(&[FileAction], &[u32], usize); 16] = [
         (&[], &[1, 2], 0),
         // The file may come back, until there is another one.
         (&[DELETE, LOOK, WRITE_3], &[1, 3], 1),
@@ -98,7 +98,7 @@ fn what_happens_during_a_restart_to_a_file_that_was_not_read_is_not_silent() {
         for looks in [&[WRITE_2, LOOK][..], &[LOOK, WRITE_2, LOOK], &[WRITE_2, LOOK, RESTART, LOOK]] {
             for (steps, lines, losses) in table {
                 let before = [ROTATE].iter().chain(looks).chain([&RESTART]);
-                let steps: Vec<Step> = before.chain(steps).copied().collect();
+                let steps: Vec<FileAction> = before.chain(steps).copied().collect();
                 let (case, read, harness) = run(name, &steps);
                 assert_eq!((read, harness.losses), (lines.to_vec(), losses), "{case}");
             }
@@ -108,7 +108,7 @@ fn what_happens_during_a_restart_to_a_file_that_was_not_read_is_not_silent() {
 
 #[test]
 fn rotations_of_files_that_were_not_read_are_read_in_order() {
-    let table: [&[Step]; 6] = [
+    let table: [&[FileAction]; 6] = [
         &[ROTATE, WRITE_2, ROTATE, WRITE_3, COPY_AND_TRUNCATE, WRITE_4, ROTATE, WRITE_5],
         &[ROTATE, WRITE_2, COPY_AND_TRUNCATE, WRITE_3, ROTATE, WRITE_4, COPY_AND_TRUNCATE, WRITE_5],
         &[ROTATE, WRITE_2, COPY_AND_TRUNCATE, WRITE_3, COPY_AND_TRUNCATE, WRITE_4, ROTATE, WRITE_5],
