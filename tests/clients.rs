@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::encodings::{LAST, as_text, assert_same, daemon_with, nasty, written};
 use crate::harness::sse::Message;
 use crate::harness::{Daemon, Deadline, Program, TestDir, skip, sources};
+use crate::wire_formats::{LAST, as_text, assert_same, daemon_with, nasty, written};
 
 /// A browser starts slowly, and waits up to three seconds before each of five reconnects.
 const CLIENT: Duration = Duration::from_mins(2);

@@ -23,7 +23,7 @@ mod package;
 mod manual;
 mod resume;
 mod history;
-mod encodings;
+mod wire_formats;
 mod envelopes;
 mod kubernetes;
 mod formats;
