@@ -1,4 +1,8 @@
-//! Legacy encodings: converts bytes to UTF-8. The tables are those of the Encoding Standard (WHATWG).
+//! Text encodings (`encoding:` of a stream): converts bytes to UTF-8. All encodings of the Encoding Standard (WHATWG) work,
+//! such as `Shift_JIS`: `TextEncoding` in `config/file.rs` accepts their names, and nothing has to be added. An encoding that
+//! the standard lacks would make `TextEncoding` an enum, and be a variant of [`DecoderKind`]. These also depend on the
+//! encoding: `check_format` (`config/check/mod.rs`), `Tailer::new` (`source/file/tailer.rs`) and `terminal_size`
+//! (`source/origin_state.rs`).
 
 use std::borrow::Cow;
 
@@ -10,7 +14,7 @@ use super::split::{Line, SourceUnit, prefix_at_boundary};
 /// Converts the bytes of one source to UTF-8.
 ///
 /// UTF-16 is decoded before lines are split, since its line end is a code unit and not a byte
-/// ([`decode_utf16`](Self::decode_utf16)). A byte order mark of UTF-16 at the start of a file decides, whatever encoding is
+/// ([`decode_chunk`](Self::decode_chunk)). A byte order mark of UTF-16 at the start of a file decides, whatever encoding is
 /// configured. In all other encodings a line end is the same byte as in ASCII, so lines are
 /// split first and then decoded ([`decode_line`](Self::decode_line)). UTF-8 passes through unchanged, valid or not.
 #[derive(Debug)]
@@ -132,8 +136,9 @@ impl Decoder {
         }
     }
 
-    /// Prepares `chunk` for line splitting: UTF-16 becomes UTF-8, all else is unchanged. With `last`, nothing follows.
-    pub fn decode_utf16<'a>(&mut self, chunk: &'a [u8], last: bool) -> Cow<'a, [u8]> {
+    /// Prepares `chunk` for line splitting: UTF-16 becomes UTF-8, and so does every other encoding if text is decoded [before
+    /// splitting](Self::before_splitting); otherwise, the bytes are unchanged. With `last`, nothing follows.
+    pub fn decode_chunk<'a>(&mut self, chunk: &'a [u8], last: bool) -> Cow<'a, [u8]> {
         if let DecoderKind::Start { first } = &mut self.kind {
             let held = first.take();
             let start: Vec<u8> = held.iter().chain(chunk).copied().take(2).collect();
@@ -146,7 +151,7 @@ impl Decoder {
                 _ => self.begin_within(&start),
             }
             if let Some(held) = held {
-                return Cow::Owned(self.decode_utf16(&[&[held], chunk].concat(), last).into_owned());
+                return Cow::Owned(self.decode_chunk(&[&[held], chunk].concat(), last).into_owned());
             }
         }
         let (big, rest) = match &mut self.kind {
@@ -258,7 +263,7 @@ mod tests {
         let mut lines = Vec::new();
         // The second byte of a character may be one of ASCII.
         for byte in b"\x83\x5c\rx\x1b[K\n\x83\x5c\n" {
-            let text = decoder.decode_utf16(&[*byte], false).into_owned();
+            let text = decoder.decode_chunk(&[*byte], false).into_owned();
             screen.push(&text, |line| {
                 decoder.decode_line(line, 100, &mut |line| lines.push(String::from_utf8(line.text.to_vec()).unwrap()));
             });
@@ -274,7 +279,7 @@ mod tests {
         let (mut given, mut took, mut came) = (Vec::new(), 0, 0);
         for chunk in chunks {
             came += chunk.len() as u64;
-            let text = decoder.decode_utf16(chunk, false).into_owned();
+            let text = decoder.decode_chunk(chunk, false).into_owned();
             lines.set_source_unit(decoder.source_unit());
             lines.push(&text, |line| {
                 decoder.decode_line(line, max, &mut |line| {
@@ -317,17 +322,17 @@ mod tests {
                 assert_eq!(lines(configured, 100, bytes.chunks(1)), expected, "{} {big}", configured.name());
                 let mut within = Decoder::new(configured);
                 within.begin_within(&bytes[..2]);
-                assert_eq!(&*within.decode_utf16(&bytes[2..4], false), "ä".as_bytes());
+                assert_eq!(&*within.decode_chunk(&bytes[2..4], false), "ä".as_bytes());
                 within.restart();
                 assert!(within.is_at_start());
             }
         }
         let mut decoder = Decoder::new(UTF_8);
-        assert_eq!((&*decoder.decode_utf16(b"\xff", false), decoder.held()), (&b""[..], 1));
-        assert_eq!(&*decoder.decode_utf16(b"x", false), b"\xffx", "no mark");
+        assert_eq!((&*decoder.decode_chunk(b"\xff", false), decoder.held()), (&b""[..], 1));
+        assert_eq!(&*decoder.decode_chunk(b"x", false), b"\xffx", "no mark");
         let mut decoder = Decoder::new(UTF_8);
-        decoder.decode_utf16(b"\xfe", false);
-        assert_eq!(&*decoder.decode_utf16(b"", true), b"\xfe", "the end of the file");
+        decoder.decode_chunk(b"\xfe", false);
+        assert_eq!(&*decoder.decode_chunk(b"", true), b"\xfe", "the end of the file");
     }
 
     #[test]
@@ -339,8 +344,8 @@ mod tests {
     #[test]
     fn an_odd_byte_at_the_end_is_shown() {
         let mut decoder = Decoder::new(UTF_16LE);
-        assert_eq!(&*decoder.decode_utf16(b"a\0b", false), b"a");
-        assert_eq!((decoder.held(), &*decoder.decode_utf16(b"", true)), (1, "\u{FFFD}".as_bytes()));
+        assert_eq!(&*decoder.decode_chunk(b"a\0b", false), b"a");
+        assert_eq!((decoder.held(), &*decoder.decode_chunk(b"", true)), (1, "\u{FFFD}".as_bytes()));
         assert_eq!(decoder.held(), 0);
     }
 

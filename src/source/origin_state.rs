@@ -42,6 +42,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 #[derive(Debug)]
 pub(super) struct OriginState {
     pub(super) decoder: Decoder,
+    /// Splits text into lines; the text is drawn first only where [`terminal_size`] gives a size.
     pub(super) lines: Screen,
     /// The longest piece of a line that is decoded, in bytes.
     max_piece: usize,
@@ -306,9 +307,9 @@ impl OriginState {
     /// Emits the lines that are complete.
     pub(super) fn process(&mut self, input: PipelineInput<'_>, progress: &mut SourceProgress, batch: &mut Batch) {
         let text = match input {
-            PipelineInput::Bytes(chunk) => self.decoder.decode_utf16(chunk, false),
+            PipelineInput::Bytes(chunk) => self.decoder.decode_chunk(chunk, false),
             PipelineInput::Settle | PipelineInput::Resize(_) => Cow::Borrowed(&[][..]),
-            PipelineInput::End => self.decoder.decode_utf16(&[], true),
+            PipelineInput::End => self.decoder.decode_chunk(&[], true),
         };
         let Self { decoder, lines, max_piece, joined, at_file_start, output, .. } = self;
         // The start of a file says its encoding.

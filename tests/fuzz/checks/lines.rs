@@ -53,11 +53,11 @@ fn read(mode: CarriageReturnMode, label: &str, max: usize, pieces: &[&[u8]], las
     let mut given = Vec::new();
     let mut keep = |line: Line<'_>| given.push((line.text.to_vec(), line.continued, line.partial, line.source));
     for piece in pieces {
-        let text = decoder.decode_utf16(piece, false).into_owned();
+        let text = decoder.decode_chunk(piece, false).into_owned();
         lines.push(&text, |line| decoder.decode_line(line, max, &mut keep));
     }
     if last {
-        let text = decoder.decode_utf16(b"", true).into_owned();
+        let text = decoder.decode_chunk(b"", true).into_owned();
         lines.push(&text, |line| decoder.decode_line(line, max, &mut keep));
         lines.finish(|line| decoder.decode_line(line, max, &mut keep));
     }

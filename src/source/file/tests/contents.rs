@@ -1,4 +1,4 @@
-//! What the bytes of a file are: names, encodings, compressed files, holes and events of several lines.
+//! What the bytes of a file are: names, text encodings, compressed files, holes and events of several lines.
 
 use std::ffi::OsStr;
 use std::fs;
