@@ -11,7 +11,16 @@
 //!
 //! The arrows show how the data flows: a batch of events becomes an immutable segment, and readers with the same format
 //! and filter share a view, which encodes each of its slots once. A `source` calls `line` and `progress`, which do no
-//! I/O, and appends what they return; readers in `http` poll their cursors, and these their views.
+//! I/O, and appends what they return; readers in `http` poll their cursors, and these their views. `Appender`, `Ring`, `View`
+//! and `Cursor` are in `stream`.
+//!
+//! A line of a file, from the disk to the socket: `driver::run_file`, `FileSource::next`, `Tailer::run_pass`, `PathTail::read`,
+//! `FileReader::read`, `LinePipeline::push`, `OriginState::process`, `OriginOutput::emit` (all of these in `source`) and
+//! `Batch::line`; `StreamWriter::flush` and `Appender::append`, which calls `Recorder::record` and then `Ring::push`;
+//! `Cursor::next`, `Slot::encode` and `wire::sse::push`; `BodyStage::next` in `http/stream/follow.rs`; `listen::protocol` and
+//! `listen::lasting`.
+//!
+//! What a `kill -9` leaves, loses and repeats: see [`history`].
 //!
 //! The layers, from the bottom up; each module opens with what it does and in which order to read its files:
 //!

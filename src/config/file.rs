@@ -1,4 +1,5 @@
-//! The configuration of followed files, and of how bytes become lines.
+//! The configuration of followed files, and of how bytes become lines. Keys of files take effect in `Tailer::new` and
+//! `TailSettings` (`source/file`).
 
 use std::fmt;
 use std::path::PathBuf;

@@ -4,12 +4,15 @@
 //! these into a [`Config`]. Each step adds its mistakes to one `report`, so that [`ConfigErrors`] has all mistakes,
 //! with file, line and column. Nothing here follows a file or starts a process.
 //!
-//! A new key is a field in `raw`, whose comment becomes its entry in the manual and in the JSON Schema; a field of the
-//! model in this file, with its default; and the step from one to the other in `check`. `config/rtlogd.yaml` shows it,
-//! and the `tests` of this layer list what it may say and what it may not. The compiler then asks what a
-//! change of the key means: for a stream, whether a reload restarts its source (`daemon/running_sources.rs`); for a
-//! command, whether the next daemon restarts the program (`source/process/run_record.rs`); at the top level, whether it
-//! waits for a restart of rtlogd (`daemon/serve.rs`). `parse/foreign_keys.rs` has the names of the key in other tools.
+//! A new key is a field in `raw`, whose comment becomes its entry in the JSON Schema and, by
+//! `RTLOGD_GENERATE=1 cargo it manual::`, in the manual; a field of the model with its default, which is in this file, in
+//! `file` ([`FileSourceConfig`]) or in `journal`; and the step from one to the other in `check`. `check/source.rs` says to which sources a key of a stream
+//! applies; STREAMS in rtlogd.yaml(5) repeats that by hand. `config/rtlogd.yaml` shows the key, and the `tests` of this
+//! layer list what it may say (`accepted`) and what it may not (`mistakes`). The compiler then asks what a change of the key
+//! means: for a key of all streams, whether a reload restarts the source (`daemon/running_sources.rs`; a change of the
+//! source itself always does); for a command, whether the next daemon restarts the program (`source/process/run_record.rs`);
+//! at the top level, whether it waits for a restart of rtlogd (`daemon/serve.rs`). `parse/foreign_keys.rs` has the names of
+//! the key in other tools.
 //!
 //! Reading order: this file (the model), `load`, `parse`, `raw`, `check`. The other files hold the types of values:
 //! `units`, `net`, `signal`, `limits`, `access`, `file`, `journal`, `progress`; `paths` makes a configuration from

@@ -1,5 +1,5 @@
 //! Assembles the daemon: configuration, histories, sources, catalog, server and signals, and stops them in the order in
-//! which data flows.
+//! which data flows. What becomes of all this after a `kill -9`: see `history`, and `source::process` for commands.
 //!
 //! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they
 //! become those of another configuration, and `opened_sockets` are those in which it listens. `signals` are those of the

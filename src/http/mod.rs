@@ -8,9 +8,11 @@
 //! queries and for the control channel. Every refusal is a `problem`; those that the control channel has as well are a
 //! `call_error`. `app` is the state that all requests share, and `render_cache` keeps what is expensive to write.
 //!
-//! A new endpoint is a handler, a row of [`ROUTES`] (`NAME` in its path is a parameter, and `HEAD` follows from `GET`)
-//! and an operation in `openapi`; `tests/openapi.rs` compares the two. The table ENDPOINTS of rtlogd-http(7) has a row for
-//! it, and `tests/rights.rs` says who may use it; a test fails if one of them is missing.
+//! A new endpoint is a handler, a row of [`ROUTES`] (the constructors are in `router`: `NAME` in its path is a parameter,
+//! `HEAD` follows from `GET`, and `also_public` admits callers who may only read public streams) and an operation in
+//! `openapi`; `tests/openapi.rs` compares the two. The handler refuses parameters that it does not know
+//! (`HttpRequest::only_parameter`). The table ENDPOINTS of rtlogd-http(7) has a row for it, and `ADDRESSES` in
+//! `tests/rights.rs` says who may use it; a test fails if one of them is missing.
 //!
 //! No layer here queues events: the connection polls the body, and the body polls its cursor.
 

@@ -1,9 +1,10 @@
 //! Bytes to lines, without I/O: the bytes that a source read go in, and lines come out.
 //!
-//! This layer knows nothing of files, pipes and time. The boundaries of reads never affect the result. The steps are: a
-//! [`Decoder`] turns UTF-16 into UTF-8, [`EnvelopeSplitter`] unwraps the lines of container runtimes, [`Screen`] draws
-//! what a program redraws and splits the rest into lines with [`LineSplitter`], the [`Decoder`] converts other
-//! encodings to UTF-8, [`LineJoiner`] joins lines, and [`Redactor`] removes secrets.
+//! This layer knows nothing of files, pipes and time. The boundaries of reads never affect the result. The steps are:
+//! [`EnvelopeSplitter`] unwraps the lines of container runtimes (such files are never in UTF-16), a [`Decoder`] turns
+//! UTF-16 into UTF-8, [`Screen`] draws what a program redraws and splits the rest into lines with [`LineSplitter`] (a
+//! plain file is only split), the [`Decoder`] converts other encodings to UTF-8, [`LineJoiner`] joins lines, and
+//! [`Redactor`] removes secrets.
 //!
 //! Reading order: `envelope`, `encoding`, `split`, `screen`, `joiner`, `redact`.
 

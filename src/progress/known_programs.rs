@@ -2,7 +2,7 @@
 
 /// A kind of program, and the programs of this kind, by the names that people know.
 ///
-/// Each of them has a recording in `tests/progress`, except those whose output is an example in the unit tests.
+/// Each of them has a recording in `tests/progress`; a test fails without one.
 pub const KNOWN_PROGRAMS: &[(&str, &[&str])] = &[
     (
         "Builds",

@@ -4,13 +4,14 @@
 //! This layer knows nothing of files, pipes and clocks: the time is an argument. Ordinary text never counts as
 //! progress; in case of doubt, nothing is reported.
 //!
+//! **To add a recogniser**, see the head of `report.rs`. The modules are listed in reading order.
+//!
 //! - Most lines are passed over by [`may_show_progress`].
 //! - A recogniser turns a line into a [`ProgressReport`]. Most of them are rows of the table in `shapes`; those that
 //!   remember earlier lines are in `transfer`, `steps`, `media` and `ci`. `verdict` finds the result of a program, and
 //!   `osc` what it tells the terminal. All numbers are parsed in `number`.
 //! - A report whose line many programs may write needs a second one with a greater number (`growth`).
 //! - Of the rows that a program can still change, `rows` selects the one that counts the whole.
-//! - `report` says what a new recogniser needs. The modules are listed in reading order.
 
 mod report;
 mod user_patterns;

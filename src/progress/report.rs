@@ -1,9 +1,12 @@
 //! The input and output of a recogniser.
 //!
-//! A new recogniser is a row of `SHAPES` or, if it has to remember lines, a `Recogniser` in `recognisers`. It needs a
-//! prefix in `EXAMINED_LINE_PREFIXES` if its finished lines have neither a percent sign nor control sequences, the name
-//! of the program in `known_programs` and in rtlogd-http(7), and a recording in `tests/progress` (`record.py`) with a row
-//! of `outcomes.tsv`.
+//! A new recogniser is a row of `SHAPES` (in `shapes`; the most specific rows come first) or, if it has to remember lines, a
+//! `Recogniser` that the function `recognisers` in `mod.rs` lists. It needs:
+//!
+//! - a prefix in `EXAMINED_LINE_PREFIXES` (`mod.rs`) if its finished lines have neither a percent sign nor control sequences;
+//! - the name of the program in `known_programs` and, in the same order, in the table of rtlogd-http(7);
+//! - a recording in `tests/progress`, usually by a function in `record.py`, whose name begins with that of the program
+//!   (`forms` in `tests/mod.rs` has the exceptions). `RTLOGD_GENERATE=1 cargo it progress::` writes its row of `outcomes.tsv`.
 
 use std::borrow::Cow;
 

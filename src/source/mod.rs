@@ -6,12 +6,12 @@
 //! follow it. Lines that could not be delivered are a loss event. State events say how the source is doing. A failing
 //! source never ends the daemon.
 //!
-//! Reading order: `driver` (runs one source), `writer` (the end of a stream at which it writes), `pipeline` (the origins
-//! of a source, and what is due when), `origin_state` (one origin: each step from bytes to lines), `envelope` (unwraps the
-//! lines of container runtimes), `emit` (redacts a line and adds it to the batch), `progress` (passes it to the
-//! recognisers), `live_rows` (the rows that can still change), `read_pace` (how often a source is read); then the sources
-//! `file`, `process` (which waits by `backoff` before a restart), `journal` and `push`. `checkpoint_text` describes
-//! checkpoints in words.
+//! Reading order: `driver` (runs one source), `writer` (the end of a stream at which it writes), `pipeline` (the origins of
+//! a source, and what is due when), `origin_state` (one origin: each step from bytes to lines), `envelope` (how far each
+//! stream inside container logs was emitted; `line::envelope` parses them), `emit` (redacts a line and adds it to the
+//! batch), `progress` (passes it to the recognisers, which are the layer [`crate::progress`]), `live_rows` (the rows that
+//! can still change), `read_pace` (how often a source is read); then the sources `file`, `process` (which waits by `backoff`
+//! before a restart), `journal` and `push`. `checkpoint_text` describes checkpoints in words.
 //!
 //! A new source is a file here, and a variant of [`SourceKind`](crate::config::SourceKind) that [`driver::run`] runs;
 //! the compiler then asks what else depends on the kind.

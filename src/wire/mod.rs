@@ -8,7 +8,8 @@
 //!
 //! A new wire format is a file here, a variant of [`WireFormat`] and an entry of [`WireFormat::all`]. The compiler then asks
 //! for its part in each method below, and the choice by `?format=` and `Accept`, the errors and `/openapi.json` follow.
-//! PARAMETERS in rtlogd-http(7) describes it.
+//! PARAMETERS in rtlogd-http(7) describes it. (For an encoding of the text of a source, such as `Shift_JIS`, see
+//! `line/encoding.rs`.)
 //!
 //! Reading order: this file, `ndjson`, `sse`, `text`, `message`.
 

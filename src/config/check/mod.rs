@@ -1,8 +1,9 @@
 //! Checks a configuration: turns raw values into a [`Config`] with defaults and bounds, and finds contradictions.
 //!
 //! The check does not know YAML and opens no files. A value that does not fit its type has been reported before, and is
-//! treated as missing. Each part of the configuration has its own file: `listen`, `access`, `source` with `file`,
-//! `process` and `journal`; `context` is what they all share, and `advice` comments on valid configurations.
+//! treated as missing. Each part of the configuration has its own file: `listen`, `access`, `source` (which also says to
+//! which sources each key applies) with `file`, `process` and `journal`; `context` is what they all share, and `advice`
+//! comments on valid configurations.
 
 pub(super) mod advice;
 mod access;

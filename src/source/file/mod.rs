@@ -10,6 +10,9 @@
 //!       PathTail ── resolve, read, record_checkpoint ──▶ Rotation ──▶ [ current | rotated | … | newest ]
 //!                                                        Generations, oldest first; the current one and old files are read
 //! ```
+//! **Bytes.** `PathTail::read` gives what it read to the [pipeline](super::pipeline), which adds the lines to the batch of
+//! the pass.
+//!
 //! **Passes.** Everything that blocks is [`Tailer::run_pass`], on a thread for blocking work, so that a stalled disk
 //! stalls nothing else. The tailer is either here or in a pass, never both, and needs no lock. A pass examines the
 //! paths that are due or were notified, reads about a mebibyte, and says when the next one is due. FIFOs are read here,

@@ -1,5 +1,8 @@
 //! The line pipeline: turns the bytes that a source read into events of a batch, which are lines and the visible
 //! unfinished line. No I/O.
+//!
+//! The steps from bytes to lines are in [`origin_state`](super::origin_state); this file finds the origin, and what is due
+//! when.
 
 use std::collections::{BTreeSet, HashMap};
 
