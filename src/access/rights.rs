@@ -128,11 +128,18 @@ pub(crate) enum AccessDenied {
     TokenNeeded(Peer),
     /// The caller lacks this right.
     #[error(
-        "{deed} needs a token with that right, or a connection by root or the daemon's own user to the Unix socket; this request \
-        came as {credential}, which does not have that right",
+        "{deed} needs a token with that right, or a connection by root or the daemon's own user to the Unix socket; the sender of \
+        this request ({credential}) does not have that right",
         deed = right_text(*right)
     )]
     Right { right: Right, credential: Credential },
+    /// The token was sent in the URL, where it does not permit this.
+    #[error(
+        "{deed} needs a token in a header or a cookie: in a URL, a token permits reading only (send it as `Authorization: Bearer \
+        TOKEN`)",
+        deed = right_text(*.0)
+    )]
+    TokenInUrl(Right),
     /// The caller has no right on this stream; the answer is the same as for a stream that does not exist.
     #[error("no stream is named {0:?}")]
     NoSuchStream(String),
@@ -231,6 +238,9 @@ impl AccessControl {
     }
 
     fn denial(&self, caller: &Caller, right: Right) -> AccessDenied {
+        if caller.read_only && right != Right::Read {
+            return AccessDenied::TokenInUrl(right);
+        }
         match caller.credential {
             Credential::Network(_) | Credential::Unnamed if !self.is_insecure => AccessDenied::TokenNeeded(caller.peer),
             Credential::Owner
@@ -494,6 +504,8 @@ mod tests {
         ] {
             let caller = access.identify_now(peer, Some(shown)).unwrap();
             assert_eq!(rights_of(&access, &caller, "web"), [allowed; 2], "{shown:?}");
+            let denied = access.check_any_stream(&caller, Right::Admin).err();
+            assert_eq!(denied, (!allowed[2]).then_some(AccessDenied::TokenInUrl(Right::Admin)), "{shown:?}");
             assert_eq!(caller.from_cookie, matches!(shown, PresentedToken::Cookie(_)), "{shown:?}");
             let token = caller.token().unwrap();
             assert_eq!(caller.credential(), &Credential::Token(token.issuer.clone(), token.id.clone()), "{shown:?}");

@@ -30,7 +30,9 @@ pub struct SignalName {
 
 /// A text that is not a [`SignalName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a signal: {0:?} (HUP, INT, QUIT, KILL, USR1, USR2, ALRM, TERM, CONT, STOP, TSTP or WINCH)")]
+#[error(
+    "not a signal that can be sent: {0:?} (use HUP, INT, QUIT, KILL, USR1, USR2, ALRM, TERM, CONT, STOP, TSTP or WINCH)"
+)]
 pub struct BadSignalName(pub String);
 
 impl SignalName {

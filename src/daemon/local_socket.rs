@@ -243,7 +243,7 @@ impl LocalListener {
             }
         }
         let error = causes.join("; ");
-        warn!(error = error.as_str(); "`rtlogd reload`, `shutdown` and `upgrade` cannot reach this daemon; signals can");
+        warn!(error = error.as_str(); "`rtlogd reload`, `shutdown` and `upgrade` cannot reach this daemon; use SIGHUP and SIGTERM instead");
         Self::disabled()
     }
 

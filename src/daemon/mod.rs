@@ -108,7 +108,7 @@ fn show_login_url(url: &str) {
     if io::stderr().is_terminal() {
         let hours = access::MAX_URL_TOKEN_LIFETIME.as_secs() / 3600;
         let text = format!(
-            "open {url}\nDo not share this URL: for {hours} h, it permits reading, typing into, stopping and starting all streams here.\n"
+            "open {url}\nDo not share this URL: for {hours} h, whoever has it can read all streams here, type into their processes, and start and stop them.\n"
         );
         terminal::print_error(&SafeText::lines(&text));
     }
@@ -319,7 +319,7 @@ impl Daemon {
     /// Makes the stream private if its configuration says so, or else if it reads something that not everybody may
     /// read, or did so before.
     ///
-    /// Its earlier lines are still kept, so only `private: false` makes it public again.
+    /// Its earlier lines are still kept, so only `private: false` lets others read it without a token again.
     fn decide_private(&self, spec: &Stream, appender: &Appender, log: &Log) {
         let is_hidden = |files: &FileSelector, file: &FileSourceConfig| match files {
             FileSelector::Path(path) => source::is_hidden(path, file.follow_symlinks, self.own_paths.clone()),
@@ -337,7 +337,7 @@ impl Daemon {
             log.private().set();
         }
         if spec.private.is_none() && was_private && !by_source {
-            info!(stream:% = spec.name; "the stream stays private because its history contains private lines; `private: false` makes it public");
+            info!(stream:% = spec.name; "the stream stays private because its history contains private lines; `private: false` lets others read it without a token");
         }
     }
 
@@ -421,10 +421,14 @@ impl Daemon {
         }
         for address in &addresses {
             // Paths on the Unix socket need no base path.
-            let base = if address.starts_with("unix:") { "" } else { base };
+            let (base, access) = if address.starts_with("unix:") {
+                ("", " (private: only root, the daemon's own user and tokens give access)")
+            } else {
+                (base, " (private: reading it needs a token)")
+            };
             info!("listening on {address}{base}");
             for entry in self.catalog.list() {
-                let private = if entry.log.private().is_set() { " (private: it needs a token)" } else { "" };
+                let private = if entry.log.private().is_set() { access } else { "" };
                 info!("stream {address}{base}/streams/{}{private}", entry.log.name());
             }
         }

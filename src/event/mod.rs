@@ -5,10 +5,11 @@
 //! of metadata. The text of a line is the line itself; the text of a state, a loss or an end is the JSON object of its
 //! fields.
 //!
-//! The files: this file has the event, the names and the states of streams, and the parts of an event; `position` has
-//! the ids, `flags` and `level` the facts about a line, `progress` the progress of a source. `escapes` finds the escape
-//! sequences in a line, and `style` has the colours that they set. `signal` names signals, `duration` puts durations into words,
-//! `visible_text` makes text from outside harmless in messages, and `lock` is the only way to lock a mutex.
+//! The files: this file has the event, the names and the states of streams, and the parts of an event; `position` has the
+//! ids, `flags` and `level` the facts about a line, `progress` the progress of a source. `escapes` finds the escape
+//! sequences in a line, and `style` has the colours that they set. `signal` names signals, `duration` and `word_list` put
+//! durations and lists into words, `visible_text` makes text from outside harmless in messages, and `lock` is the only way
+//! to lock a mutex.
 
 mod duration;
 mod escapes;
@@ -21,6 +22,7 @@ mod run_info;
 mod style;
 mod visible_text;
 mod signal;
+mod word_list;
 
 pub(crate) use duration::duration_words;
 pub(crate) use escapes::{
@@ -36,6 +38,7 @@ pub use run_info::RunInfo;
 pub(crate) use signal::{signal_name, signal_number};
 pub(crate) use style::Style;
 pub(crate) use visible_text::{is_unsafe, lossy_text, one_line, shell_word, with_causes};
+pub(crate) use word_list::word_list;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -29,7 +29,9 @@ impl From<AccessDenied> for CallError {
     fn from(denied: AccessDenied) -> Self {
         match denied {
             AccessDenied::NoSuchStream(name) => Self::NoStream(name),
-            denied @ (AccessDenied::TokenNeeded(_) | AccessDenied::Right { .. }) => Self::Denied(denied),
+            denied @ (AccessDenied::TokenNeeded(_) | AccessDenied::Right { .. } | AccessDenied::TokenInUrl(_)) => {
+                Self::Denied(denied)
+            }
         }
     }
 }

@@ -293,7 +293,7 @@ mod tests {
         let table = [
             ("signal=TERM", "", 200, "{\"already\":false}", Some(RunCommand::Signal(15))),
             ("signal=SIGHUP", "", 200, "{\"already\":false}", Some(RunCommand::Signal(1))),
-            ("signal=term", "", 400, "signal=term: not a signal", None),
+            ("signal=term", "", 400, "signal=term: not a signal that can be sent", None),
             ("", "", 400, "no signal is given", None),
             ("signal=TERM", "body", 400, "this request takes no body", None),
         ];

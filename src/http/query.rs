@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::config;
-use crate::event::{Position, StreamName};
+use crate::event::{Position, StreamName, word_list};
 use crate::stream::{Ansi, CursorEnd, CursorStart, Filter, View};
 use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{SseData, WireFormat};
@@ -206,7 +206,7 @@ fn wire_format(format: Option<&str>, headers: &HeaderMap, data: SseData) -> Resu
     if let Some(name) = format {
         let known = WireFormat::from_name(name, data);
         return known.ok_or_else(|| {
-            let names = alternatives(&WireFormat::all(data).map(|wire_format| wire_format.names().name), "or");
+            let names = word_list(&WireFormat::all(data).map(|wire_format| wire_format.names().name), "or");
             Problem::bad(format!("format={name} is not known; use {names}"))
         });
     }
@@ -215,15 +215,9 @@ fn wire_format(format: Option<&str>, headers: &HeaderMap, data: SseData) -> Resu
         return Ok(WireFormat::Sse(data));
     }
     WireFormat::from_accept(&accept.join(","), data).ok_or_else(|| {
-        let offers = alternatives(&WireFormat::all(data).map(|wire_format| wire_format.names().media_type), "and");
+        let offers = word_list(&WireFormat::all(data).map(|wire_format| wire_format.names().media_type), "and");
         Problem::new(StatusCode::NOT_ACCEPTABLE, format!("a stream is available as {offers}; accept one of them"))
     })
-}
-
-/// The names as a list for people, such as `a, b or c`. There are at least two.
-fn alternatives(names: &[&str], conjunction: &str) -> String {
-    let (last, others) = names.split_last().expect("there are several wire formats");
-    format!("{} {conjunction} {last}", others.join(", "))
 }
 
 /// The pairs of a query.

@@ -31,7 +31,7 @@ fn describe_file(path: &str, checkpoint: &file::Checkpoint) -> String {
     let time = checkpoint.recorded_at();
     match checkpoint.offset() {
         Some(offset) => format!("read: {path} up to byte {offset}, at {time}"),
-        None => format!("read: {path}, which no longer existed at {time}"),
+        None => format!("read: {path}, which did not exist at {time}"),
     }
 }
 

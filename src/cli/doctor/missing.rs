@@ -9,6 +9,7 @@ use nix::unistd::Uid;
 
 use crate::access::effective_user_name;
 use crate::config::{Config, FileSelector, FileSourceConfig, ProcessSourceConfig, SourceKind};
+use crate::event::word_list;
 use crate::source::read_environment_file;
 
 use super::machine::{find_program, find_user, has_group};
@@ -21,7 +22,7 @@ pub(crate) fn missing(config: &Config) -> Vec<String> {
     let doctor = command_with_config("rtlogd doctor", config);
     let mut note = |name: &str, missing: &[String]| {
         if !missing.is_empty() {
-            let missing = missing.join(", and ");
+            let missing = word_list(missing, "and");
             notes.push(format!("stream {name}: this machine has {missing} (`{doctor}` checks this in detail)"));
         }
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::StreamName;
+use crate::event::{StreamName, word_list};
 
 use crate::config::SourceKind;
 use crate::config::parse::located::Located;
@@ -172,7 +172,8 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
     ];
     for (key, fits, at) in keys {
         if let Some(at) = at.filter(|_| !fits.contains(&by)) {
-            let fits = fits.iter().map(|by| format!("`{}`", by.key())).collect::<Vec<_>>().join(" or ");
+            let fits = fits.iter().map(|by| format!("`{}`", by.key())).collect::<Vec<_>>();
+            let fits = word_list(&fits, "or");
             context.wrong(at, format!("`{key}` applies only to streams with {fits}; this stream {}", by.does()));
         }
     }

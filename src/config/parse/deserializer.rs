@@ -16,6 +16,7 @@ use super::foreign_keys;
 use super::located::{LOCATED_MARKER, Located, ONE_OR_MANY_MARKER, WORD_OR_MAP_MARKER};
 use super::yaml::{YamlNode, YamlValue};
 use crate::config::report::{ErrorReport, NodeLocation};
+use crate::event::word_list;
 
 /// The tree of file number `file` as a `T`; mistakes go into the report.
 pub(crate) fn read<T: for<'de> Deserialize<'de>>(file: usize, tree: &YamlNode, report: &mut ErrorReport) -> Option<T> {
@@ -155,11 +156,7 @@ fn distance(a: &str, b: &str) -> usize {
 /// The list of allowed words for messages: `a`, `b` or `c`.
 fn one_of(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    match quoted.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        Some((last, _)) => last.clone(),
-        None => "nothing".into(),
-    }
+    if quoted.is_empty() { "nothing".to_owned() } else { word_list(&quoted, "or") }
 }
 
 /// The name of the type that a stream is read as.

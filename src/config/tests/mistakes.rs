@@ -173,7 +173,7 @@ fn mistakes_about_a_journal_have_a_place() {
         "3:77: unknown key `units` (did you mean `unit`?)",
         "4:50: a stream has one of `file`, `command`, `journal` and `push`, not several (make two streams)",
         "5:27: `kernel` cannot be combined with `unit`, since the kernel belongs to no unit (make two streams)",
-        "5:55: `multiline` applies only to streams with `file` or `command` or `push`; this stream follows the journal",
+        "5:55: `multiline` applies only to streams with `file`, `command` or `push`; this stream follows the journal",
         "5:74: `pty` applies only to streams with `command`; this stream follows the journal",
     ];
     assert_eq!(mistakes(text), expected);
@@ -202,7 +202,7 @@ fn a_format_that_does_not_fit_is_told() {
             .to_owned(),
         "3:30: ".to_owned() + &command("cri"),
         "4:30: ".to_owned() + &command("docker"),
-        "5:29: `format` applies only to streams with `file` or `command` or `push`; this stream follows the journal"
+        "5:29: `format` applies only to streams with `file`, `command` or `push`; this stream follows the journal"
             .to_owned(),
         "6:26: `format: cri` cannot have `encoding: utf-16le` (remove `encoding`)".to_owned(),
         "7:26: `format: docker` cannot have `encoding: windows-1252` (remove `encoding`)".to_owned(),
@@ -338,7 +338,7 @@ streams:
         r#"7:39: expected `never`, `on-failure` or `always`, found the text "on_failure""#,
         r#"7:60: not a range of durations: "2s..1s" (the shortest, two dots and the longest, such as 1s..60s)"#,
         r#"7:75: not a rate: "5" (a number and a time, such as 5 per 10m)"#,
-        r#"7:96: not a signal: "term" (HUP, INT, QUIT, KILL, USR1, USR2, ALRM, TERM, CONT, STOP, TSTP or WINCH)"#,
+        r#"7:96: not a signal that can be sent: "term" (use HUP, INT, QUIT, KILL, USR1, USR2, ALRM, TERM, CONT, STOP, TSTP or WINCH)"#,
         r#"7:109: not a duration: "1" (a whole number and ms, s, m, h or d, such as 15s; at most 36500d)"#,
         "8:47: unknown key `signals` (did you mean `signal`?)",
         "9:42: 0ms..1s begins too low (at least 100ms)",

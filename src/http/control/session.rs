@@ -477,7 +477,11 @@ mod tests {
             ),
             ("process.input", json!({ "stream": "job", "base64": "?" }), "wrong-parameters: base64: "),
             ("process.input", json!({ "stream": "job", "text": "a" }), "refused: the process is not running"),
-            ("process.signal", json!({ "stream": "job", "signal": "term" }), "wrong-parameters: signal: not a signal"),
+            (
+                "process.signal",
+                json!({ "stream": "job", "signal": "term" }),
+                "wrong-parameters: signal: not a signal that can be sent",
+            ),
             (
                 "process.resize",
                 json!({ "stream": "job", "columns": 0, "rows": 1 }),

@@ -86,7 +86,9 @@ impl From<crate::access::AccessDenied> for Problem {
         use crate::access::AccessDenied;
         match denied {
             AccessDenied::TokenNeeded(_) => Self::token(denied.to_string()),
-            AccessDenied::Right { .. } => Self::new(StatusCode::FORBIDDEN, denied.to_string()),
+            AccessDenied::Right { .. } | AccessDenied::TokenInUrl(_) => {
+                Self::new(StatusCode::FORBIDDEN, denied.to_string())
+            }
             AccessDenied::NoSuchStream(name) => Self::no_stream(&name),
         }
     }
