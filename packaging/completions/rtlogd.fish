@@ -52,9 +52,9 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l pid-file -d 'Write the daemon\'s process id to this file, which is locked while the daemon runs and removed when it ends' -r -F
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l log-file -d 'Append the log to this file, which must not be a symbolic link; without this option, the log is lost' -r -F
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l user -d 'Run as this user instead of root, with --group as the only group' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l pid-file -d 'With --daemon: write the daemon\'s process id to this file, which is locked while the daemon runs and removed when it ends' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l log-file -d 'With --daemon: append the log to this file, which must not be a symbolic link; without this option, the log of the daemon is lost' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l user -d 'With --daemon: run as this user instead of root, with --group as the only group' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l group -d 'The group to run as; see --user' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l daemon -d 'Detach from the terminal, and exit with 0 once the daemon serves; not for use under systemd'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -s h -l help -d 'Print help'
@@ -89,7 +89,7 @@ complete -c rtlogd -n "__fish_rtlogd_using_subcommand schema" -s h -l help -d 'P
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand history" -s h -l help -d 'Print help'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l config -d 'The configuration that names the keys [default: /etc/rtlogd/rtlogd.yaml]' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l keys -d 'The directory of the keys, instead of the one that the configuration names' -r -F
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l stream -d 'The streams that the token gives access to; `*` stands for any characters, `?` for one; may be repeated' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l stream -d 'The streams that the token gives access to (required to make a token); `*` stands for any characters, `?` for one; may be repeated' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l allow -d 'What the token permits: `read`, `input` (type and push), `admin` (start, stop and signal); may be repeated' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l expires -d 'How long the token is valid; at most 12h for a token in a URL' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l name -d 'Who the token is for; shown in logs' -r
@@ -97,7 +97,7 @@ complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l revoke -d 'Revok
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l algorithm -d 'The kind of key to make [default: ed25519, or that of the previous key]' -r -f -a "ed25519\t'A key pair'
 hs256\t'A secret'"
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l init -d 'Make the first key'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l rotate -d 'Make a new key; tokens signed with the previous key stay valid, older ones do not'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l rotate -d 'Make a new key; tokens signed with the previous key stay valid, those signed with earlier keys do not'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l token-file -d 'Send the token in this file' -r -F

@@ -260,7 +260,8 @@ pub(super) struct TokenArguments {
     /// The directory of the keys, instead of the one that the configuration names
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
     pub(super) keys: Option<PathBuf>,
-    /// The streams that the token gives access to; `*` stands for any characters, `?` for one; may be repeated
+    /// The streams that the token gives access to (required to make a token); `*` stands for any characters, `?` for one;
+    /// may be repeated
     #[arg(long, value_name = "NAME", required_unless_present_any = ["init", "rotate", "revoke"])]
     pub(super) stream: Vec<NamePattern>,
     /// What the token permits: `read`, `input` (type and push), `admin` (start, stop and signal); may be repeated
@@ -275,7 +276,7 @@ pub(super) struct TokenArguments {
     /// Make the first key
     #[arg(long, group = "deed", conflicts_with = "stream")]
     pub(super) init: bool,
-    /// Make a new key; tokens signed with the previous key stay valid, older ones do not
+    /// Make a new key; tokens signed with the previous key stay valid, those signed with earlier keys do not
     #[arg(long, group = "deed", conflicts_with = "stream")]
     pub(super) rotate: bool,
     /// Revoke a token; give the token itself or its id
@@ -311,13 +312,14 @@ pub(super) struct DetachArguments {
     /// Detach from the terminal, and exit with 0 once the daemon serves; not for use under systemd
     #[arg(long)]
     pub(super) daemon: bool,
-    /// Write the daemon's process id to this file, which is locked while the daemon runs and removed when it ends
+    /// With --daemon: write the daemon's process id to this file, which is locked while the daemon runs and removed when it ends
     #[arg(long, value_name = "FILE", requires = "daemon")]
     pub(super) pid_file: Option<PathBuf>,
-    /// Append the log to this file, which must not be a symbolic link; without this option, the log is lost
+    /// With --daemon: append the log to this file, which must not be a symbolic link; without this option, the log of the
+    /// daemon is lost
     #[arg(long, value_name = "FILE", requires = "daemon")]
     pub(super) log_file: Option<PathBuf>,
-    /// Run as this user instead of root, with --group as the only group
+    /// With --daemon: run as this user instead of root, with --group as the only group
     #[arg(long, value_name = "USER", requires = "daemon", requires = "group")]
     pub(super) user: Option<String>,
     /// The group to run as; see --user

@@ -75,7 +75,7 @@ impl FileSelector {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Start")]
 pub enum ReadFrom {
-    /// At the end: new lines are read, and of files that exist at the first start the last 100 lines, which they share.
+    /// At the end: new lines are read. Of the files that exist at the first start, the last lines are read as well, 100 in all.
     #[default]
     End,
     /// At the start; everything in it is read.

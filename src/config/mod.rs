@@ -420,8 +420,8 @@ pub enum StopTarget {
     /// The command and all processes that it started.
     #[default]
     All,
-    /// Only the command, for one that ends its own processes when it is asked to end. Processes that it leaves behind
-    /// receive the signal once it has ended.
+    /// Only the command itself. This is for a command that ends its own processes when it is asked to end. Processes that it
+    /// leaves behind receive the signal once it has ended.
     Leader,
 }
 

@@ -33,7 +33,7 @@ streams:
   shell: { command: [cat], input: true }
   server: { command: [sh, -c, "trap 'echo reopened' HUP; echo ready; while :; do sleep 0.1; done"] }
   deploy: { push: true }
-  syslog: { file: /var/log/syslog, from: start }
+  dpkg: { file: /var/log/dpkg.log, from: start }
   web: { file: /var/log/nginx/access.log, from: start }
 "#;
 

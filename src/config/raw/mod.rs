@@ -98,8 +98,9 @@ pub(super) struct Limits {
     /// 256.
     pub(super) per_address: Setting<usize>,
     /// The maximum number of readers on all connections together. Each stream on a connection is one reader, and so is
-    /// each subscription of a control channel. One caller may have half of them, and a sixteenth on connections with
-    /// several streams. Root and the user of the daemon are not counted on the Unix socket. Default: 32768.
+    /// each subscription of a control channel. One caller may have at most half of them, and at most a sixteenth of them
+    /// on connections with several streams. Root and the user of the daemon are not counted on the Unix socket. Default:
+    /// 32768.
     pub(super) readers: Setting<usize>,
     /// The maximum number of streams, polls, pushes and control channels that are open at once with one token or,
     /// without a token, from one other machine. Requests that are answered at once are not counted. Default:
@@ -166,8 +167,8 @@ pub(super) struct Stream {
     pub(super) exclude: Setting<OneOrMany<String>>,
     /// The time for which rtlogd keeps reading a file after the last write to it, once the file was rotated away or
     /// deleted: its writer may still have it open. The new file is read as soon as a program closes the old one (where
-    /// the system reports that) or the old one has been silent for this time, and no later than this time after it
-    /// appeared. From then on, both are read until rtlogd stops reading the old one. Bytes that are written to a
+    /// the system reports that), or once the old one has been silent for this time, and at the latest this long after the
+    /// new file appeared. From then on, both are read until rtlogd stops reading the old one. Bytes that are written to a
     /// renamed file after that are a `loss`. Default: 5s.
     pub(super) rotate_wait: Setting<DurationText>,
     /// The directory into which files are moved when they are rotated, such as the `olddir` of logrotate, or a list. A
