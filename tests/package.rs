@@ -26,7 +26,7 @@ fn compare(folder: &str, made: &BTreeMap<String, String>) {
         let differs = kept.lines().zip(text.lines()).find(|(kept, made)| kept != made);
         assert!(
             kept == *text,
-            "{} is not what the program says now: {differs:?}; write it anew with RTLOGD_GENERATE=1 cargo it package::",
+            "{} is not what the program says now: {differs:?}; write it again with RTLOGD_GENERATE=1 cargo it package::",
             folder.join(name).display()
         );
     }

@@ -81,7 +81,7 @@ impl ReaderQuotas {
                     let most = limits.each;
                     Problem::too_many(
                         format!(
-                            "{credential} has {most} readers open{kind}, which is the limit for one caller; close some"
+                            "this caller ({credential}) has {most} readers open{kind}, which is the limit for one caller; close some"
                         ),
                         QUOTA_RETRY_AFTER,
                     )
@@ -131,7 +131,7 @@ mod tests {
             refused.into_parts(),
             (
                 429,
-                "TCP from this machine has 2048 readers open on connections with several streams, which is the limit for one \
+                "this caller (TCP from this machine) has 2048 readers open on connections with several streams, which is the limit for one \
                  caller; close some"
                     .to_owned()
             )

@@ -32,7 +32,7 @@ pub(super) enum Stem {
 
 /// Substrings of names and schemes, as few as possible: a line without any of them has no such stem. Each has at least four
 /// letters, by which the search rules out most lines at once.
-const STEM_HINTS: [&str; 12] = [
+const STEM_HINTS: [&str; 13] = [
     "pass",
     "secret",
     "token",
@@ -45,13 +45,14 @@ const STEM_HINTS: [&str; 12] = [
     "basic",
     "digest",
     "identified by",
+    "freerdp",
 ];
 
 /// Hints of three letters: few enough for a separate search.
 const SHORT_STEM_HINTS: [&str; 5] = ["key", "pwd", "pw=", "pw:", "pw\""];
 
-/// Substrings of the names of programs. They are searched for only if a word may be an option with a secret.
-const PROGRAM_HINTS: [&str; 15] = [
+/// Substrings of the names of programs whose options begin with a hyphen. They are searched for only if there may be one.
+const PROGRAM_HINTS: [&str; 14] = [
     "curl",
     "mysql",
     "mariadb",
@@ -66,7 +67,6 @@ const PROGRAM_HINTS: [&str; 15] = [
     "ipmitool",
     "mosquitto_",
     "snmp",
-    "freerdp",
 ];
 
 /// Substrings of the prefixes of all formats. They are searched for only if a word is long enough to be a token.
@@ -199,12 +199,15 @@ pub(super) fn may_have(text: &[u8], scratch: &mut Vec<u8>) -> bool {
         || has_long_word(scratch) && FORMAT_HINT_SEARCHER.matches(scratch)
 }
 
-/// Returns whether a word of the text may be an option: it begins with a hyphen, or with the `/p:` of the programs that take
-/// a password so.
+/// Returns whether a word of the text, which is in lower case, begins with a hyphen, as an option does.
 fn has_option(text: &[u8]) -> bool {
-    let begins_word = |at: usize| at.checked_sub(1).is_none_or(|before| !text[before].is_ascii_alphanumeric());
-    memchr::memchr2_iter(b'-', b'/', text)
-        .any(|at| begins_word(at) && (text[at] == b'-' || text[at..].starts_with(b"/p:")))
+    // The compiler can vectorize this.
+    let is_option = |(before, byte): (&u8, &u8)| {
+        let (letter, digit) = (before.wrapping_sub(b'a'), before.wrapping_sub(b'0'));
+        u8::from(*byte == b'-') & u8::from(letter >= 26) & u8::from(digit >= 10)
+    };
+    let rest = text.get(1..).unwrap_or_default();
+    text.starts_with(b"-") || text.iter().zip(rest).map(is_option).fold(0, |any, one| any | one) != 0
 }
 
 /// Returns whether the text has an `@`, plain or encoded, or an escape that may be within a stem: a colour, or its

@@ -16,7 +16,7 @@ const open = new Set();
 /** Cuts them all. */
 const cut = () => open.forEach((client) => client.destroy());
 
-/** A TCP port that leads to the Unix socket: there the browser has the owner's rights, and the daemon may start anew behind it. */
+/** A TCP port that leads to the Unix socket: there the browser has the owner's rights, and the daemon may start again behind it. */
 const door = () => new Promise((resolve) => {
   const server = net.createServer((client) => {
     open.add(client);
