@@ -199,8 +199,12 @@ pub(super) fn may_have(text: &[u8], scratch: &mut Vec<u8>) -> bool {
         || has_long_word(scratch) && FORMAT_HINT_SEARCHER.matches(scratch)
 }
 
-/// Returns whether a word of the text, which is in lower case, begins with a hyphen, as an option does.
+/// Returns whether a word of the text, which is in lower case, begins with a hyphen, as an option does, or may do so once
+/// the escapes in the text are undone.
 fn has_option(text: &[u8]) -> bool {
+    if memchr::memchr3(b'\\', b'%', b'&', text).is_some() {
+        return true;
+    }
     // The compiler can vectorize this.
     let is_option = |(before, byte): (&u8, &u8)| {
         let (letter, digit) = (before.wrapping_sub(b'a'), before.wrapping_sub(b'0'));
