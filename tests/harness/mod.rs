@@ -12,6 +12,7 @@ pub(crate) mod ws;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, FileType, OFlags, mknodat};
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -309,27 +312,44 @@ impl Drop for Program {
 /// The output of a pipe, read as it comes.
 #[derive(Debug)]
 struct CapturedOutput {
+    /// The bytes so far. The pipe is read only while they are locked, so that no byte is in neither.
     bytes: Arc<Mutex<Vec<u8>>>,
+    pipe: OwnedFd,
     end: Receiver<()>,
 }
 
 impl CapturedOutput {
-    fn new(mut pipe: impl Read + Send + 'static) -> Self {
+    fn new(mut pipe: impl Read + AsFd + Send + 'static) -> Self {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let (over, end) = sync_channel(0);
-        let kept = bytes.clone();
+        let (kept, same_pipe) = (bytes.clone(), pipe.as_fd().try_clone_to_owned().unwrap());
         thread::spawn(move || {
             let mut chunk = vec![0; 64 << 10];
-            while let Ok(count @ 1..) = pipe.read(&mut chunk) {
-                kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&chunk[..count]);
+            loop {
+                let readable = poll(&mut [PollFd::new(&pipe, PollFlags::IN)], None);
+                if readable == Err(Errno::INTR) {
+                    continue;
+                }
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let Ok(count @ 1..) = pipe.read(&mut chunk) else { break };
+                kept.extend_from_slice(&chunk[..count]);
             }
             drop(over);
         });
-        Self { bytes, end }
+        Self { bytes, pipe: same_pipe, end }
     }
 
+    /// Everything that was written to the pipe before this call.
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+            if ioctl_fionread(&self.pipe) == Ok(0) || Instant::now() > deadline {
+                return String::from_utf8_lossy(&bytes).into_owned();
+            }
+            drop(bytes);
+            thread::yield_now();
+        }
     }
 
     /// The complete output, up to the end of the pipe.
