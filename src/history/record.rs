@@ -64,8 +64,8 @@ const MAX_SNAPSHOT_SIZE: usize = 2 << 20;
 pub(super) const MAX_SEQ: u64 = 1 << 62;
 
 /// The longest key and value of one checkpoint, in bytes: a percent-encoded path, and the facts about its files, with what
-/// their programs were drawing.
-const MAX_CHECKPOINT_SIZE: usize = 64 << 10;
+/// their programs were drawing. Checkpoints share records of about this size.
+const MAX_CHECKPOINT_SIZE: usize = MAX_RECORD_SIZE / 2;
 
 /// Flag: the transaction continues in the next record.
 const FLAG_CONTINUED: u8 = 1;
@@ -193,7 +193,7 @@ impl RecordWriter {
                 log::warn!(key = key.as_str(), bytes = length; "a checkpoint is too long to be recorded");
                 continue;
             }
-            if encoded.len() + length > MAX_RECORD_SIZE / 2 {
+            if encoded.len() + length > MAX_CHECKPOINT_SIZE {
                 self.put_checkpoint_record(first, seq, count, &encoded);
                 (encoded, count) = (Vec::new(), 0);
             }

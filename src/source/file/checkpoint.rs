@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Origin, Time};
 
-use super::fingerprint::{Fingerprint, Identity, MIN_COPY_SIZE, ReadPoint, SeenContent};
+use super::fingerprint::{Fingerprint, Identity, ReadPoint, SeenContent};
 use crate::source::envelope::StreamPosition;
 use crate::source::file::rotation::location::LinkTarget;
 use crate::source::file::rotation::siblings::FILE_CLOCK_TICK_NANOS;
@@ -290,14 +290,14 @@ impl Checkpoint {
         self.time
     }
 
-    /// The read point in `file`, if its content is unchanged. If nothing was delivered, it must be the same file, or have
-    /// so much of the content that was seen that it is a copy.
+    /// The read point in `file`, if its content is unchanged. If nothing was delivered, it must be the same file, or begin with
+    /// the content that was seen.
     pub(super) fn read_point_in(&self, file: &File, identity: Identity) -> io::Result<Option<ReadPoint>> {
         if self.at > 0 {
             return self.fingerprint().read_point_in(file);
         }
         let start = self.seen().map_or_else(|| ReadPoint::new().fingerprint(), |seen| seen.start);
-        if !self.identity().is_same_file(identity) && start.at < MIN_COPY_SIZE {
+        if !self.identity().is_same_file(identity) && start.at == 0 {
             return Ok(None);
         }
         Ok(start.read_point_in(file)?.map(|_| ReadPoint::new()))
@@ -362,7 +362,8 @@ mod tests {
             ("one\n", "one\ntwo\n", identity, true),
             ("one\n", "", identity, false),
             ("one\n", "uno\ntwo\n", identity, false),
-            ("one\n", "one\n", other, false),
+            ("one\n", "one\n", other, true),
+            ("one\n", "uno\n", other, false),
             (long, long, identity, true),
             (long, long, other, true),
             (long, "another\n", identity, false),
@@ -375,7 +376,7 @@ mod tests {
                 file.write_all(content.as_bytes()).unwrap();
                 file
             };
-            let seen_content = SeenContent::of(&write(seen), seen.len() as u64);
+            let seen_content = SeenContent::of(Some(&write(seen)), seen.len() as u64);
             let saved = Checkpoint::new(identity, &ReadPoint::new(), Time(0)).with_seen(Some(seen_content));
             let saved = Checkpoint::read(&saved.to_text()).unwrap();
             assert_eq!(saved.seen(), Some(seen_content));

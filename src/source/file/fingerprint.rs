@@ -164,9 +164,11 @@ pub(super) struct SeenContent {
 }
 
 impl SeenContent {
-    /// The content of `file`, which was last seen with this size. A start that cannot be read is like an empty one.
-    pub(super) fn of(file: &File, size: u64) -> Self {
-        let mut start = read_at(file, 0, to_usize(HEAD_SIZE)).unwrap_or_default();
+    /// The content of a file, which was last seen with this size. If the file is closed or cannot be read, only its size is
+    /// known, and the start is that of an empty file.
+    pub(super) fn of(file: Option<&File>, size: u64) -> Self {
+        let start = file.and_then(|file| read_at(file, 0, to_usize(HEAD_SIZE)).ok());
+        let mut start = start.unwrap_or_default();
         start.truncate(memchr::memchr(0, &start).unwrap_or(start.len()));
         let mut point = ReadPoint::new();
         point.advance(&start);

@@ -238,6 +238,7 @@ impl PathTail {
         let by = if other.is_none() { ReplacedBy::File } else { ReplacedBy::Other };
         self.rotation.generations_mut().mark_replaced(pass.now, Some(by));
         if let Some(found) = other {
+            self.rotation.note_unfollowed();
             return Ok(found);
         }
         if !self.rotation.discover(Some(identity), pass) {

@@ -242,21 +242,20 @@ impl FileReader {
         read_at(self.file()?, 0, most)
     }
 
-    /// The content of a file of which nothing was emitted, as far as it is known: `None` if something before
-    /// `emitted_to` was.
+    /// The content of a file of which nothing was emitted, as far as it is known; `None` if something before `emitted_to`
+    /// was.
     pub(super) fn seen(&self, emitted_to: &ReadPoint) -> Option<SeenContent> {
-        let file = if emitted_to.offset() == 0 { self.file().ok() } else { None };
-        file.map(|file| SeenContent::of(file, self.size))
+        (emitted_to.offset() == 0).then(|| SeenContent::of(self.file().ok(), self.size))
     }
 
-    /// Expects at least the size of the file that was seen before a restart: if it is smaller now, the next read reports that
+    /// Expects the file to have at least the size that was seen before a restart. If it is smaller, the next read reports that
     /// it was cut.
-    pub(super) fn expect(&mut self, seen: SeenContent) {
-        self.size = self.size.max(seen.size);
+    pub(super) fn expect_size(&mut self, seen: u64) {
+        self.size = self.size.max(seen);
     }
 
-    /// Records that the first `size` bytes of the file, of which nothing was read, are in a copy as well, which is read first:
-    /// if no more than these were cut, nothing is lost.
+    /// Records that a copy of the first `size` bytes of the file is read before it. Nothing of the file was read, so nothing is
+    /// lost if no more than these bytes were cut off.
     pub(super) fn note_copied(&mut self, size: u64) {
         if size >= self.size {
             self.size = 0;

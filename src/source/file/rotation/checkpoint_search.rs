@@ -104,7 +104,7 @@ impl<'a> CheckpointSearch<'a> {
             return Ok(SearchOutcome::Found { reader: Box::new(reader), point, at_path: true, rewritten });
         }
         let siblings = pass.index.rotated(self.location, None).unwrap_or_default();
-        if let Some((reader, point)) = self.find_copy(&siblings, pass)? {
+        if let Some((reader, point)) = self.find_copy(&siblings, is_new, pass)? {
             return Ok(SearchOutcome::Found { reader: Box::new(reader), point, at_path: false, rewritten });
         }
         if exists || rewritten.is_some() || siblings.files.iter().any(is_new) {
@@ -113,9 +113,15 @@ impl<'a> CheckpointSearch<'a> {
         denied.map_or(Ok(SearchOutcome::Waiting), Err)
     }
 
-    /// Finds the newest sibling with the content of the checkpoint: a copy of its file, or its file with another inode.
-    fn find_copy(&self, siblings: &Siblings, pass: &PassContext<'_>) -> io::Result<Option<(FileReader, ReadPoint)>> {
-        for sibling in siblings.files.iter().rev() {
+    /// Finds the newest sibling with the content of the checkpoint: a copy of its file, or its file with another inode. What was
+    /// seen of a file that was not read may be short, so that only a new sibling can be the one.
+    fn find_copy(
+        &self,
+        siblings: &Siblings,
+        is_new: &dyn Fn(&Sibling) -> bool,
+        pass: &PassContext<'_>,
+    ) -> io::Result<Option<(FileReader, ReadPoint)>> {
+        for sibling in siblings.files.iter().rev().filter(|sibling| self.saved.at() > 0 || is_new(sibling)) {
             match self.point_at(&sibling.path, pass) {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),

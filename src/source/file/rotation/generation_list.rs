@@ -327,8 +327,10 @@ impl GenerationList {
         let Some(original) = original.map(|original| &siblings.files[original]) else {
             return before.is_some_and(|before| !siblings.follows(sibling, before) || has_content_of(before));
         };
-        // What the original was before it was truncated is in its copies alone, unless it was read.
-        let is_unread = self.position(original.identity).is_some_and(|at| at > 0 && self.files[at].is_unread());
+        // If nothing of the original was read before it was truncated, only its copies have what it contained then.
+        let is_unread = self
+            .position(original.identity)
+            .is_some_and(|at| self.files[at].is_unread() && (at > 0 || self.truncated != Some(original.identity)));
         (pass.claims.is_known(original.identity) && !is_unread)
             || has_content_of(original)
             || siblings.files.get(at + 1).is_some_and(has_content_of)

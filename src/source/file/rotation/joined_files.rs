@@ -25,6 +25,11 @@ impl JoinedFiles {
         &self.checkpoints
     }
 
+    /// Returns whether lines of files that were left wait for further ones.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.checkpoints.is_empty()
+    }
+
     /// Emits the joined lines if some are of the file `identity`, since that file has further lines: these are not read
     /// again after a restart.
     pub(super) fn end_joined_lines(&self, id: usize, identity: Identity, pass: &mut PassContext<'_>) {

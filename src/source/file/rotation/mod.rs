@@ -80,9 +80,8 @@ pub(super) struct Rotation {
     joined_files: JoinedFiles,
     /// The time of the first search for the files of a checkpoint.
     resumed_at: Option<Instant>,
-    /// The file at the path, whose content is not that of its checkpoint any more: files with lines in between may not have
-    /// been listed yet.
-    rewritten: Option<Identity>,
+    /// After a restart, until the siblings were listed: there may be some that come before the files of which nothing was read.
+    unlisted: bool,
 }
 
 impl Rotation {
@@ -105,7 +104,7 @@ impl Rotation {
             done: None,
             joined_files: JoinedFiles::default(),
             resumed_at: None,
-            rewritten: None,
+            unlisted: false,
         }
     }
 
@@ -120,6 +119,7 @@ impl Rotation {
         }
         for saved in saved.generations() {
             claims.claim(saved.identity(), self.id);
+            self.unlisted |= saved.at() == 0;
             let reader = FileReader::parked(saved.identity(), 0);
             self.generations.push_back(Generation { saved: Some(saved), ..Generation::new(reader) });
         }
@@ -208,8 +208,8 @@ impl Rotation {
         } else {
             self.generations[at].replaced_at = None;
         }
-        if self.rewritten == Some(identity) && (self.discover(Some(identity), pass) || !self.deferred) {
-            self.rewritten = None;
+        if self.unlisted {
+            self.discover(Some(identity), pass);
         }
         self.skip_copies(pass);
         true
@@ -218,7 +218,6 @@ impl Rotation {
     /// Records that the path names nothing that can be followed; `by` says what came after the newest generation.
     pub(super) fn note_missing(&mut self, by: Option<ReplacedBy>, pass: &mut PassContext<'_>) {
         self.generations.mark_replaced(pass.now, by);
-        self.rewritten = None;
         self.discover(None, pass);
         self.checkpoint_changed |= self.generations.is_empty();
     }
@@ -262,6 +261,17 @@ impl Rotation {
 
     /// Adds the files that were rotated away before the path named `newest`, or nothing. Returns whether these are all.
     pub(super) fn discover(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
+        let is_all = self.discover_siblings(newest, pass);
+        self.unlisted &= !is_all && self.deferred;
+        is_all
+    }
+
+    /// Records that the path names something that is not followed.
+    pub(super) fn note_unfollowed(&mut self) {
+        self.unlisted = false;
+    }
+
+    fn discover_siblings(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
         let has_room = self.generations.has_room();
         if !self.discover_previous(newest, has_room, pass) {
             return false;
@@ -328,7 +338,7 @@ impl Rotation {
     /// Opens the current generation; `false` if there is nothing to read in it.
     pub(super) fn open_current(&mut self, pass: &mut PassContext<'_>) -> io::Result<bool> {
         let Some(current) = self.generations.front_mut() else { return Ok(false) };
-        if self.rewritten == Some(current.reader.identity()) {
+        if self.unlisted && current.is_unread() {
             return Ok(false);
         }
         match current.open(&self.location, pass)? {
@@ -419,6 +429,13 @@ impl Rotation {
 
     /// Makes the current generation, which is still written to, an old file that is read at the same time as the next.
     fn release_current(&mut self, pass: &mut PassContext<'_>) {
+        if self.joined_files.is_waiting() {
+            // The lines that wait are of the files before this one, and continue in the next one.
+            if self.generations.may_continue() && pass.pipeline.is_between_lines(self.id) {
+                return self.continue_in_successor(pass);
+            }
+            pass.pipeline.flush_joined(self.id, pass.now, pass.batch);
+        }
         let Some(old) = self.generations.pop_front() else { return };
         if self.hand_over(&old, pass.pipeline.held(self.id))
             && let Some(next) = self.generations.front_mut()
@@ -529,7 +546,8 @@ impl Rotation {
             losses: &mut self.losses,
             discovery: &mut self.discovery,
             checkpoint_changed: &mut self.checkpoint_changed,
-            rewritten: &mut self.rewritten,
+            gone: &mut self.gone,
+            unlisted: &mut self.unlisted,
             resumed_at,
         };
         resumption.run(pass)

@@ -13,7 +13,7 @@ use super::location::LogLocation;
 use super::old_files::OldFileLoss;
 use super::siblings::Sibling;
 use crate::source::file::checkpoint::Checkpoint;
-use crate::source::file::fingerprint::{Identity, ReadPoint};
+use crate::source::file::fingerprint::{GoneFingerprints, Identity, ReadPoint};
 use crate::source::file::pass::PassContext;
 use crate::source::file::reader::FileReader;
 
@@ -46,8 +46,10 @@ pub(super) struct Resumption<'a> {
     pub(super) losses: &'a mut Vec<OldFileLoss>,
     pub(super) discovery: &'a mut Discovery,
     pub(super) checkpoint_changed: &'a mut bool,
-    /// The file at the path, if its content is new.
-    pub(super) rewritten: &'a mut Option<Identity>,
+    /// The fingerprints of files that no longer exist.
+    pub(super) gone: &'a mut GoneFingerprints,
+    /// Files that come before those of which nothing was read may not have been listed yet.
+    pub(super) unlisted: &'a mut bool,
     /// The time of the first search for the files.
     pub(super) resumed_at: Instant,
 }
@@ -112,6 +114,7 @@ impl Resumption<'_> {
             // What its program was drawing is emitted when it is its turn.
             Ok(SearchOutcome::Lost { rewritten: Some(path) }) if saved.stream_positions().is_empty() => {
                 pass.claims.release(saved.identity(), self.id, None);
+                self.gone.remember(saved.fingerprint());
                 self.generations.remove(at);
                 if !saved.is_finished() {
                     self.losses.push(OldFileLoss { missed: None, bytes: None, reason: LOST_FILE });
@@ -157,7 +160,11 @@ impl Resumption<'_> {
                 Some(later) => continues_in = Some(later),
                 None => self.resume_in(at, *reader, point, (!at_path).then_some(self.resumed_at), pass),
             },
-            None if continues_in.is_none() => self.generations.drop_lost(self.id, pass),
+            None if continues_in.is_none() => {
+                // A copy may be found later, which could not be opened yet.
+                self.gone.remember(saved.fingerprint());
+                self.generations.drop_lost(self.id, pass);
+            }
             None => drop(self.generations.remove(at)),
         }
         continues_in
@@ -178,7 +185,7 @@ impl Resumption<'_> {
             let at = after.map_or(at, |after| after + 1);
             if self.generations.add_rewritten(&path, saved.identity(), at, self.id, pass) {
                 *self.checkpoint_changed = true;
-                *self.rewritten = Some(saved.identity()).filter(|_| path == self.location.path()).or(*self.rewritten);
+                *self.unlisted = true;
             }
         }
     }
@@ -203,7 +210,7 @@ impl Resumption<'_> {
         resumed.reader.continue_in(reader, point);
         if let Some(saved) = resumed.saved.take() {
             resumed.reader.set_stream_positions(saved.stream_positions().to_vec());
-            saved.seen().into_iter().for_each(|seen| resumed.reader.expect(seen));
+            saved.seen().into_iter().for_each(|seen| resumed.reader.expect_size(seen.size));
             resumed.finished_at = saved.is_finished().then_some(saved.at());
         }
         (resumed.sought_since, resumed.changed) = (None, true);

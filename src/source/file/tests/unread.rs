@@ -12,6 +12,9 @@ use crate::source::file::open_hook;
 
 use super::harness::{TailerHarness, long, numbers};
 
+/// The line 1.
+const FIRST: &str = "1 is the number of this line of a file\n";
+
 const NAMES: [&str; 2] = ["log", "lo[g]"];
 
 /// One thing that is done to the files, with its name.
@@ -52,8 +55,13 @@ const WRITE_5: FileAction = ("5", |harness| harness.directory.append("log", &lon
 /// Runs steps on a log of which the first line was read. Returns the name of the case, the numbers of all lines, and the
 /// harness.
 fn run(name: &str, steps: &[FileAction]) -> (String, Vec<u32>, TailerHarness) {
+    run_from(name, FIRST, steps)
+}
+
+/// The same on a log with this text.
+fn run_from(name: &str, text: &str, steps: &[FileAction]) -> (String, Vec<u32>, TailerHarness) {
     let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
-    harness.directory.write("log", &long(1));
+    harness.directory.write("log", text);
     let mut all = harness.run_until_idle();
     for (step, act) in steps {
         match *step {
@@ -128,6 +136,68 @@ fn rotations_of_files_that_were_not_read_are_read_in_order() {
                 assert!(harness.losses == 0 || steps[0].0 != "rotate", "{case}");
             }
         }
+    }
+}
+
+#[test]
+fn what_is_written_during_a_restart_to_a_file_that_was_empty_is_read_although_it_was_copied_and_truncated() {
+    let table: [(&[FileAction], &[u32]); 5] = [
+        (&[WRITE_2, COPY_AND_TRUNCATE], &[2]),
+        (&[WRITE_2, COPY_AND_TRUNCATE, WRITE_3], &[2, 3]),
+        (&[WRITE_2, COPY_AND_TRUNCATE, WRITE_3, COPY_AND_TRUNCATE, WRITE_4], &[2, 3, 4]),
+        (&[WRITE_2, COPY_AND_TRUNCATE, WRITE_3, ROTATE, WRITE_4], &[2, 3, 4]),
+        (&[WRITE_2, COPY_AND_TRUNCATE, WRITE_3, LOOK, RESTART, COPY_AND_TRUNCATE, ROTATE, WRITE_4], &[2, 3, 4]),
+    ];
+    for name in NAMES {
+        // The file is new, or what was read of it was copied and truncated.
+        for before in [&[][..], &[COPY_AND_TRUNCATE]] {
+            for (steps, lines) in table {
+                let steps: Vec<_> = before.iter().chain(&[LOOK, RESTART]).chain(steps).copied().collect();
+                let (case, read, harness) = run_from(name, if before.is_empty() { "" } else { FIRST }, &steps);
+                let read: Vec<_> = read.into_iter().filter(|line| *line > 1).collect();
+                assert_eq!((&read[..], harness.losses), (lines, before.len()), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn copies_that_were_made_around_two_restarts_keep_their_order() {
+    let down: [&[FileAction]; 3] = [
+        &[COPY_AND_TRUNCATE, WRITE_2],
+        &[WRITE_2, COPY_AND_TRUNCATE, WRITE_3],
+        &[WRITE_2, COPY_AND_TRUNCATE, LOOK, WRITE_3],
+    ];
+    let live: [&[FileAction]; 3] = [&[], &[LOOK], &[LOOK, LOOK]];
+    let then: [&[FileAction]; 3] =
+        [&[COPY_AND_TRUNCATE], &[COPY_AND_TRUNCATE, LOOK, ROTATE], &[COPY_AND_TRUNCATE, ROTATE]];
+    let cases = (0..27).map(|case| (down[case % 3], live[case / 3 % 3], then[case / 9]));
+    for (name, (down, live, then)) in NAMES.iter().flat_map(|name| cases.clone().map(move |case| (name, case))) {
+        let middle = [COPY_AND_TRUNCATE, WRITE_4];
+        let steps = [&[RESTART], down, live, &middle, live, &[RESTART], then, &[WRITE_5]].concat();
+        let (case, read, _) = run(name, &steps);
+        assert!(read.is_sorted(), "{case}: {read:?}");
+        assert!(read.contains(&4) && read.contains(&5), "{case}: {read:?}");
+    }
+}
+
+#[test]
+fn a_copy_that_may_not_be_opened_yet_is_continued_later() {
+    for name in NAMES {
+        let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+        harness.directory.write("log", FIRST);
+        let mut all = harness.run_until_idle();
+        harness.restart();
+        for act in [WRITE_2, COPY_AND_TRUNCATE, WRITE_3] {
+            std::thread::park_timeout(Duration::from_millis(12));
+            act.1(&harness);
+        }
+        let copy = fs::metadata(harness.directory.path("log.1")).unwrap().ino();
+        open_hook::refuse(Some((copy, Errno::ACCESS)));
+        all.extend(harness.run_after_rotate_wait());
+        open_hook::refuse(None);
+        (0..4).for_each(|_| all.extend(harness.run_after_rotate_wait()));
+        assert_eq!(numbers(&all), [1, 2, 3], "{name}: {:?}", harness.loss_texts);
     }
 }
 
