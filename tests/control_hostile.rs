@@ -92,7 +92,7 @@ fn texts() -> Vec<(String, i64)> {
     table
 }
 
-fn parameters() -> [(&'static str, &'static str, i64); 40] {
+fn parameters() -> [(&'static str, &'static str, i64); 44] {
     [
         ("streams.list", "[]", PARAMETERS),
         ("streams.list", "null", PARAMETERS),
@@ -114,7 +114,11 @@ fn parameters() -> [(&'static str, &'static str, i64); 40] {
         ("stream.subscribe", r#"{"stream":"app","after":"7"}"#, PARAMETERS),
         ("stream.subscribe", r#"{"stream":"app","after":7}"#, PARAMETERS),
         ("stream.subscribe", r#"{"stream":"app","since":"yesterday"}"#, PARAMETERS),
-        ("stream.subscribe", r#"{"stream":"app","run":"last"}"#, PARAMETERS),
+        ("stream.subscribe", r#"{"stream":"app","run":"first"}"#, PARAMETERS),
+        ("stream.subscribe", r#"{"stream":"app","run":0}"#, PARAMETERS),
+        ("stream.subscribe", r#"{"stream":"app","run":1.5}"#, PARAMETERS),
+        ("stream.subscribe", r#"{"stream":"app","run":7}"#, NOT_FOUND),
+        ("stream.subscribe", r#"{"stream":"app","run":"last"}"#, NOT_FOUND),
         ("stream.subscribe", r#"{"stream":"app","grep":"("}"#, PARAMETERS),
         ("stream.subscribe", r#"{"stream":"app","grep":"(a{1000}){1000}"}"#, PARAMETERS),
         ("stream.subscribe", r#"{"stream":"app","grep":[1]}"#, PARAMETERS),

@@ -135,6 +135,12 @@ fn a_history_of_the_previous_format_is_continued() {
     assert_eq!(daemon.follow("build").status(), 404, "the stream was private, and stays so");
     let all = String::from_utf8(owner("/streams/build?tail=all&follow=false&format=ndjson")).unwrap();
     assert!(all.starts_with(&events), "{all}");
+    // The runs that can be replayed are known, too.
+    let runs: serde_json::Value = serde_json::from_slice(&owner("/streams/build/runs")).unwrap();
+    let facts = |at: usize| ["run", "lines", "code"].map(|name| runs["runs"][at][name].as_u64());
+    assert_eq!(facts(0), [Some(2), Some(1), Some(0)], "{runs}");
+    assert_eq!(facts(1)[0], Some(1), "{runs}");
+    assert_eq!(runs["runs"][2], serde_json::Value::Null, "{runs}");
     daemon.terminate();
     let dir = daemon.ended_by(Deadline::new()).1;
 

@@ -23,6 +23,7 @@ mod package;
 mod manual;
 mod resume;
 mod history;
+mod runs;
 mod wire_formats;
 mod envelopes;
 mod kubernetes;

@@ -171,6 +171,7 @@ fn nothing_reveals_a_stream_that_turned_private() {
         "/streams/s/poll?tail=all",
         "/streams/s/state",
         "/streams/s/progress",
+        "/streams/s/runs",
         "/streams/s/badge.svg",
     ] {
         assert_eq!(daemon.request(path).status(), 404, "{path}");

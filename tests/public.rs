@@ -32,6 +32,9 @@ fn everybody_may_read_a_public_stream_and_do_nothing_else() {
     for (method, path, expected) in [
         ("GET", "/streams/open/state", 200),
         ("GET", "/streams/open/progress", 200),
+        ("GET", "/streams/build/runs", 200),
+        ("GET", "/streams/build?run=99", 404),
+        ("GET", "/streams/closed/runs", 401),
         ("GET", "/streams/open/badge.svg", 200),
         ("GET", "/streams/open/poll?tail=all&wait=0s", 200),
         ("GET", "/streams/build/state", 200),

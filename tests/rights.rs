@@ -49,6 +49,7 @@ const ADDRESSES: &[Route] = &[
     ("streams/NAME", "PUT", Stream(Input), "", b"x\n", 405),
     ("streams/NAME/poll", "GET", Stream(Read), "?tail=all&wait=0s", b"", 200),
     ("streams/NAME/state", "GET", Stream(Read), "", b"", 200),
+    ("streams/NAME/runs", "GET", Stream(Read), "", b"", 200),
     ("streams/NAME/progress", "GET", Stream(Read), "", b"", 200),
     ("streams/NAME/badge.svg", "GET", Stream(Read), "", b"", 200),
     ("streams/NAME/input", "POST", Stream(Input), "", b"x\n", 200),

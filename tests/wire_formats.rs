@@ -215,7 +215,7 @@ fn a_quiet_stream_is_kept_alive() {
 #[test]
 fn every_refusal_is_a_problem_document() {
     let daemon = daemon_with(&[LAST.into()]);
-    let table: [(&str, &str, u16, &str); 18] = [
+    let table: [(&str, &str, u16, &str); 21] = [
         ("/streams/n", "image/png", 406, "text/event-stream"),
         ("/streams/n?colour=red", "*/*", 400, "colour"),
         ("/streams/n?Tail=1", "*/*", 400, "Tail"),
@@ -229,7 +229,15 @@ fn every_refusal_is_a_problem_document() {
         ("/streams/n?since=yesterday", "*/*", 400, "since"),
         ("/streams/n?format=xml", "*/*", 400, "xml"),
         ("/streams/n?data=xml", "*/*", 400, "xml"),
-        ("/streams/n?run=7", "*/*", 400, "run=7"),
+        ("/streams/n?run=7", "*/*", 404, "n has had no run"),
+        ("/streams/n?run=last", "*/*", 404, "n has had no run"),
+        ("/streams/n?run=0", "*/*", 400, "run=0"),
+        (
+            "/streams/n?run=first",
+            "*/*",
+            400,
+            "run=first is not known; use the number of a run, current, last or passed",
+        ),
         ("/streams/n?follow=maybe", "*/*", 400, "follow=maybe"),
         ("/streams/n?stream=n", "*/*", 400, "stream"),
         ("/streams?colour=red", "*/*", 400, "colour"),

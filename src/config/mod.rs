@@ -89,6 +89,12 @@ pub const DEFAULT_STREAM_AGE: Duration = Duration::from_hours(7 * 24);
 /// The least age that can be configured: files are checked once a minute.
 pub const MIN_STREAM_AGE: Duration = Duration::from_mins(1);
 
+/// The most runs of one process that can be remembered: they are listed as a whole, and written into each file.
+pub const MAX_STREAM_RUNS: usize = 10_000;
+
+/// The default number of runs of one process that are remembered.
+pub const DEFAULT_STREAM_RUNS: usize = 1000;
+
 /// The least `max_line`, in bytes: a shorter bound would cut ordinary lines.
 pub const MIN_MAX_LINE: usize = 1 << 10;
 
@@ -246,11 +252,18 @@ pub struct HistoryLimits {
     pub disk: u64,
     /// The age after which events on disk are dropped; at least [`MIN_STREAM_AGE`].
     pub age: Duration,
+    /// The most runs of a process that are remembered; 1 to [`MAX_STREAM_RUNS`].
+    pub runs: usize,
 }
 
 impl Default for HistoryLimits {
     fn default() -> Self {
-        Self { memory: DEFAULT_STREAM_MEMORY, disk: DEFAULT_STREAM_DISK, age: DEFAULT_STREAM_AGE }
+        Self {
+            memory: DEFAULT_STREAM_MEMORY,
+            disk: DEFAULT_STREAM_DISK,
+            age: DEFAULT_STREAM_AGE,
+            runs: DEFAULT_STREAM_RUNS,
+        }
     }
 }
 

@@ -285,6 +285,7 @@ impl Daemon {
             // Numbers continue where the stream was before its configuration changed.
             let before = self.catalog.get(&name).map(|entry| entry.log.info(now).last);
             let (mut appender, log) = stream::open(name, before.unwrap_or_else(begun), memory, &self.budget);
+            log.set_bounds(memory, retention(spec));
             if before.is_some() && matches!(spec.source, SourceKind::File(_) | SourceKind::Journal(_)) {
                 appender.queue_loss(CHECKPOINT_LOST);
             }
@@ -507,7 +508,7 @@ fn create_shim_directory(state_directory: &Path) -> Option<PathBuf> {
 
 /// The bounds on what is kept of the stream on disk.
 fn retention(spec: &Stream) -> Retention {
-    Retention { bytes: spec.history.disk, age: spec.history.age }
+    Retention { bytes: spec.history.disk, age: spec.history.age, runs: spec.history.runs }
 }
 
 /// The form in which lines of this format are structured. Unwrapped lines are text.

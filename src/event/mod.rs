@@ -7,7 +7,8 @@
 //!
 //! The files: this file has the event, the names and the states of streams, and the parts of an event; `position` has the
 //! ids, `flags` and `level` the facts about a line, `progress` the progress of a source. `escapes` finds the escape
-//! sequences in a line, and `style` has the colours that they set. `signal` names signals, `duration` and `word_list` put
+//! sequences in a line, and `style` has the colours that they set. `run_info` and `run_summary` are what is known of a run,
+//! `signal` names signals, `duration` and `word_list` put
 //! durations and lists into words, `visible_text` makes text from outside harmless in messages, and `lock` is the only way
 //! to lock a mutex.
 
@@ -19,6 +20,7 @@ mod lock;
 mod position;
 mod progress;
 mod run_info;
+mod run_summary;
 mod style;
 mod visible_text;
 mod signal;
@@ -35,6 +37,7 @@ pub(crate) use lock::{lock, lock_exclusive, lock_shared};
 pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Progress, ProgressGroup, ProgressState};
 pub use run_info::RunInfo;
+pub use run_summary::{GroupSummary, MAX_GROUP_NAME_LENGTH, MAX_SUMMARY_GROUPS, NewLines, RunCounts, RunSummary};
 pub(crate) use signal::{signal_name, signal_number};
 pub(crate) use style::Style;
 pub(crate) use visible_text::{is_unsafe, lossy_text, one_line, shell_word, with_causes};
@@ -434,6 +437,20 @@ pub enum EndCause {
     Lost,
 }
 
+impl EndCause {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::Signalled => "signalled",
+            Self::Stopped => "stopped",
+            Self::DaemonStopped => "daemon-stopped",
+            Self::DaemonKilled => "daemon-killed",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// Recorded events that were dropped before a reader reached them. A gap has no number, and is sent to that reader
 /// alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -490,6 +507,21 @@ mod tests {
         }
         for bad in ["", ".a", "a b", "ä", "a/b", "a:b", "a,b", "a\n", &"x".repeat(65)] {
             assert!(bad.parse::<StreamName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_cause_has_the_same_name_everywhere() {
+        let causes = [
+            EndCause::Exited,
+            EndCause::Signalled,
+            EndCause::Stopped,
+            EndCause::DaemonStopped,
+            EndCause::DaemonKilled,
+            EndCause::Lost,
+        ];
+        for cause in causes {
+            assert_eq!(serde_json::to_value(cause).unwrap(), cause.name());
         }
     }
 

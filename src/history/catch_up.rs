@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::segment::{CheckpointChange, Numbering, Segment};
 
+use super::run_tracker::SharedRuns;
 use super::transaction::{NextEvent, Transaction};
 use super::writer::{RecordChunk, writer_gone};
 
@@ -42,6 +43,8 @@ pub(super) struct Backlog {
     record_required: bool,
     /// The sequence number after the last event that was written; at least what the recorder has recorded.
     written_end: u64,
+    /// The sequence number of the first event that is not recorded: runs that end later are recorded with the last part.
+    recorded_end: u64,
     retry_at: Instant,
     in_flight: Option<BacklogWrite>,
 }
@@ -90,6 +93,7 @@ impl Backlog {
             checkpoints: BTreeMap::new(),
             record_required: false,
             written_end: end,
+            recorded_end: end,
             retry_at: Instant::now() + RECORD_RETRY_INTERVAL,
             in_flight: None,
         }
@@ -137,6 +141,7 @@ impl Backlog {
         memory: &impl SegmentsInMemory,
         boot: &str,
         private: bool,
+        runs: &SharedRuns,
     ) -> (RecordChunk, oneshot::Sender<io::Result<()>>) {
         let from = self.written_end;
         let (segments, numbering) = memory(from);
@@ -157,6 +162,10 @@ impl Backlog {
         let checkpoints = std::mem::take(&mut self.checkpoints);
         self.record_required = false;
         transaction.add_checkpoints(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
+        // Runs that are known up to a later event are recorded with that event.
+        let known = runs.lock().summaries_before(next.seq);
+        let known: Vec<_> = known.into_iter().filter(|run| run.end > self.recorded_end).collect();
+        transaction.add_runs(next, &known);
         if transaction.is_empty() {
             // Memory has dropped all of these events; the parts that were written still need the end of their
             // transaction.
@@ -199,7 +208,7 @@ impl Backlog {
                 BacklogWriteOutcome::PartWritten
             }
             (Ok(()), Some(WriteContent::Last { end, checkpoints })) => {
-                self.written_end = end;
+                (self.written_end, self.recorded_end) = (end, end);
                 let changes = checkpoints.into_iter().map(|(key, value)| CheckpointChange { key, value });
                 BacklogWriteOutcome::Committed { end, checkpoints: changes.collect() }
             }

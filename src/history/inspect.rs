@@ -9,7 +9,7 @@ use crate::segment::Checkpoints;
 
 use super::files::StreamFiles;
 use super::reader::for_each_segment_from;
-use super::{HistoryError, STREAMS_DIRECTORY, recover};
+use super::{HistoryError, RunLimits, STREAMS_DIRECTORY, recover};
 
 /// The stored state of one stream.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub fn inspect(root: &Path) -> Result<Vec<StreamInspection>, HistoryError> {
 }
 
 fn inspect_stream(folder: &Path, name: StreamName) -> Result<StreamInspection, HistoryError> {
-    let found = recover::recover_history(&folder.join(name.as_str()))?;
+    let found = recover::recover_history(&folder.join(name.as_str()), RunLimits::NONE)?;
     let oldest = found.files.iter().find(|file| file.first < file.end);
     let ids = found.numbering.as_ref().zip(oldest).map(|(n, oldest)| (n.id(oldest.first), n.last_seen_id(n.next())));
     Ok(StreamInspection {
@@ -81,7 +81,7 @@ pub fn read_events(
     if !directory.is_dir() {
         return Err(HistoryError::NoStream(root.to_owned(), name.clone()));
     }
-    let found = recover::recover_history(&directory)?;
+    let found = recover::recover_history(&directory, RunLimits::NONE)?;
     let files = StreamFiles::new(directory.clone(), found.files, found.numbering.as_ref());
     let mut outcome = Ok(());
     for_each_segment_from(&files, 0, |segment| {

@@ -35,10 +35,13 @@
 //! - **Reading.** Readers open the files themselves ([`reader`]), at most four at a time, and only up to what is
 //!   committed.
 //!
+//! - **Runs.** The summaries of runs outlive their events: the newest file has all of them ([`run_tracker`]).
+//!
 //! Rejected: a database (its files cannot be repaired record by record), mmap (a full or failing disk is a signal
 //! instead of an error), and a sync for each batch (milliseconds of latency for every line).
 //!
-//! Reading order: `record` (the format, with `byte_codec`), `segment_codec` and `summary` (bodies of records), `files`
+//! Reading order: `record` (the format, with `byte_codec`), `segment_codec` and `summary` (bodies of records), `run_tracker`
+//! (what is known of runs), `files`
 //! (the index), `record_reader` (one file, without its damaged parts), `recover` (the start), `writer` (the threads),
 //! `transaction`, `recorder`, `catch_up`, `reader`, `inspect` (`rtlogd history`).
 
@@ -51,6 +54,7 @@ mod catch_up;
 mod reader;
 mod inspect;
 mod recover;
+mod run_tracker;
 mod byte_codec;
 mod record;
 mod summary;
@@ -60,6 +64,7 @@ pub use inspect::{StreamInspection, inspect, read_events};
 pub(super) use reader::{HistoryRead, HistoryReader};
 pub(crate) use record::FORMAT_VERSION;
 pub(super) use recorder::{RecordOutcome, Recorder};
+pub(super) use run_tracker::{RunLimits, RunTracker, SharedRuns};
 pub(super) use transaction::NextEvent;
 
 use std::fs::{self, File};
@@ -88,13 +93,15 @@ const STREAMS_DIRECTORY: &str = "streams";
 /// The most concurrent readers of old events: a disk serves a few well, and the sources need threads too.
 const MAX_CONCURRENT_HISTORY_READS: usize = 4;
 
-/// The bounds on what is kept of a stream on disk.
+/// The bounds on what is kept of a stream on disk, and of its runs also without a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// The most bytes of all its files.
     pub bytes: u64,
     /// The age after which events are dropped, a file at a time.
     pub age: Duration,
+    /// The most runs whose summaries are kept, also after their events were dropped.
+    pub runs: usize,
 }
 
 /// The bounds of one stream, which may change while it is recorded. A clone is the same bounds.
@@ -177,6 +184,8 @@ pub struct StreamHistory {
     pub(super) reader: HistoryReader,
     /// The last run of the process, if it is one.
     pub(super) run: Option<RunInfo>,
+    /// All runs that are known.
+    pub(super) runs: SharedRuns,
     /// `true` if something on disk was damaged.
     pub(super) damaged: bool,
 }
@@ -185,6 +194,7 @@ impl StreamHistory {
     /// The same history for a source that is no process, although it may have been one.
     #[must_use]
     pub fn without_run(self) -> Self {
+        self.runs.lock().end_processes(SystemTime::now().into());
         Self { run: None, ..self }
     }
 }
@@ -221,7 +231,7 @@ impl History {
     /// If its files cannot be read, or a newer version wrote them.
     pub fn stream(&self, name: &StreamName, retention: Retention) -> Result<StreamHistory, HistoryError> {
         let directory = self.root.join(STREAMS_DIRECTORY).join(name.as_str());
-        let found = recover::recover_history(&directory)?;
+        let found = recover::recover_history(&directory, RunLimits::new(usize::MAX, retention))?;
         let now = Time::from(SystemTime::now()).millis();
         let end = found.numbering.as_ref().map_or(found.end, Numbering::next);
         let numbering = if let Some(mut numbering) = found.numbering {
@@ -249,9 +259,10 @@ impl History {
         let recovered =
             RecoveredState { checkpoints: found.checkpoints.clone(), private, is_newest_file_finished, end };
         let retention = SharedRetention::new(retention);
-        let recorder = Recorder::new(files.clone(), jobs, boot, retention.clone(), recovered);
+        let runs = SharedRuns::new(found.runs);
+        let recorder = Recorder::new(files.clone(), jobs, boot, retention.clone(), runs.clone(), recovered);
         let reader = HistoryReader::new(files, self.read_permits.clone(), retention);
-        Ok(StreamHistory { numbering, checkpoints: found.checkpoints, recorder, reader, run, damaged })
+        Ok(StreamHistory { numbering, checkpoints: found.checkpoints, recorder, reader, run, runs, damaged })
     }
 
     /// Waits until all submitted records are written and synced, and unlocks the directory. All appenders must be

@@ -41,6 +41,11 @@ impl HistoryReader {
         Self { files, read_permits: permits, retention }
     }
 
+    /// The bounds on what is kept.
+    pub(crate) fn retention(&self) -> Retention {
+        self.retention.get()
+    }
+
     /// Changes the bounds on what is kept.
     pub(crate) fn set_retention(&self, retention: Retention) {
         self.retention.set(retention);

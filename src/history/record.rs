@@ -28,11 +28,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Epoch, Position, Time};
+use crate::event::{Epoch, Position, RunSummary, Time};
 
 use super::byte_codec::{ByteReader, RecordError, put_number, put_text};
 use super::segment_codec::{get_segment, put_segment};
-use super::summary::{RunSummary, SenderProgress, are_valid_senders};
+use super::summary::{SenderProgress, are_valid_senders};
 use crate::segment::{CheckpointChange, Numbering, Segment};
 
 /// The version of the format that is written. Older ones can be read.
@@ -131,7 +131,6 @@ pub(super) enum RecordBody {
     Opened(OpenedRecord),
     Closed,
     /// A summary that is valid.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the format has room for what is recorded later"))]
     Run(RunSummary),
     /// Senders that are valid.
     #[cfg_attr(not(test), expect(dead_code, reason = "the format has room for what is recorded later"))]
@@ -213,7 +212,6 @@ impl RecordWriter {
     }
 
     /// Adds the summary of a run.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the format has room for what is recorded later"))]
     pub(super) fn put_run(&mut self, first: Position, seq: u64, summary: &RunSummary) {
         debug_assert!(summary.is_valid(MAX_SEQ), "what is written can be read");
         self.put_json(RecordKind::Run, false, first, seq, summary);

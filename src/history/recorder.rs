@@ -12,13 +12,13 @@ use tokio::time::{Instant, timeout};
 
 use crate::event::Time;
 use crate::history::record::{RecordWriter, Snapshot};
-use crate::segment::{CheckpointChange, Checkpoints, Numbering, Segment};
+use crate::segment::{CheckpointChange, Checkpoints, Numbering, Segment, StatusChange};
 
-use super::SharedRetention;
 use super::catch_up::{Backlog, BacklogWriteOutcome, SegmentsInMemory};
 use super::files::StreamFiles;
 use super::transaction::{NextEvent, Transaction};
 use super::writer::{WriteJob, WriteOperation, writer_gone};
+use super::{SharedRetention, SharedRuns};
 
 /// The longest that readers wait for the disk. A write ends in the page cache, so this is far more than a healthy disk
 /// needs; but a machine under load delays a thread by tens of milliseconds, and each timeout costs the stream an epoch.
@@ -45,6 +45,8 @@ pub(crate) struct Recorder {
     /// The boot id of the machine, which the records carry.
     boot: Arc<str>,
     retention: SharedRetention,
+    /// The runs of the stream, up to the last event that was passed to [`record`](Self::record).
+    runs: SharedRuns,
     /// The source's checkpoints as they are recorded; changes that are not recorded are in `backlog`.
     checkpoints: Checkpoints,
     /// `true` if the stream is private, as each new record says.
@@ -93,6 +95,7 @@ impl Recorder {
         jobs: mpsc::Sender<WriteJob>,
         boot: Arc<str>,
         retention: SharedRetention,
+        runs: SharedRuns,
         recovered: RecoveredState,
     ) -> Self {
         let RecoveredState { checkpoints, private, is_newest_file_finished, end } = recovered;
@@ -103,6 +106,7 @@ impl Recorder {
             jobs,
             boot,
             retention,
+            runs,
             checkpoints,
             private,
             is_newest_file_finished,
@@ -135,18 +139,21 @@ impl Recorder {
         self.private
     }
 
-    /// Records segments together with the checkpoints after them, and that the stream is private or not. The segments
-    /// begin with `next`; `memory` has only what is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The
+    /// Records segments together with the checkpoints after them, the runs that end in them, and that the stream is private
+    /// or not. The segments begin with `next`; `memory` has only what is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The
     /// future must not be dropped before it is done.
     pub(crate) async fn record(
         &mut self,
         next: NextEvent,
         memory: impl SegmentsInMemory,
-        segments: &[Segment],
+        (segments, changes): (&[Segment], &[StatusChange]),
         checkpoints: Vec<CheckpointChange>,
         private: bool,
     ) -> RecordOutcome {
         let privacy_changed = std::mem::replace(&mut self.private, private) != private;
+        // A new file begins with the runs as they were before these events, which it does not have yet.
+        let ready = if self.backlog.is_none() { self.prepare_file(&memory).await } else { Ok(()) };
+        self.runs.lock().observe(segments, changes);
         if let Some(backlog) = &mut self.backlog {
             backlog.add_checkpoints(checkpoints);
             if privacy_changed {
@@ -154,7 +161,11 @@ impl Recorder {
             }
             return RecordOutcome::Deferred;
         }
-        match self.try_record(next, &memory, segments, &checkpoints, privacy_changed).await {
+        let recorded = match ready {
+            Ok(()) => self.try_record(next, segments, &checkpoints, privacy_changed).await,
+            Err(error) => Err(error),
+        };
+        match recorded {
             Ok(()) => {
                 for change in checkpoints {
                     change.apply_to(&mut self.checkpoints);
@@ -177,26 +188,35 @@ impl Recorder {
         }
     }
 
-    async fn try_record(
-        &mut self,
-        next: NextEvent,
-        memory: &impl SegmentsInMemory,
-        segments: &[Segment],
-        checkpoints: &[CheckpointChange],
-        privacy_changed: bool,
-    ) -> io::Result<()> {
+    /// Begins a new file if the next event must not go into the newest one.
+    async fn prepare_file(&mut self, memory: &impl SegmentsInMemory) -> io::Result<()> {
         if self.wants_new_file() {
             let roll = self.roll_file(&memory(u64::MAX).1);
             self.submit(roll).await?;
             self.file_begun();
         }
+        Ok(())
+    }
+
+    async fn try_record(
+        &mut self,
+        next: NextEvent,
+        segments: &[Segment],
+        checkpoints: &[CheckpointChange],
+        privacy_changed: bool,
+    ) -> io::Result<()> {
         let mut transaction = Transaction::new(self.end, self.private);
         if !self.opened {
             transaction.add_opened(next, &self.boot);
         }
         transaction.append(next, segments, checkpoints);
+        let runs = self.runs.lock().take_unrecorded(self.end);
+        transaction.add_runs(next.after(segments), &runs);
         if privacy_changed && transaction.is_empty() {
             transaction.add_privacy(next);
+        }
+        if transaction.is_empty() {
+            return Ok(());
         }
         self.submit(WriteOperation::Append(transaction.finish())).await?;
         self.opened = true;
@@ -233,6 +253,10 @@ impl Recorder {
         let snapshot = Snapshot { numbering: numbering.clone(), boot: self.boot.to_string() };
         writer.put_snapshot(first, seq, &snapshot);
         writer.put_checkpoints(first, seq, self.checkpoints.iter().map(|(key, value)| (key, Some(value))));
+        let runs = self.runs.lock().summaries_before(seq);
+        for run in &runs {
+            writer.put_run(first, seq, run);
+        }
         writer.end();
         self.snapshot_size = writer.bytes.len() as u64;
         // A small retention may be less than one file: then only the newest file stays.
@@ -296,7 +320,7 @@ impl Recorder {
             let (operation, done) = if let Some(operation) = operation {
                 (operation, backlog.begin_file())
             } else {
-                let (chunk, done) = backlog.next_chunk(memory, &self.boot, self.private);
+                let (chunk, done) = backlog.next_chunk(memory, &self.boot, self.private, &self.runs);
                 (WriteOperation::Append(chunk), done)
             };
             permit.send(WriteJob { stream_files: self.files.clone(), operation, done });
@@ -355,8 +379,11 @@ impl Recorder {
                 // Nothing was written since the start, so the end that the last daemon recorded is still correct.
                 return Ok(());
             }
-            let mut transaction = Transaction::new(self.end, self.private);
-            transaction.add_closed(NextEvent::of(&numbering, self.end));
+            let (next, mut transaction) =
+                (NextEvent::of(&numbering, self.end), Transaction::new(self.end, self.private));
+            // A run that the next daemon takes over has groups that only this one has seen.
+            transaction.add_runs(next, self.runs.lock().open_summary().as_slice());
+            transaction.add_closed(next);
             let (done, outcome) = oneshot::channel();
             let operation = WriteOperation::Append(transaction.finish());
             let sent = self.jobs.send(WriteJob { stream_files: self.files.clone(), operation, done }).await;

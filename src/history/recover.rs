@@ -14,18 +14,21 @@ use crate::segment::{Checkpoints, Numbering};
 use super::HistoryError;
 use super::files::{HistoryFile, RecordOffset, push_offset};
 use super::record_reader::RecordReader;
+use super::run_tracker::{RunLimits, RunTracker};
 
 /// The extension of each file, after the sequence number of its first event in sixteen hexadecimal digits.
 const HISTORY_FILE_EXTENSION: &str = ".rlog";
 
 /// The recovered history of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RecoveredHistory {
     /// Oldest first.
     pub(super) files: VecDeque<HistoryFile>,
     /// The numbering after the last event; `None` without a readable snapshot.
     pub(super) numbering: Option<Numbering>,
     pub(super) checkpoints: Checkpoints,
+    /// The runs, as far as the replayed files say.
+    pub(super) runs: RunTracker,
     /// `true` if the newest record says that the stream is private.
     pub(super) private: bool,
     /// `true` if the newest file is of an older format.
@@ -46,13 +49,32 @@ pub(super) fn file_name(seq: u64) -> String {
     format!("{seq:016x}{HISTORY_FILE_EXTENSION}")
 }
 
-/// The history in `directory`; empty if that does not exist.
+impl RecoveredHistory {
+    /// The state of a stream without a history, which keeps at most these runs.
+    fn nothing(limits: RunLimits) -> Self {
+        Self {
+            files: VecDeque::new(),
+            numbering: None,
+            checkpoints: Checkpoints::new(),
+            runs: RunTracker::new(0, limits),
+            private: false,
+            is_old_format: false,
+            cleanly_closed: false,
+            boot: String::new(),
+            epoch: None,
+            end: 0,
+            damage: Vec::new(),
+        }
+    }
+}
+
+/// The history in `directory`, with at most these runs; empty if that does not exist.
 ///
 /// # Errors
 /// If a file cannot be read, or a newer version wrote it.
-pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, HistoryError> {
+pub(super) fn recover_history(directory: &Path, limits: RunLimits) -> Result<RecoveredHistory, HistoryError> {
     let files = list(directory)?;
-    let mut scanned = RecoveredHistory::default();
+    let mut scanned = RecoveredHistory::nothing(limits);
     // The newest file with a snapshot says everything about the older ones, so only the files from it on are replayed.
     let mut begin = None;
     for (at, (_, path)) in files.iter().enumerate().rev() {
@@ -62,7 +84,7 @@ pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, Hist
             break;
         }
     }
-    let mut replay = RecordReplay::default();
+    let mut replay = RecordReplay::new(limits);
     for (first, path) in files.get(begin.unwrap_or(0)..).unwrap_or_default() {
         let stored = replay.file(*first, path).map_err(HistoryError::at(path))?;
         scanned.files.push_back(stored);
@@ -79,7 +101,7 @@ pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, Hist
         return Ok(scanned);
     };
     scanned.numbering = Some(numbering);
-    (scanned.checkpoints, scanned.private) = (replay.checkpoints, replay.private);
+    (scanned.checkpoints, scanned.private, scanned.runs) = (replay.checkpoints, replay.private, replay.runs);
     (scanned.cleanly_closed, scanned.boot) = (replay.cleanly_closed, replay.boot);
     for (first, path) in files.get(..begin.unwrap_or(0)).unwrap_or_default().iter().rev() {
         let end = scanned.files.front().map_or(*first, |next| next.first);
@@ -130,10 +152,11 @@ fn version_with_snapshot(path: &Path) -> Result<Option<u8>, HistoryError> {
 }
 
 /// The state that the records so far add up to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct RecordReplay {
     numbering: Option<Numbering>,
     checkpoints: Checkpoints,
+    runs: RunTracker,
     private: bool,
     cleanly_closed: bool,
     boot: String,
@@ -145,6 +168,21 @@ struct RecordReplay {
 }
 
 impl RecordReplay {
+    fn new(limits: RunLimits) -> Self {
+        Self {
+            numbering: None,
+            checkpoints: Checkpoints::new(),
+            runs: RunTracker::new(0, limits),
+            private: false,
+            cleanly_closed: false,
+            boot: String::new(),
+            epoch: None,
+            end: 0,
+            damage: Vec::new(),
+            group: Vec::new(),
+        }
+    }
+
     /// Replays one file.
     fn file(&mut self, first: u64, path: &Path) -> io::Result<HistoryFile> {
         let file = File::open(path)?;
@@ -205,7 +243,8 @@ impl RecordReplay {
                     numbering.replay_to(head.first, head.seq, head.unknown);
                 }
             }
-            RecordBody::Closed | RecordBody::Run(_) | RecordBody::Senders(_) => {}
+            RecordBody::Closed | RecordBody::Senders(_) => {}
+            RecordBody::Run(summary) => self.runs.restore(summary),
             RecordBody::Events { segment, mut checkpoints } => {
                 self.private = head.take_privacy(&mut checkpoints).unwrap_or(self.private);
                 for change in checkpoints {
@@ -217,6 +256,7 @@ impl RecordReplay {
                     return;
                 }
                 numbering.add_segment(&segment);
+                self.runs.replay(&segment);
                 stored.end = segment.end();
                 stored.newest = segment.time(segment.len() - 1);
                 push_offset(offsets, RecordOffset { seq: head.seq, offset: at, time: head.time });

@@ -1,6 +1,6 @@
 //! Transactions: records on their way to the disk that are valid together or not at all.
 
-use crate::event::{Position, Time};
+use crate::event::{Position, RunSummary, Time};
 use crate::history::record::RecordWriter;
 use crate::segment::{CheckpointChange, Numbering, Segment};
 
@@ -23,7 +23,7 @@ impl NextEvent {
     }
 
     /// The event after these segments.
-    fn after(self, segments: &[Segment]) -> Self {
+    pub(super) fn after(self, segments: &[Segment]) -> Self {
         segments.last().map_or(self, |last| Self { id: last.id(last.len()), seq: last.end(), unknown: false })
     }
 }
@@ -69,6 +69,13 @@ impl Transaction {
         checkpoints: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
     ) {
         self.writer.put_checkpoints(next.id, next.seq, checkpoints);
+    }
+
+    /// Adds the summaries of runs, as they are known before the event `next`.
+    pub(super) fn add_runs(&mut self, next: NextEvent, runs: &[RunSummary]) {
+        for run in runs {
+            self.writer.put_run(next.id, next.seq, run);
+        }
     }
 
     /// Adds a record that says only whether the stream is private, as every record does.

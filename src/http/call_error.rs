@@ -5,6 +5,7 @@ use http::StatusCode;
 
 use crate::access::AccessDenied;
 use crate::control::CommandError;
+use crate::stream::RunUnavailable;
 use crate::wire::message::{RpcError, RpcErrorCode};
 
 use super::guard::lease::HeldLease;
@@ -21,6 +22,8 @@ pub(crate) enum CallError {
     Reconfiguring,
     #[error("{}", .0.refusal_text())]
     LeasedByOther(HeldLease),
+    #[error(transparent)]
+    Run(#[from] RunUnavailable),
     #[error(transparent)]
     Command(#[from] CommandError),
 }
@@ -41,7 +44,8 @@ impl CallError {
     fn codes(&self) -> (StatusCode, RpcErrorCode) {
         match self {
             Self::Denied(_) => (StatusCode::FORBIDDEN, RpcErrorCode::Denied),
-            Self::NoStream(_) => (StatusCode::NOT_FOUND, RpcErrorCode::NotFound),
+            Self::Run(RunUnavailable::NotKept(..)) => (StatusCode::GONE, RpcErrorCode::NotFound),
+            Self::NoStream(_) | Self::Run(_) => (StatusCode::NOT_FOUND, RpcErrorCode::NotFound),
             Self::Reconfiguring => (StatusCode::SERVICE_UNAVAILABLE, RpcErrorCode::Busy),
             Self::LeasedByOther(_) => (StatusCode::CONFLICT, RpcErrorCode::Leased),
             Self::Command(error) => match error {
@@ -72,7 +76,7 @@ impl From<CallError> for Problem {
             // The status is 401 if a token would help.
             CallError::Denied(denied) => denied.clone().into(),
             CallError::NoStream(name) => Self::no_stream(name),
-            CallError::Reconfiguring | CallError::LeasedByOther(_) | CallError::Command(_) => {
+            CallError::Reconfiguring | CallError::LeasedByOther(_) | CallError::Run(_) | CallError::Command(_) => {
                 Self::new(error.codes().0, error.to_string())
             }
         }

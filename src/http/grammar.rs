@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::config::units::parse_duration;
 use crate::event::{Level, Position, Time};
-use crate::stream::{BadFilter, Condition, CursorStart, Filter};
+use crate::stream::{BadFilter, Condition, CursorStart, Filter, RunSelection};
 use crate::wire::message::{RpcError, RpcErrorCode};
 
 use super::problem::Problem;
@@ -90,12 +90,16 @@ pub(super) fn filter(text: &FilterText<'_>, max_size: usize) -> Result<Filter, B
     Ok(filter.with_level(level.transpose()?).with_conditions(conditions)?)
 }
 
-/// Returns whether `run` restricts the reader to the current run.
-pub(super) fn is_current_run(run: Option<&str>) -> Result<bool, BadValue> {
-    match run {
-        None => Ok(false),
-        Some("current") => Ok(true),
-        Some(other) => Err(BadValue::Unknown("run", other.to_owned(), "run=current")),
+/// The run to which the reader is restricted.
+pub(super) fn run(text: &str) -> Result<RunSelection, BadValue> {
+    match text {
+        "current" => Ok(RunSelection::Current),
+        "last" => Ok(RunSelection::Last),
+        "passed" => Ok(RunSelection::Passed),
+        number => match number.parse() {
+            Ok(number) if number > 0 => Ok(RunSelection::Number(number)),
+            _ => Err(BadValue::Unknown("run", text.to_owned(), "the number of a run, current, last or passed")),
+        },
     }
 }
 
@@ -113,8 +117,8 @@ pub(super) fn tail(text: &str) -> Result<CursorStart, BadValue> {
 }
 
 /// The start without `after`, `since` and `tail`.
-pub(super) fn default_start(run: bool) -> CursorStart {
-    if run { CursorStart::Run } else { CursorStart::Tail(DEFAULT_TAIL) }
+pub(super) fn default_start(run: Option<RunSelection>) -> CursorStart {
+    if run.is_some() { CursorStart::Run } else { CursorStart::Tail(DEFAULT_TAIL) }
 }
 
 /// The start at a time, which is given itself or as a duration before `now`.

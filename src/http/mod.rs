@@ -3,7 +3,7 @@
 //! `listen` hands a request to the gateway ([`guard::gateway`]), which checks its host, length and sender. The `router`
 //! finds the row of the request in [`ROUTES`]. `request` authenticates the caller and checks its right before the body
 //! is read. The handler then creates the response: `stream` reads logs as their `query` says, `control` is the
-//! WebSocket, `command` sends commands to processes, and `list`, `badge`, `metrics` (with `process_usage` and
+//! WebSocket, `command` sends commands to processes, and `list`, `runs`, `badge`, `metrics` (with `process_usage` and
 //! `response_counter`), `openapi` and `page` are the other endpoints. `grammar` parses the values that choose events, for
 //! queries and for the control channel. Every refusal is a `problem`; those that the control channel has as well are a
 //! `call_error`. `app` is the state that all requests share, and `render_cache` keeps what is expensive to write.
@@ -30,6 +30,7 @@ mod control;
 mod call_error;
 mod command;
 mod list;
+mod runs;
 mod render_cache;
 mod badge;
 mod metrics;
@@ -77,6 +78,8 @@ const ROUTES: &[Route] = &[
     })
     .also_public(),
     Route::get("/streams/NAME/state", Some(Read), |call| Box::pin(now(list::state(&call.name, &call.request))))
+        .also_public(),
+    Route::get("/streams/NAME/runs", Some(Read), |call| Box::pin(now(runs::runs(&call.name, &call.request))))
         .also_public(),
     Route::get("/streams/NAME/progress", Some(Read), |call| Box::pin(now(list::progress(&call.name, &call.request))))
         .also_public(),

@@ -6,10 +6,11 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::config;
 use crate::event::{Position, StreamName, word_list};
-use crate::stream::{Ansi, CursorEnd, CursorStart, Filter, View};
+use crate::stream::{Ansi, CursorEnd, CursorStart, Filter, Log, RunSelection, View};
 use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{SseData, WireFormat};
 
+use super::call_error::CallError;
 use super::grammar::{self, DEFAULT_TAIL, FilterText};
 use super::problem::Problem;
 use super::request::HttpRequest;
@@ -24,6 +25,7 @@ pub(super) struct StreamQuery {
     pub(super) wire_format: WireFormat,
     pub(super) filter: Filter,
     ansi: Ansi,
+    /// The end as the request gives it; [`end_in`](Self::end_in) is that in one stream.
     pub(super) until: CursorEnd,
     /// Streams named in the query, in its order.
     pub(super) streams: Vec<StreamName>,
@@ -108,7 +110,7 @@ impl StreamQuery {
             Some("json") => SseData::Json,
             Some(other) => return Err(Problem::bad(format!("data={other} is not known; use text or json"))),
         };
-        let run = grammar::is_current_run(query.one("run")?)?;
+        let run = query.one("run")?.map(grammar::run).transpose()?;
         let ends_at_head = match query.one("follow")? {
             None | Some("true") => false,
             Some("false") => true,
@@ -126,7 +128,7 @@ impl StreamQuery {
         // The start is parsed even if an id takes precedence, so that a mistake is always reported.
         let start = query.start(run, now)?;
         let satisfied = last_id.as_deref().is_some_and(|text| text.ends_with(COMPLETED_MARK))
-            && (ends_at_head || lines.is_some() || query.one("before")?.is_some());
+            && (ends_at_head || lines.is_some() || is_past(run) || query.one("before")?.is_some());
         let requested_start = match ids {
             Some((text, header)) => {
                 RequestedStart::Ids { text: text.trim_end_matches(COMPLETED_MARK).to_owned(), header }
@@ -150,6 +152,15 @@ impl StreamQuery {
             session: query.session()?,
             requested_start,
         })
+    }
+
+    /// The end of a reader of this stream that begins at `start`: the run that it asks for has a number there.
+    ///
+    /// # Errors
+    /// If the stream has no such run, or its events are no longer stored.
+    pub(super) fn end_in(&self, log: &Log, start: CursorStart) -> Result<CursorEnd, Problem> {
+        let run = self.until.run.map(|run| log.resolve_run(run, start).map_err(CallError::from)).transpose()?;
+        Ok(CursorEnd { run, ..self.until })
     }
 
     /// The start in a stream that has the connection to itself.
@@ -191,6 +202,14 @@ impl StreamQuery {
     /// The view of a stream; `several` is true if other streams share the connection.
     pub(super) fn view(&self, several: bool) -> View {
         View { wire_format: self.wire_format, filter: self.filter.clone(), several, ansi: self.ansi }
+    }
+}
+
+/// Returns whether the run is one whose events do not continue, unless it happens to be the current one.
+fn is_past(run: Option<RunSelection>) -> bool {
+    match run {
+        Some(RunSelection::Last | RunSelection::Passed | RunSelection::Number(_)) => true,
+        Some(RunSelection::Current) | None => false,
     }
 }
 
@@ -276,7 +295,7 @@ impl<'a> QueryParameters<'a> {
         )))
     }
 
-    fn start(&self, run: bool, now: SystemTime) -> Result<CursorStart, Problem> {
+    fn start(&self, run: Option<RunSelection>, now: SystemTime) -> Result<CursorStart, Problem> {
         Ok(match (self.one("since")?, self.one("tail")?) {
             (Some(text), _) => grammar::since(text, now)?,
             (None, Some(text)) => grammar::tail(text)?,
@@ -380,7 +399,9 @@ mod tests {
             ("limit=x", "limit=x is not a number"),
             ("data=xml", "use text or json"),
             ("ansi=no", "use keep or strip"),
-            ("run=1", "use run=current"),
+            ("run=0", "run=0 is not known; use the number of a run, current, last or passed"),
+            ("run=first", "run=first is not known"),
+            ("run=-1", "run=-1 is not known"),
             ("follow=no", "use true or false"),
             ("format=xml", "use sse, ndjson or text"),
             ("since=yesterday", "neither a time (2026-11-23T05:11:12Z) nor how long ago (5m)"),

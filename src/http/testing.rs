@@ -109,7 +109,12 @@ impl TestServer {
         for line in lines {
             batch.line(Time(0), &Origin::stdout(), Flags::NONE, line.as_bytes());
         }
-        self.appenders.get_mut(&stream.parse::<StreamName>().unwrap()).unwrap().append(&mut batch).await;
+        self.append(stream, &mut batch).await;
+    }
+
+    /// Appends a batch to a stream.
+    pub(super) async fn append(&mut self, stream: &str, batch: &mut Batch) {
+        self.appenders.get_mut(&stream.parse::<StreamName>().unwrap()).unwrap().append(batch).await;
     }
 
     /// Ends the log of a stream, as the end of its source does.

@@ -197,6 +197,11 @@ impl Numbering {
         Position { number: range.first.number + seq.saturating_sub(range.seq), ..range.first }
     }
 
+    /// The id of the event with the sequence number `seq`; `None` if its range is forgotten.
+    pub(crate) fn known_id(&self, seq: u64) -> Option<Position> {
+        (seq >= self.ranges[0].seq).then(|| self.id(seq))
+    }
+
     /// The id before that of the event with the sequence number `seq`, in the epoch of that event; its number may be
     /// 0.
     pub(crate) fn id_before(&self, seq: u64) -> Position {

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use crate::event::{Event, EventKind, Flags, Origin, Position, Time, append_visible};
+use crate::event::{Event, EventKind, Flags, Level, Origin, Position, Time, append_visible};
+use crate::structured::level_of_text;
 
 /// The index entry of one event, in 16 bytes. Its text ends at `end`, and begins where the text of the previous event
 /// ends.
@@ -212,6 +213,15 @@ impl Segment {
     /// The kind and the flags of event `at`.
     pub(crate) fn kind(&self, at: usize) -> (EventKind, Flags) {
         (self.index[at].kind(), self.index[at].flags())
+    }
+
+    /// The level of the line at `at`. Only a line that an earlier version recorded is read for it.
+    pub(crate) fn level(&self, at: usize) -> Option<Level> {
+        let flags = self.index[at].flags();
+        if flags.has(Flags::LEVEL_EXAMINED) {
+            return flags.level();
+        }
+        flags.level().or_else(|| level_of_text(self.text_of(at)))
     }
 
     /// Returns whether `next` continues this segment in the same epoch.

@@ -141,15 +141,23 @@ impl Appender {
             self.state.clone_from(&news.state);
         }
         if let Some(recorder) = &mut self.recorder
-            && !(news.segments.is_empty() && checkpoints.is_empty() && recorder.is_private() == private)
+            && !(news.segments.is_empty()
+                && checkpoints.is_empty()
+                && recorder.is_private() == private
+                && !has_groups(&news.status_changes))
         {
+            // The recorder counts the events of runs as well.
             let next = NextEvent::of(self.ring.borrow().numbering(), recorder.end());
             let memory = |from| segments_in_memory(&self.ring, from);
-            let recorded = recorder.record(next, memory, &news.segments, checkpoints, private).await;
+            let batch = (&*news.segments, &*news.status_changes);
+            let recorded = recorder.record(next, memory, batch, checkpoints, private).await;
             if let RecordOutcome::Failed(reason) = recorded {
                 warn!(stream:% = self.shared.name, reason = reason.as_str(); "the history cannot be written: new events are kept only in memory");
                 news = begin_memory_epoch(id, seq, news, reason);
+                self.shared.runs.lock().shift_from(seq);
             }
+        } else {
+            self.shared.runs.lock().observe(&news.segments, &news.status_changes);
         }
         self.publish(news);
     }
@@ -161,9 +169,10 @@ impl Appender {
             views.limit_slot_bytes(memory / SLOT_MEMORY_DIVISOR);
             views.bytes()
         };
+        let others = slots + self.shared.runs.lock().size();
         let range = self.recorder.as_ref().map(|recorder| recorder.seq_range());
         let degraded = self.recorder.as_ref().and_then(|recorder| recorder.degraded_reason());
-        let mut bytes = slots;
+        let mut bytes = others;
         self.ring.send_modify(|ring| {
             if let Some(first) = news.epoch {
                 ring.continue_at(first, Some(0));
@@ -181,7 +190,7 @@ impl Appender {
             update_history_range(ring, range);
             // Slots may have more than a quarter of a very small memory until the next batch; then only the newest
             // segment stays.
-            ring.trim(memory.saturating_sub(slots));
+            ring.trim(memory.saturating_sub(others));
             bytes += ring.bytes();
         });
         self.budget_share.report(bytes);
@@ -246,6 +255,17 @@ fn state_to_repeat(state: &SourceState) -> SourceState {
         }
         state => state,
     }
+}
+
+/// Returns whether the progress has groups, which are recorded as parts of a run when they have ended.
+fn has_groups(changes: &[StatusChange]) -> bool {
+    changes.iter().any(|change| match change {
+        StatusChange::Progress(progress) => !progress.groups.is_empty(),
+        StatusChange::RunStarted(_)
+        | StatusChange::RunContinues(_)
+        | StatusChange::RunEnded(..)
+        | StatusChange::TakenOver(_) => false,
+    })
 }
 
 fn update_history_range(ring: &mut Ring, range: Option<Range<u64>>) {

@@ -10,6 +10,7 @@ use crate::event::{Gap, OpenLine, Origin, Position, Progress, Time};
 
 use super::read_ahead::ReaderPosition;
 use super::ring::{ResumePoint, RingRead};
+use super::run_selection::RunSelection;
 use super::shared::LogAccess;
 use super::view::{EncodedEvents, NextSlot, SLOT_TEXT_SIZE, Slot, View};
 use crate::history::HistoryRead;
@@ -29,7 +30,8 @@ pub enum CursorStart {
     Tail(u64),
     /// At the oldest event kept.
     Oldest,
-    /// At the start of the current run of the process, or of the last one; if there was none yet, at the end.
+    /// At the start of the run that the [end](CursorEnd::run) names. By default that is the current run of the process, or the
+    /// last one; if there was none yet, at the end.
     Run,
 }
 
@@ -38,8 +40,9 @@ pub enum CursorStart {
 pub struct CursorEnd {
     /// At the present end of the log.
     pub head: bool,
-    /// At the end of the run in which the reader starts.
-    pub run: bool,
+    /// At the end of this run; without any, at no end of a run. Of a run that is not the current one, the reader receives no
+    /// event before its start either, whatever the [`CursorStart`] is.
+    pub run: Option<RunSelection>,
     /// After this many lines.
     pub lines: Option<u64>,
     /// Before the event with this id; [`CursorStart::Tail`] then counts back from there. If the id is unknown or
@@ -181,15 +184,18 @@ impl Cursor {
         (self.start, self.next, self.shown) = (seq, seq, seq);
     }
 
-    /// Starts the cursor after the event `id`, with a gap if the log does not know that id.
-    pub(super) fn start_after(&mut self, id: Position) {
+    /// Starts the cursor after the event `id`, but not before the sequence number `first`, with a gap if the log does not know
+    /// that id.
+    pub(super) fn start_after(&mut self, id: Position, first: u64) {
         let found = self.log.ring.borrow().find(id);
         match found {
             ResumePoint::Known(seq) => {
-                self.run_ended = self.bounds.run && self.log.ring.borrow().numbering().run_ended_before(seq);
-                self.set_start(seq);
+                // A reader at the start of a run has not seen its end.
+                self.run_ended =
+                    self.bounds.run && seq > first && self.log.ring.borrow().numbering().run_ended_before(seq);
+                self.set_start(seq.max(first));
             }
-            ResumePoint::Unknown(seq) => self.start_after_unknown(seq),
+            ResumePoint::Unknown(seq) => self.start_after_unknown(seq.max(first)),
         }
     }
 
@@ -273,6 +279,11 @@ impl Cursor {
         let ended = self.log.ring.has_changed().is_err();
         let head = self.log.ring.borrow().end();
         self.is_at_bound() || (ended && self.next >= head)
+    }
+
+    /// Returns whether the reader has an end, however long the log is: a number of lines, or an event that exists.
+    pub fn is_bounded(&self) -> bool {
+        self.bounds.lines.is_some() || self.bounds.seq < u64::MAX
     }
 
     /// The id of the event before the next one: the last one that the reader has seen or its filter rejected.

@@ -3,7 +3,7 @@
 use super::cursor::*;
 use super::view::View;
 use crate::event::{EndCause, Epoch, Flags, OpenLine, Origin, Position, RunEnd, SourceState, Time};
-use crate::stream::{Ansi, Appender, Batch, Budget, Filter, Log, open};
+use crate::stream::{Ansi, Appender, Batch, Budget, Filter, Log, RunSelection, open};
 use crate::wire::WireFormat;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -128,7 +128,7 @@ async fn a_reader_of_a_run_ends_with_it_and_finds_nothing_when_it_comes_back() {
     batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"1");
     appender.append(&mut batch).await;
     let view = View { wire_format: WireFormat::Ndjson, ..view(&[]) };
-    let until = CursorEnd { run: true, ..CursorEnd::default() };
+    let until = CursorEnd { run: Some(RunSelection::Current), ..CursorEnd::default() };
     let mut reader = log.cursor(view.clone(), CursorStart::Run, until).await;
     batch.end(Time(0), &end);
     batch.state(Time(0), SourceState::Running { run: 2, pid: None, note: None });

@@ -14,13 +14,13 @@ use crate::event::{EndCause, Flags, Origin, RunEnd, SourceState, Time};
 use crate::wire::WireFormat;
 
 /// The folder of the streams in the state directory.
-const STREAMS_DIRECTORY: &str = "streams";
+pub(super) const STREAMS_DIRECTORY: &str = "streams";
 
 const TEST_RETENTION_AGE: Duration = Duration::from_hours(7 * 24);
 
 /// A state directory and the daemon that uses it.
-struct HistoryHarness {
-    directory: TempDir,
+pub(super) struct HistoryHarness {
+    pub(super) directory: TempDir,
     retention: Retention,
     memory: usize,
     open: Option<(History, Appender, Log)>,
@@ -28,11 +28,11 @@ struct HistoryHarness {
 }
 
 impl HistoryHarness {
-    fn new(memory: usize, bytes: u64) -> Self {
+    pub(super) fn new(memory: usize, bytes: u64) -> Self {
         let directory = TempDir::new().unwrap();
         let mut harness = Self {
             directory,
-            retention: Retention { bytes, age: TEST_RETENTION_AGE },
+            retention: Retention { bytes, age: TEST_RETENTION_AGE, runs: 1000 },
             memory,
             open: None,
             checkpoints: Checkpoints::new(),
@@ -45,33 +45,33 @@ impl HistoryHarness {
         "s".parse().unwrap()
     }
 
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         let history = History::open(self.directory.path()).unwrap();
         let kept = history.stream(&Self::name(), self.retention).unwrap();
         let (appender, log, checkpoints) = open_with_history(Self::name(), kept, self.memory, &Budget::new(usize::MAX));
         (self.open, self.checkpoints) = (Some((history, appender, log)), checkpoints);
     }
 
-    fn appender(&mut self) -> &mut Appender {
+    pub(super) fn appender(&mut self) -> &mut Appender {
         &mut self.open.as_mut().unwrap().1
     }
 
-    fn log(&self) -> &Log {
+    pub(super) fn log(&self) -> &Log {
         &self.open.as_ref().unwrap().2
     }
 
-    async fn stop(&mut self) {
+    pub(super) async fn stop(&mut self) {
         let (history, appender, _) = self.open.take().unwrap();
         appender.close().await;
         history.close();
     }
 
     /// Ends the daemon as `kill -9` does.
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         drop(self.open.take());
     }
 
-    async fn write(&mut self, lines: std::ops::Range<u64>) {
+    pub(super) async fn write(&mut self, lines: std::ops::Range<u64>) {
         let mut batch = Batch::new();
         batch.checkpoint("file", Some(lines.end.to_string()));
         for line in lines {
@@ -95,7 +95,7 @@ impl HistoryHarness {
         drain(&mut self.reader(start, grep).await).await
     }
 
-    fn files(&self) -> Vec<PathBuf> {
+    pub(super) fn files(&self) -> Vec<PathBuf> {
         let directory = self.directory.path().join(STREAMS_DIRECTORY).join("s");
         // The directory is made with its first file.
         let entries = fs::read_dir(directory).into_iter().flatten();
@@ -198,7 +198,7 @@ impl RunStep {
 }
 
 /// The end of a run after this many seconds.
-fn run_end(run: u64, duration: f64) -> RunEnd {
+pub(super) fn run_end(run: u64, duration: f64) -> RunEnd {
     RunEnd {
         run,
         code: Some(3),

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::event::{Position, Progress, RunInfo, SourceState, StreamName, Time};
-use crate::history::{HistoryReader, Retention};
+use crate::event::{Position, Progress, RunInfo, RunSummary, SourceState, StreamName, Time};
+use crate::history::{HistoryReader, Retention, RunLimits};
 use crate::segment::{BackwardSearch, Filter};
 use crate::structured::StructuredFormat;
 
@@ -15,6 +15,7 @@ use super::counts::StreamCounts;
 use super::cursor::{Cursor, CursorBounds, CursorEnd, CursorStart};
 use super::private::{PrivateFlag, PublicAccess};
 use super::ring::ResumePoint;
+use super::run_selection::{ListedRun, RunPage, RunSelection, RunUnavailable};
 use super::shared::LogAccess;
 use super::view::View;
 
@@ -63,6 +64,24 @@ pub struct LogInfo {
     pub ended: bool,
 }
 
+/// The events to which a reader of a run is restricted, as sequence numbers.
+#[derive(Debug, Clone, Copy)]
+struct RunBounds {
+    /// The start of a reader that names no other.
+    start: u64,
+    /// The first event.
+    first: u64,
+    /// After the last event; `u64::MAX` if it has not come yet.
+    end: u64,
+    /// `true` if the end of the run in which the reader starts is the last event.
+    ends_with_run: bool,
+}
+
+/// Returns whether any event of the run is stored or can still come; the oldest one that is stored is `oldest`.
+fn is_kept(run: &RunSummary, oldest: u64) -> bool {
+    run.end > oldest || run.ended.is_none()
+}
+
 impl Log {
     pub(super) fn new(access: LogAccess) -> Self {
         Self { access, demands_source: true }
@@ -99,6 +118,7 @@ impl Log {
     /// Changes how much is kept, in memory as in bytes and on disk; what is too much is dropped with the next events.
     pub fn set_bounds(&self, memory: usize, retention: Retention) {
         self.access.shared.memory.store(memory, Ordering::Relaxed);
+        self.access.shared.runs.lock().set_limits(RunLimits::new(memory, retention));
         if let Some(history) = &self.access.shared.history {
             history.set_retention(retention);
         }
@@ -175,6 +195,72 @@ impl Log {
         }
     }
 
+    /// At most `limit` runs, newest first; with `before`, those that are older than the run with that number. Cost: a copy of
+    /// their summaries.
+    pub fn runs(&self, before: Option<u64>, limit: usize) -> RunPage {
+        let mut runs: Vec<_> = self.access.shared.runs.lock().newest_first().collect();
+        if let Some(before) = before {
+            match runs.iter().position(|run| run.run == before) {
+                Some(at) => drop(runs.drain(..=at)),
+                None => runs.retain(|run| run.run < before),
+            }
+        }
+        let is_more = runs.len() > limit;
+        runs.truncate(limit);
+        let next = runs.last().map(|run| run.run).filter(|_| is_more);
+        let ring = self.access.ring.borrow();
+        let oldest = ring.oldest();
+        let listed = runs.into_iter().map(|summary| ListedRun {
+            first: ring.numbering().known_id(summary.first),
+            last: summary.end.checked_sub(1).and_then(|last| ring.numbering().known_id(last.max(summary.first))),
+            kept: is_kept(&summary, oldest),
+            summary,
+        });
+        RunPage { runs: listed.collect(), next }
+    }
+
+    /// The run that a reader from `start` on is to receive, by its number unless it is the current one. A reader that resumes
+    /// within a run receives the rest of that run, whatever is the last one by now.
+    ///
+    /// # Errors
+    /// If there is no such run, or nothing of it is stored any more.
+    pub fn resolve_run(&self, selection: RunSelection, start: CursorStart) -> Result<RunSelection, RunUnavailable> {
+        if selection == RunSelection::Current {
+            return Ok(selection);
+        }
+        let (resumed_at, oldest) = {
+            let ring = self.access.ring.borrow();
+            let resumed_at = match (start, selection) {
+                (CursorStart::After(id), RunSelection::Last | RunSelection::Passed) => match ring.find(id) {
+                    ResumePoint::Known(next) => Some(next),
+                    ResumePoint::Unknown(_) => None,
+                },
+                _ => None,
+            };
+            (resumed_at, ring.oldest())
+        };
+        let runs = self.access.shared.runs.lock();
+        let resumed = resumed_at.and_then(|next| runs.find_newest(|run| run.first < next && next <= run.end));
+        let Some(run) = resumed.or_else(|| runs.find_newest(|run| selection.takes(run))) else {
+            let name = self.name().clone();
+            let numbers: Vec<_> = runs.newest_first().map(|run| run.run).collect();
+            return Err(match (numbers.iter().min().zip(numbers.iter().max()), selection) {
+                (None, _) => RunUnavailable::NoRuns(name),
+                (Some((first, last)), RunSelection::Number(number)) => {
+                    RunUnavailable::UnknownNumber(name, number, *first..=*last)
+                }
+                (Some(_), RunSelection::Passed) => RunUnavailable::NonePassed(name),
+                (Some(_), RunSelection::Current | RunSelection::Last) => RunUnavailable::NoneEnded(name),
+            });
+        };
+        // A reader that resumes learns from a gap what it has missed.
+        let is_new_reader = !matches!(start, CursorStart::After(_) | CursorStart::AfterUnknown);
+        if is_new_reader && !is_kept(&run, oldest) {
+            return Err(RunUnavailable::NotKept(self.name().clone(), run.run));
+        }
+        Ok(RunSelection::Number(run.run))
+    }
+
     /// A new reader with this view, from `start` to `end`.
     ///
     /// Cost: a lock. [`CursorStart::Tail`] and [`CursorStart::Since`] also search backwards through memory, and through
@@ -196,21 +282,33 @@ impl Log {
             None if end.head => head,
             None => u64::MAX,
         };
-        cursor.set_bounds(CursorBounds { seq: bound, run: end.run, lines: end.lines });
+        let run = self.run_bounds(end.run);
+        let (bound, first) = (bound.min(run.end), run.first);
+        cursor.set_bounds(CursorBounds { seq: bound, run: run.ends_with_run, lines: end.lines });
         match start {
             _ if matches!(before, Some(ResumePoint::Unknown(_))) => cursor.start_after_unknown(head),
-            CursorStart::After(id) => cursor.start_after(id),
-            CursorStart::AfterUnknown => cursor.start_after_unknown(self.oldest()),
-            CursorStart::Since(time) => cursor.set_start(self.since(time).await),
-            CursorStart::Tail(0) => cursor.set_start(self.access.ring.borrow().end()),
-            CursorStart::Tail(lines) => cursor.set_start(self.start_of_tail(lines, filter, bound).await),
-            CursorStart::Oldest => cursor.set_start(self.oldest()),
-            CursorStart::Run => {
-                let ring = self.access.ring.borrow();
-                cursor.set_start(ring.numbering().last_run_start().unwrap_or(ring.end()));
-            }
+            CursorStart::After(id) => cursor.start_after(id, first),
+            CursorStart::AfterUnknown => cursor.start_after_unknown(self.oldest().max(first)),
+            CursorStart::Since(time) => cursor.set_start(self.since(time).await.max(first)),
+            CursorStart::Tail(0) => cursor.set_start(head.min(bound).max(first)),
+            CursorStart::Tail(lines) => cursor.set_start(self.start_of_tail(lines, filter, bound).await.max(first)),
+            CursorStart::Oldest => cursor.set_start(self.oldest().max(first)),
+            CursorStart::Run => cursor.set_start(run.start),
         }
         cursor
+    }
+
+    /// The events to which a reader is restricted that asks for this run.
+    fn run_bounds(&self, selection: Option<RunSelection>) -> RunBounds {
+        let Some(selection) = selection.filter(|selection| *selection != RunSelection::Current) else {
+            let ring = self.access.ring.borrow();
+            let start = ring.numbering().last_run_start().unwrap_or(ring.end());
+            return RunBounds { start, first: 0, end: u64::MAX, ends_with_run: selection.is_some() };
+        };
+        let found = self.access.shared.runs.lock().find_newest(|run| selection.takes(run));
+        // A run that was forgotten since it was looked up has no events.
+        let (first, end, lasts) = found.map_or((0, 0, false), |run| (run.first, run.end, run.ended.is_none()));
+        RunBounds { start: first, first, end: if lasts { u64::MAX } else { end }, ends_with_run: lasts }
     }
 
     fn oldest(&self) -> u64 {

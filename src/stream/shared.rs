@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::event::{StreamName, lock};
-use crate::history::HistoryReader;
+use crate::history::{HistoryReader, SharedRuns};
 use crate::structured::StructuredFormat;
 
 use super::private::{PrivateFlag, PublicAccess};
@@ -25,13 +25,21 @@ pub(super) struct LogShared {
     pub(super) memory: Arc<AtomicUsize>,
     /// The positions of the readers; `None` with a history, from which a reader that is behind continues.
     pub(super) positions: Option<Arc<ReaderPositions>>,
+    /// The runs, up to the newest event or a batch that is about to be published.
+    pub(super) runs: SharedRuns,
     views: Mutex<Views>,
     /// The number of readers that ever came and demanded the source.
     demands: watch::Sender<u64>,
 }
 
 impl LogShared {
-    pub(super) fn new(name: StreamName, private: PrivateFlag, history: Option<HistoryReader>, memory: usize) -> Self {
+    pub(super) fn new(
+        name: StreamName,
+        private: PrivateFlag,
+        history: Option<HistoryReader>,
+        memory: usize,
+        runs: SharedRuns,
+    ) -> Self {
         let positions = history.is_none().then(|| Arc::new(ReaderPositions::new()));
         Self {
             name,
@@ -39,6 +47,7 @@ impl LogShared {
             history,
             positions,
             memory: Arc::new(AtomicUsize::new(memory)),
+            runs,
             views: Mutex::default(),
             demands: watch::Sender::new(0),
         }

@@ -26,9 +26,9 @@ use super::raw::{self, ScalarText};
 use super::report::{ErrorReport, NodeLocation};
 use super::units::Size;
 use super::{
-    CarriageReturn, Config, ConfigRegex, HistoryLimits, Limits, LineFormat, MIN_MAX_LINE, MIN_STREAM_AGE,
-    MIN_STREAM_DISK, MIN_STREAM_MEMORY, ProcessSourceConfig, ProcessesAtStop, ProgressDetection, SourceKind, Stream,
-    TextEncoding,
+    CarriageReturn, Config, ConfigRegex, HistoryLimits, Limits, LineFormat, MAX_STREAM_RUNS, MIN_MAX_LINE,
+    MIN_STREAM_AGE, MIN_STREAM_DISK, MIN_STREAM_MEMORY, ProcessSourceConfig, ProcessesAtStop, ProgressDetection,
+    SourceKind, Stream, TextEncoding,
 };
 
 use access::{check_access, check_tls};
@@ -141,6 +141,7 @@ fn check_history(
         memory: context.size(raw.memory, default.memory, MIN_STREAM_MEMORY, usize::MAX),
         disk: context.in_range(raw.disk, Size(default.disk), Size(MIN_STREAM_DISK), Size(u64::MAX)).0,
         age: context.duration_at_least(raw.age, default.age, MIN_STREAM_AGE),
+        runs: context.in_range(raw.runs, default.runs, 1, MAX_STREAM_RUNS),
     }
 }
 

@@ -57,7 +57,7 @@ streams:
     multiline: { start: ^\d, timeout: 500ms }
     max_line: 1KiB
     carriage_return: keep
-    history: { memory: 1048576, age: 2m }
+    history: { memory: 1048576, age: 2m, runs: 7 }
   build:
     command: [make, -j8, 007, 1.50, true, ""]
     user: 1000
@@ -84,7 +84,7 @@ streams:
     let multiline =
         MultilineConfig { begins: true, expression: r"^\d".parse().unwrap(), timeout: Duration::from_millis(500) };
     let web = Stream {
-        history: HistoryLimits { memory: 1 << 20, disk: 5 << 20, age: Duration::from_mins(2) },
+        history: HistoryLimits { memory: 1 << 20, disk: 5 << 20, age: Duration::from_mins(2), runs: 7 },
         encoding: "latin1".parse().unwrap(),
         multiline: Some(multiline),
         max_line: 1024,

@@ -196,10 +196,11 @@ impl ControlSession {
         let share = share.map_err(|problem| RpcError::new(RpcErrorCode::TooMany, problem.detail()))?;
         let SubscribeParameters { grep, exclude, origin, conditions, level, .. } = &parameters;
         let filter = self.parse_filter([grep, exclude, origin, conditions], level.as_deref())?;
-        let run = grammar::is_current_run(parameters.run.as_deref())?;
+        let run = parameters.run.as_ref().map(|run| grammar::run(&run.to_string())).transpose()?;
         let named =
             start(&StartParameters { after: parameters.after, since: parameters.since, tail: parameters.tail })?;
         let start = named.unwrap_or_else(|| grammar::default_start(run));
+        let run = run.map(|run| entry.log.resolve_run(run, start).map_err(CallError::from)).transpose()?;
         let until = CursorEnd { run, ..CursorEnd::default() };
         let view = View { wire_format: WireFormat::Ndjson, filter, several: false, ansi: Ansi::Keep };
         let cursor = entry.log.cursor(view.clone(), start, until).await;
@@ -455,7 +456,14 @@ mod tests {
             ("stream.subscribe", json!({ "stream": "log", "tail": "some" }), "wrong-parameters: tail=some is neither"),
             ("stream.subscribe", json!({ "stream": "log", "tail": 1, "since": "1h" }), "wrong-parameters: give one of"),
             ("stream.subscribe", json!({ "stream": "log", "grep": "(" }), "wrong-parameters: "),
-            ("stream.subscribe", json!({ "stream": "log", "run": "last" }), "wrong-parameters: run=last is not known"),
+            (
+                "stream.subscribe",
+                json!({ "stream": "log", "run": "first" }),
+                "wrong-parameters: run=first is not known",
+            ),
+            ("stream.subscribe", json!({ "stream": "log", "run": 0 }), "wrong-parameters: run=0 is not known"),
+            ("stream.subscribe", json!({ "stream": "log", "run": "last" }), "not-found: log has had no run"),
+            ("stream.subscribe", json!({ "stream": "job", "run": 7 }), "not-found: job has had no run"),
             ("stream.subscribe", json!({ "stream": "log", "level": "loud" }), "wrong-parameters: level=loud: "),
             ("stream.subscribe", json!({ "stream": "log", "where": "a" }), "wrong-parameters: where=a: no operator"),
             ("subscription.pause", json!({ "subscription": 7 }), "not-found: this channel has no subscription 7"),

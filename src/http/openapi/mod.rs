@@ -177,7 +177,7 @@ fn reading_operations() -> Vec<Operation> {
     let wait = parameter("wait", &wait, "The longest time to wait, at most 55s.");
     vec![
         Operation {
-            refusals: &[404, 406, 429],
+            refusals: &[404, 406, 410, 429],
             ..Operation::get(
                 "/streams",
                 "listStreams",
@@ -189,7 +189,7 @@ fn reading_operations() -> Vec<Operation> {
         .with_parameters(parameters(&READER_PARAMETERS))
         .or_response(204, END_DESCRIPTION),
         Operation {
-            refusals: &[404, 406, 429],
+            refusals: &[404, 406, 410, 429],
             ..Operation::of_stream(
                 "/streams/{name}",
                 "followStream",
@@ -201,7 +201,7 @@ fn reading_operations() -> Vec<Operation> {
         .with_parameters(parameters(&["before"]))
         .or_response(204, END_DESCRIPTION),
         Operation {
-            refusals: &[404, 406, 429],
+            refusals: &[404, 406, 410, 429],
             ..Operation::of_stream(
                 "/streams/{name}/poll",
                 "pollStream",
@@ -231,6 +231,34 @@ fn stream_operations() -> Vec<Operation> {
             "The current state of the stream",
             json_content("As in the list.", &reference("Stream")),
         ),
+        Operation::of_stream(
+            "/streams/{name}/runs",
+            "streamRuns",
+            "The runs of the stream's process, newest first",
+            json_content(
+                "The runs; none if the stream comes from no process.",
+                &json!({
+                    "type": "object",
+                    "properties": {
+                        "runs": { "type": "array", "items": reference("Run") },
+                        "next": { "type": "integer", "minimum": 1, "description": "The value of `before` for the next older runs; absent if there are none." },
+                    },
+                    "required": ["runs"],
+                }),
+            ),
+        )
+        .with_parameters(vec![
+            parameter(
+                "limit",
+                &json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 }),
+                "At most this many runs.",
+            ),
+            parameter(
+                "before",
+                &json!({ "type": "integer", "minimum": 1 }),
+                "Only runs that are older than the run with this number.",
+            ),
+        ]),
         Operation::of_stream(
             "/streams/{name}/progress",
             "streamProgress",

@@ -3,7 +3,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use crate::event::{Level, Progress, StreamName};
+use crate::event::{Level, MAX_GROUP_NAME_LENGTH, MAX_SUMMARY_GROUPS, Progress, StreamName};
 use crate::http::guard::authenticate::{COOKIE_NAME, TOKEN_PARAMETER};
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
 use crate::wire::{SseData, WireFormat};
@@ -111,6 +111,7 @@ pub(super) fn components() -> Value {
             "Stream": stream_schema(),
             "State": state_schema(),
             "Progress": progress_schema(),
+            "Run": run_schema(),
             "Event": event_schema(),
             "Gap": {
                 "type": "object",
@@ -147,8 +148,9 @@ fn parameter_components() -> Value {
         ),
         (
             "run",
-            json!({ "const": "current" }),
-            "The current run of the process, or its last one, from its start to its end.",
+            json!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "enum": ["current", "last", "passed"] }] }),
+            "One run of the process, from its start to its end: that with this number; `current`, or the last one if none is in \
+            progress; `last`, which has ended; or `passed`, the last one that exited with code 0.",
         ),
         ("follow", json!({ "type": "boolean", "default": true }), "If false, the answer ends where the stream is now."),
         ("limit", json!({ "type": "integer", "minimum": 1 }), "End after this many lines."),
@@ -284,6 +286,44 @@ fn stream_schema() -> Value {
         },
         "required":
             ["name", "kind", "source", "progress", "first", "last", "rate", "readers", "memory", "filtered", "ended", "may"],
+    })
+}
+
+fn run_schema() -> Value {
+    let count = |about: &str| json!({ "type": "integer", "minimum": 0, "description": about });
+    let seconds = json!({ "type": "number", "minimum": 0, "description": "Seconds." });
+    let group = json!({
+        "type": "object",
+        "properties": { "name": { "type": "string", "maxLength": MAX_GROUP_NAME_LENGTH }, "duration": seconds },
+        "required": ["name", "duration"],
+    });
+    let counted = "Absent if rtlogd has not seen all of the run.";
+    json!({
+        "type": "object",
+        "description": "A run of a process. The members that follow from its end are absent while it lasts.",
+        "properties": {
+            "run": { "type": "integer", "minimum": 1 },
+            "stream": { "type": "string" },
+            "started": { "type": "string", "format": "date-time" },
+            "ended": { "type": "string", "format": "date-time" },
+            "duration": seconds,
+            "code": { "type": "integer", "description": "The exit code, if it ended with one." },
+            "signal": { "type": "string", "description": "The signal, if it ended with one." },
+            "cause": { "type": "string", "description": "As in the event `end`." },
+            "passed": { "type": "boolean", "description": "The process exited on its own, with code 0." },
+            "lines": count(counted),
+            "errors": count("Lines of the level error or a more serious one. Absent with `lines`."),
+            "warnings": count("Lines of the level warning. Absent with `lines`."),
+            "first": id(),
+            "last": id(),
+            "kept": { "type": "boolean", "description": "Events of the run are still stored, so that `run=` can read them." },
+            "peak_memory": count("The peak memory of any one process of the run, in bytes."),
+            "groups": {
+                "type": "array", "items": group, "maxItems": MAX_SUMMARY_GROUPS,
+                "description": "The groups that the program named, in the order in which they began; of more, the newest.",
+            },
+        },
+        "required": ["run", "stream", "started", "kept", "groups"],
     })
 }
 

@@ -15,7 +15,7 @@ use warp::reply::{Reply, Response};
 
 use crate::event::{Position, StreamName};
 use crate::listen::Lasting;
-use crate::stream::{CursorItem, EncodedFrames, Log, View};
+use crate::stream::{CursorEnd, CursorItem, EncodedFrames, Log, View};
 use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{SseData, WireFormat};
 
@@ -67,7 +67,13 @@ pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Resp
         entry => entry?,
     };
     let view = query.view(false);
-    let mut cursor = entry.log.cursor(view.clone(), query.start_of_only()?, query.until).await;
+    let start = query.start_of_only()?;
+    let until = match query.end_in(&entry.log, start) {
+        // The run was there once: any status but 204 would make a browser reconnect for ever.
+        Err(_) if query.is_reconnect => return Ok(no_content()),
+        until => until?,
+    };
+    let mut cursor = entry.log.cursor(view.clone(), start, until).await;
     if query.is_reconnect && (query.satisfied || cursor.is_done()) {
         return Ok(no_content());
     }
@@ -75,11 +81,11 @@ pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Resp
     if coding == ContentCoding::Gzip {
         cursor.take_compressed();
     }
-    let ends = query.until.head || query.until.lines.is_some() || query.until.before.is_some();
+    let ends = cursor.is_bounded();
     let mut cursor = match query.session.as_deref() {
         Some(token) => {
             let known = request.register_session(token, 1)?.remove(0);
-            SteerableCursor::of_session(cursor, cursor_spec(request, entry.log, view, &query), known)
+            SteerableCursor::of_session(cursor, cursor_spec(request, entry.log, view, until), known)
         }
         None => SteerableCursor::new(cursor),
     };
@@ -151,24 +157,30 @@ pub(in crate::http) async fn follow_several(request: &HttpRequest) -> Result<Res
             Err(_) if query.is_reconnect => continue,
             entry => entry?,
         };
-        let cursor = entry.log.cursor(query.view(true), query.start_of(&name)?, query.until).await;
-        cursors.push((name, entry.log, cursor));
+        let start = query.start_of(&name)?;
+        let until = match query.end_in(&entry.log, start) {
+            // As if the stream were removed.
+            Err(_) if query.is_reconnect => continue,
+            until => until?,
+        };
+        let cursor = entry.log.cursor(query.view(true), start, until).await;
+        cursors.push((name, entry.log, cursor, until));
     }
-    if query.is_reconnect && (query.satisfied || cursors.iter_mut().all(|(_, _, cursor)| cursor.is_done())) {
+    if query.is_reconnect && (query.satisfied || cursors.iter_mut().all(|(_, _, cursor, _)| cursor.is_done())) {
         return Ok(no_content());
     }
+    let ends = !cursors.is_empty() && cursors.iter().all(|(_, _, cursor, _)| cursor.is_bounded());
     let mut known = match query.session.as_deref() {
         Some(token) => request.register_session(token, cursors.len())?,
         None => Vec::new(),
     };
-    let cursors = cursors.into_iter().map(|(name, log, cursor)| match known.pop() {
+    let cursors = cursors.into_iter().map(|(name, log, cursor, until)| match known.pop() {
         Some(known) => {
-            (name, SteerableCursor::of_session(cursor, cursor_spec(request, log, query.view(true), &query), known))
+            (name, SteerableCursor::of_session(cursor, cursor_spec(request, log, query.view(true), until), known))
         }
         None => (name, SteerableCursor::new(cursor)),
     });
     let cursors = cursors.collect();
-    let ends = query.until.head || query.until.lines.is_some();
     let body = stream::unfold(
         Some(MultiStreamReader::new(
             cursors,
@@ -191,8 +203,8 @@ fn lasting(mut response: Response) -> Response {
 }
 
 /// The data that a steered reader needs to open its cursor again.
-fn cursor_spec(request: &HttpRequest, log: Log, view: View, query: &StreamQuery) -> CursorSpec {
-    CursorSpec { log, view, until: query.until, ready: request.app.ready.clone() }
+fn cursor_spec(request: &HttpRequest, log: Log, view: View, until: CursorEnd) -> CursorSpec {
+    CursorSpec { log, view, until, ready: request.app.ready.clone() }
 }
 
 /// The decision about a reader.

@@ -52,8 +52,9 @@ pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, 
     let mut lifetime = request.lifetime(1)?;
     let lines = query.until.lines.map_or(MAX_LINES_PER_POLL, |lines| lines.min(MAX_LINES_PER_POLL));
     let view = View { wire_format: WireFormat::Ndjson, ..query.view(false) };
-    let until = CursorEnd { lines: Some(lines), ..query.until };
-    let mut cursor = log.cursor(view, query.start_of_only()?, until).await;
+    let start = query.start_of_only()?;
+    let until = CursorEnd { lines: Some(lines), ..query.end_in(&log, start)? };
+    let mut cursor = log.cursor(view, start, until).await;
     // A HEAD request asks for the headers only, so there is nothing to wait for.
     let wait =
         if request.is_head() { Duration::ZERO } else { query.wait.unwrap_or(DEFAULT_POLL_WAIT).min(MAX_POLL_WAIT) };

@@ -16,7 +16,7 @@ pub use requests::{
     Call, DetachParameters, FilterParameters, InputParameters, LeaseParameters, ListParameters, ResizeParameters,
     SignalParameters, StartParameters, StreamParameters, SubscribeParameters, SubscriptionTarget, TailLines,
 };
-pub use requests::{OneOrManyStrings, UnsubscribeParameters};
+pub use requests::{OneOrManyStrings, RunName, UnsubscribeParameters};
 pub use schema::schema;
 
 use std::time::Duration;

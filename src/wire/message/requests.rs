@@ -1,5 +1,7 @@
 //! The methods: one line of the table for each, and one struct for the parameters of each kind.
 
+use std::fmt;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -145,6 +147,26 @@ pub enum TailLines {
     All(String),
 }
 
+/// One of the runs of a stream.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "Run")]
+pub enum RunName {
+    /// The run with this number.
+    Number(u64),
+    /// `current`, `last` or `passed`; any other word is refused.
+    Word(String),
+}
+
+impl fmt::Display for RunName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Word(word) => word.fmt(f),
+        }
+    }
+}
+
 /// The stream, the start and the filter of a subscription; only the stream is required. At most one of `after`, `since`
 /// and `tail` may be given.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -160,8 +182,9 @@ pub struct SubscribeParameters {
     pub since: Option<String>,
     /// Begin with this many of the last lines that pass the filter, or with `all`. Default: 100.
     pub tail: Option<TailLines>,
-    /// `current`: only the current run of the process, or the last one, from its start to its end.
-    pub run: Option<String>,
+    /// Only one run of the process, from its start to its end: `current`, which is the last one if none is in progress, `last`,
+    /// which has ended, `passed`, the last one that exited with code 0, or the number of a run.
+    pub run: Option<RunName>,
     /// Only lines that match all of these regular expressions.
     #[serde(default)]
     pub grep: OneOrManyStrings,

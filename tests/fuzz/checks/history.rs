@@ -129,7 +129,7 @@ impl Bench {
 
     /// Lets `work` append to the stream, as a daemon does that starts and stops.
     fn append(&self, work: impl AsyncFnOnce(&mut rtlogd::stream::Appender)) -> bool {
-        let keep = Retention { bytes: 1 << 30, age: Duration::from_hours(1_000_000) };
+        let keep = Retention { bytes: 1 << 30, age: Duration::from_hours(1_000_000), runs: 1000 };
         let history = History::open(self.directory.path()).expect("nobody else has it");
         let Ok(kept) = history.stream(&self.name, keep) else { return false };
         self.runtime.block_on(async {

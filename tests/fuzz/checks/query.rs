@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, header};
 use rtlogd::event::Position;
-use rtlogd::stream::CursorStart;
+use rtlogd::stream::{CursorStart, RunSelection};
 use rtlogd::wire::{SseData, WireFormat};
 use rtlogd::{CheckedQuery, check_query};
 
@@ -89,8 +89,18 @@ fn said(asked: &CheckedQuery, parameters: &[(String, String)]) -> Vec<(String, S
         Ok(CursorStart::Oldest) => say("tail", "all"),
         Ok(CursorStart::Run | CursorStart::AfterUnknown) | Err(_) => {}
     }
-    if asked.until.run {
-        say("run", "current");
+    if let Some(run) = asked.until.run {
+        let number;
+        let run = match run {
+            RunSelection::Current => "current",
+            RunSelection::Last => "last",
+            RunSelection::Passed => "passed",
+            RunSelection::Number(of) => {
+                number = of.to_string();
+                &number
+            }
+        };
+        say("run", run);
     }
     if asked.until.head {
         say("follow", "false");

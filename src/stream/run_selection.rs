@@ -1,0 +1,75 @@
+//! The runs of a stream, as readers list and select them.
+
+use std::ops::RangeInclusive;
+
+use crate::event::{Position, RunSummary, StreamName};
+
+/// The run whose events a reader receives, and no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunSelection {
+    /// The run in which the reader starts: without another start, the run that lasts, or else the last one.
+    Current,
+    /// The last run that has ended.
+    Last,
+    /// The last run that has [passed](RunSummary::has_passed).
+    Passed,
+    /// The run with this number.
+    Number(u64),
+}
+
+impl RunSelection {
+    /// Returns whether this run is selected, if no newer one is. None is for [`RunSelection::Current`], which is not selected by
+    /// what is known of the runs.
+    pub(super) fn takes(self, run: &RunSummary) -> bool {
+        match self {
+            Self::Current => false,
+            Self::Last => run.ended.is_some(),
+            Self::Passed => run.has_passed(),
+            Self::Number(number) => run.run == number,
+        }
+    }
+}
+
+/// The reason why a run cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunUnavailable {
+    /// The stream has had no run.
+    #[error("{0} has had no run (a run is one execution of a process)")]
+    NoRuns(StreamName),
+    /// No run that is known has this number; the numbers of those that are known are in the range.
+    #[error("run {1} of {0} is not known; the runs that are have the numbers {first} to {last} (GET /streams/{0}/runs lists them)", first = .2.start(), last = .2.end())]
+    UnknownNumber(StreamName, u64, RangeInclusive<u64>),
+    /// No run that is known has ended.
+    #[error("no run of {0} has ended yet (run=current is the one that lasts)")]
+    NoneEnded(StreamName),
+    /// No run that is known has passed.
+    #[error("no known run of {0} has passed, which is to exit with code 0 (GET /streams/{0}/runs lists them)")]
+    NonePassed(StreamName),
+    /// The events of this run are no longer stored.
+    #[error(
+        "the lines of run {1} of {0} are no longer stored (in GET /streams/{0}/runs, `kept` says of which runs they are)"
+    )]
+    NotKept(StreamName, u64),
+}
+
+/// One run, and what is stored of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedRun {
+    /// Everything that is known of the run.
+    pub summary: RunSummary,
+    /// The id of its first event; `None` if that is forgotten.
+    pub first: Option<Position>,
+    /// The id of its last event so far; `None` if that is forgotten.
+    pub last: Option<Position>,
+    /// `true` if any of its events are still stored.
+    pub kept: bool,
+}
+
+/// A part of the list of runs, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunPage {
+    /// The runs.
+    pub runs: Vec<ListedRun>,
+    /// The number of the run before which the next part ends; `None` if there are no older runs.
+    pub next: Option<u64>,
+}
