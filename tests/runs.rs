@@ -1,6 +1,7 @@
 //! The runs of a process: the list of them, and readers of one run, over restarts and longer than their lines are kept.
 
 use std::fs;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use crate::continuity::{again, events_in, run_of, texts};
 use crate::harness::http::Response;
 use crate::harness::sse::{Message, lines};
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, TestDir};
+use crate::harness::{Daemon, Deadline, Ended, Program, TestDir};
 
 /// A command that does what the file `job` says.
 const YAML: &str = "listen: [\"127.0.0.1:0\", \"unix:socket\"]\nstate_directory: state\n\
@@ -302,4 +303,54 @@ fn a_run_has_the_groups_that_its_program_named_without_their_secrets() {
     let all = runs(&daemon, "");
     assert_eq!(all[1], known);
     assert_eq!(all[0]["groups"][0]["name"], "Build", "{}", all[0]);
+}
+
+/// What a command of rtlogd does that talks to this daemon.
+fn execute(daemon: &Daemon, arguments: &[&str]) -> Ended {
+    Program::start(daemon.command(arguments).env("RTLOGD_URL", daemon.url("")).stdin(Stdio::null())).ended()
+}
+
+#[test]
+fn the_command_lists_the_runs_and_prints_one_with_its_exit_status() {
+    let daemon = with_five_runs();
+    let text = |ended: &Ended| String::from_utf8(ended.out.clone()).unwrap();
+    let listed = text(&execute(&daemon, &["runs", "p"]));
+    let fields = |line: &str| {
+        let fields = line.split("  ").map(|field| field.trim().to_owned());
+        fields.filter(|field| !field.is_empty()).collect::<Vec<_>>()
+    };
+    let lines: Vec<_> = listed.lines().map(fields).collect();
+    assert_eq!(lines[0], ["RUN", "STATE", "STARTED", "DURATION", "LINES", "ERRORS", "WARNINGS", "NOTE"]);
+    let states: Vec<_> = lines[1..].iter().map(|line| (line[0].as_str(), line[1].as_str(), line[4].as_str())).collect();
+    let expected = [
+        ("5", "running", "1"),
+        ("4", "stopped", "1"),
+        ("3", "killed (SEGV)", "1"),
+        ("2", "failed (exit 3)", "3"),
+        ("1", "passed", "5"),
+    ];
+    assert_eq!(states, expected, "{listed}");
+    let url = daemon.url("/streams/p");
+    for arguments in [&["runs", "p", "--limit", "2"][..], &["runs", &url, "--limit", "2"]] {
+        let two = text(&execute(&daemon, arguments));
+        assert_eq!(two.lines().map(|line| fields(line)[0].clone()).collect::<Vec<_>>(), ["RUN", "5", "4"]);
+    }
+
+    for (run, code, out, err) in [
+        ("2", 3, "[WARN] a\nerror: b\n[FATAL] c\n", ""),
+        ("passed", 0, "1\n2\n3\n4\n5\n", ""),
+        ("3", 139, "one\n", "rtlogd: p: the process was killed by signal SEGV\n"),
+        ("last", 143, "ready\n", "rtlogd: p: the process was killed by signal TERM\n"),
+        ("9", 1, "", "run 9 of p is not known; the runs that are have the numbers 1 to 5"),
+        ("first", 1, "", "run=first is not known; use the number of a run, current, last or passed"),
+    ] {
+        let ended = execute(&daemon, &["follow", "p", "--run", run]);
+        assert_eq!((ended.status.code(), text(&ended).as_str()), (Some(code), out), "{run}: {}", ended.err);
+        assert!(ended.err.contains(err) && ended.err.is_empty() == err.is_empty(), "{run}: {}", ended.err);
+    }
+    let ended = execute(&daemon, &["follow", &format!("{url}?run=2&level=error")]);
+    assert_eq!((ended.status.code(), text(&ended).as_str()), (Some(3), "error: b\n[FATAL] c\n"), "{}", ended.err);
+    let unknown = execute(&daemon, &["runs", "q"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(unknown.err.contains("no stream is named \"q\" (`rtlogd ls"), "{}", unknown.err);
 }

@@ -66,7 +66,7 @@ fn wide(text: &str) -> Vec<&str> {
 fn the_help_of_each_command_is_as_wide_as_the_terminal() {
     let dir = TestDir::new();
     let commands = ["serve", "run", "check", "reload", "shutdown", "upgrade", "doctor", "schema", "history", "token"];
-    let clients = ["ls", "follow", "push", "send", "start", "stop", "restart", "signal"];
+    let clients = ["ls", "runs", "follow", "push", "send", "start", "stop", "restart", "signal"];
     let all = commands.iter().chain(&clients).map(|command| (vec![*command, "--help"], "Print help"));
     for (arguments, end) in all.chain([(vec!["--help"], "Print version")]) {
         let help = on_a_terminal(dir.command(&arguments).env("NO_COLOR", "1"), end);

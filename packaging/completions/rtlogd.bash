@@ -46,6 +46,9 @@ _rtlogd() {
             rtlogd,run)
                 cmd="rtlogd__subcmd__run"
                 ;;
+            rtlogd,runs)
+                cmd="rtlogd__subcmd__runs"
+                ;;
             rtlogd,schema)
                 cmd="rtlogd__subcmd__schema"
                 ;;
@@ -103,6 +106,9 @@ _rtlogd() {
             rtlogd__subcmd__help,run)
                 cmd="rtlogd__subcmd__help__subcmd__run"
                 ;;
+            rtlogd__subcmd__help,runs)
+                cmd="rtlogd__subcmd__help__subcmd__runs"
+                ;;
             rtlogd__subcmd__help,schema)
                 cmd="rtlogd__subcmd__help__subcmd__schema"
                 ;;
@@ -137,7 +143,7 @@ _rtlogd() {
 
     case "${cmd}" in
         rtlogd)
-            opts="-h -V --help --version serve run check reload shutdown upgrade doctor schema history token ls follow push send start stop restart signal help"
+            opts="-h -V --help --version serve run check reload shutdown upgrade doctor schema history token ls runs follow push send start stop restart signal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -269,7 +275,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__help)
-            opts="serve run check reload shutdown upgrade doctor schema history token ls follow push send start stop restart signal help"
+            opts="serve run check reload shutdown upgrade doctor schema history token ls runs follow push send start stop restart signal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -409,6 +415,20 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__help__subcmd__runs)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -699,6 +719,40 @@ _rtlogd() {
                     ;;
                 --log-level)
                     COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__runs)
+            opts="-h --url --token-file --token --ca --limit --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

@@ -134,6 +134,16 @@ pub(super) enum CliCommand {
         #[command(flatten)]
         at: DaemonArguments,
     },
+    /// List the runs of a process, newest first
+    Runs {
+        #[command(flatten)]
+        at: DaemonArguments,
+        /// List at most this many runs
+        #[arg(long, value_name = "COUNT", default_value_t = 20)]
+        limit: u64,
+        /// The stream, by its name or its URL
+        name: String,
+    },
     /// Print streams as they grow, and exit with the status of the process when it ends
     Follow {
         #[command(flatten)]
@@ -160,7 +170,8 @@ pub(super) enum CliCommand {
         /// Print only lines of this origin, such as `stderr` or a file; may be repeated, and then any of them will do
         #[arg(long, value_name = "ORIGIN")]
         origin: Vec<String>,
-        /// With `current`, print only the current run of the process, or the last one if none is in progress
+        /// Print only one run of the process: that with this number, `current` (the last one if none is in progress), `last`
+        /// (the last one that has ended) or `passed` (the last one that exited with 0)
         #[arg(long, value_name = "RUN")]
         run: Option<String>,
         /// Print each event as a line of JSON

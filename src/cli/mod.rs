@@ -178,6 +178,7 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
         }
         CliCommand::Token(arguments) => token::token(arguments),
         CliCommand::Ls { at } => run_client(at, ClientCommand::List),
+        CliCommand::Runs { at, limit, name } => run_client(at, ClientCommand::Runs { name, limit }),
         CliCommand::Follow { at, tail, since, grep, exclude, conditions, level, origin, run, json, color, names } => {
             run_client(
                 at,

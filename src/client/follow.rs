@@ -43,6 +43,9 @@ const MAX_DAEMON_ABSENCE: Duration = Duration::from_mins(1);
 /// The message for a stream that can have no more lines.
 const STREAM_GONE: &str = "the stream is gone";
 
+/// The message for a run whose end is not known.
+const END_UNKNOWN: &str = "nobody knows how the process ended";
+
 /// Exit code if the exit status of the process is unknown (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_DAEMON_GONE: u8 = 75;
 
@@ -67,6 +70,7 @@ pub(super) async fn follow(server: &RemoteDaemon, wanted: FollowOptions) -> Resu
             lines: LinePrinter::new(output, prefix),
             display: &display,
             one_run: wanted.run.is_some(),
+            selects_run: wanted.selects_run(),
             until: FollowUntil::Never,
             last_end: None,
             ends: &ends,
@@ -107,6 +111,8 @@ struct StreamFollower<'a> {
     display: &'a Display,
     /// A single run was asked for, whose end is the end of the stream.
     one_run: bool,
+    /// The run that was asked for is not the current one, unless it happens to be; only its end counts.
+    selects_run: bool,
     until: FollowUntil,
     /// The end of a run that counts, after which the process may be started again.
     last_end: Option<RemoteRunEnd>,
@@ -165,7 +171,10 @@ impl StreamFollower<'_> {
     /// Follows the stream until it can have no more lines at all. The ends of its runs are recorded meanwhile.
     async fn run(mut self) -> Result<(), ClientError> {
         let mut decoder = SseDecoder::default();
-        if let Some(ended) = self.check_state().await? {
+        if self.selects_run {
+            // Whatever the process does now, the run is printed from its start to its end.
+            self.until = FollowUntil::RunEnd(0);
+        } else if let Some(ended) = self.check_state().await? {
             // The last run had ended before the start, so the existing lines and its exit status are printed.
             if let ControlFlow::Break(code) = self.existing(&mut decoder, &ended).await? {
                 self.ends.set(self.index, Some(code));
@@ -231,6 +240,10 @@ impl StreamFollower<'_> {
             match cut {
                 Disconnect::Stopping if !self.is_daemon_ready().await => {
                     return Ok(self.report_gone("the daemon was stopped"));
+                }
+                // All of the run was received, and it has no end.
+                Disconnect::NothingLeft if self.selects_run && decoder.last_id.ends_with(COMPLETED_MARK) => {
+                    return Ok(self.report_gone(END_UNKNOWN));
                 }
                 Disconnect::NothingLeft => return Ok(self.report_gone(STREAM_GONE)),
                 Disconnect::Restarting => self.print_notice("rtlogd is restarting; the stream continues"),
@@ -479,6 +492,7 @@ impl StreamFollower<'_> {
     /// gone as well.
     async fn report_end(&self, ended: &RemoteRunEnd) -> ControlFlow<u8, u8> {
         match ended.cause.as_str() {
+            "daemon-stopped" if self.selects_run => ControlFlow::Continue(self.exit_code_of(ended)),
             "daemon-stopped" if self.is_daemon_ready().await => {
                 ControlFlow::Continue(self.report_gone("the process was stopped because its configuration changed"))
             }
@@ -486,7 +500,7 @@ impl StreamFollower<'_> {
             "daemon-killed" => {
                 ControlFlow::Continue(self.report_gone("the daemon was killed, and nobody knows how the process ended"))
             }
-            "lost" => ControlFlow::Continue(self.report_gone("nobody knows how the process ended")),
+            "lost" => ControlFlow::Continue(self.report_gone(END_UNKNOWN)),
             _ => ControlFlow::Continue(self.exit_code_of(ended)),
         }
     }

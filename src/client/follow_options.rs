@@ -63,4 +63,9 @@ impl FollowOptions {
         }
         query
     }
+
+    /// Returns whether a run is asked for that is not the current one, unless it happens to be.
+    pub(super) fn selects_run(&self) -> bool {
+        self.run.as_deref().is_some_and(|run| run != "current")
+    }
 }

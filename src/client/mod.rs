@@ -1,7 +1,8 @@
 //! The commands that talk to a daemon, such as `rtlogd ls`, `follow` and `send`, as clients of its HTTP interface. This
 //! module depends on the format of the responses only, not on the daemon's code.
 //!
-//! The files, in reading order: this file has the commands, of which `stream_list` is `rtlogd ls`. `connect` finds the
+//! The files, in reading order: this file has the commands, of which `stream_list` is `rtlogd ls`, and `run_list` is
+//! `rtlogd runs`: each prints a `table`. `connect` finds the
 //! daemon and sends a request to it, over `tls` if its address demands that, and `stream_url` finds both the daemon and the
 //! stream in a URL. `follow` is `rtlogd follow`, with its `follow_options` and the `stream_ends` that decide its exit code.
 //! It reads a stream with `sse_decoder`; its lines go through `line_printer`, for which `ci_marker` finds the lines that are
@@ -11,9 +12,11 @@
 mod ci_marker;
 mod connect;
 mod reconnect;
+mod run_list;
 mod sse_decoder;
 mod stream_list;
 mod stream_url;
+mod table;
 mod follow;
 mod follow_options;
 mod stream_ends;
@@ -104,6 +107,11 @@ pub(crate) enum ClientError {
 #[derive(Debug)]
 pub(crate) enum ClientCommand {
     List,
+    /// Lists the newest runs of a stream, at most `limit`.
+    Runs {
+        name: String,
+        limit: u64,
+    },
     Follow(FollowOptions),
     /// Types the text, then ends the input.
     Send {
@@ -161,7 +169,8 @@ impl ClientCommand {
         match self {
             Self::List => Vec::new(),
             Self::Follow(options) => options.names.iter_mut().collect(),
-            Self::Send { name, .. }
+            Self::Runs { name, .. }
+            | Self::Send { name, .. }
             | Self::Push { name, .. }
             | Self::Start(name)
             | Self::Stop(name)
@@ -190,6 +199,7 @@ impl ClientCommand {
                 // The parameters of one URL would apply to all streams.
                 Self::Follow(options) => options.names.len() == 1 && options.take_parameter(&name, &value),
                 Self::List
+                | Self::Runs { .. }
                 | Self::Send { .. }
                 | Self::Push { .. }
                 | Self::Start(_)
@@ -213,6 +223,7 @@ async fn execute(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode,
     };
     match task {
         ClientCommand::List => stream_list::list(server).await,
+        ClientCommand::Runs { name, limit } => run_list::list(server, &name, limit).await,
         ClientCommand::Follow(wanted) => follow::follow(server, wanted).await,
         ClientCommand::Send { name, text, end_input } => {
             let end = if end_input { "input?eof=true" } else { "input" };

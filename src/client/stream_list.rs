@@ -4,36 +4,24 @@
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use unicode_width::UnicodeWidthChar;
 
 use crate::event::{duration_words, one_line};
 
 use super::connect::RemoteDaemon;
-use super::terminal::{self, SafeText, shortened};
+use super::table::TableForm;
+use super::terminal::{self, SafeText};
 use super::{ClientError, RemoteRunEnd, RemoteStream, streams};
 
 /// The columns, of which the last one is the description.
-const HEADERS: [&str; 8] = ["NAME", "KIND", "STATE", "STARTED", "DURATION", "LINES/S", "READERS", "DESCRIPTION"];
-
-const NAME: usize = 0;
-const DESCRIPTION: usize = HEADERS.len() - 1;
-
-/// The columns of numbers, which are aligned at the right.
-const NUMBERS: [usize; 3] = [4, 5, 6];
-
-/// The columns that are left out where there is no room for them, the least interesting first, and the room that the
-/// description has at least before they are.
-const OPTIONAL: [(usize, usize); 5] =
-    [(1, LEAST_DESCRIPTION), (6, LEAST_DESCRIPTION), (5, LEAST_DESCRIPTION), (3, 12), (4, 12)];
-
-/// The spaces between columns. No field contains as many.
-const GAP: &str = "  ";
+const FORM: TableForm = TableForm {
+    headers: &["NAME", "KIND", "STATE", "STARTED", "DURATION", "LINES/S", "READERS", "DESCRIPTION"],
+    numbers: &[4, 5, 6],
+    optional: &[(1, LEAST_DESCRIPTION), (6, LEAST_DESCRIPTION), (5, LEAST_DESCRIPTION), (3, 12), (4, 12)],
+    name: Some(0),
+};
 
 /// The columns of a terminal that descriptions and reasons have at least, before columns of numbers are left out.
 const LEAST_DESCRIPTION: usize = 24;
-
-/// The columns that the name has at least.
-const LEAST_NAME: usize = 12;
 
 /// Prints the streams that the caller may read.
 pub(super) async fn list(server: &RemoteDaemon) -> Result<ExitCode, ClientError> {
@@ -47,51 +35,11 @@ pub(super) async fn list(server: &RemoteDaemon) -> Result<ExitCode, ClientError>
 /// The table as lines, on a terminal of this many columns.
 fn table(streams: &[RemoteStream], now: Timestamp, columns: Option<usize>) -> String {
     let rows: Vec<_> = streams.iter().map(|stream| row(stream, now, columns.is_some())).collect();
-    let headers = HEADERS.map(str::to_owned);
-    let all = || std::iter::once(&headers).chain(&rows);
-    let mut widths: [_; HEADERS.len()] =
-        std::array::from_fn(|column| all().map(|row| width(&row[column])).max().unwrap_or(0));
-    let wanted = std::mem::take(&mut widths[DESCRIPTION]);
-    let mut shown: Vec<usize> = (0..HEADERS.len()).collect();
-    if let Some(columns) = columns {
-        // One long name must not take the place of what is to be known of all streams.
-        widths[NAME] = widths[NAME].min((columns / 3).max(LEAST_NAME));
-        let used =
-            |shown: &[usize], widths: &[usize]| shown.iter().map(|&column| widths[column] + GAP.len()).sum::<usize>();
-        let room = |shown: &[usize], widths: &[usize]| (columns + GAP.len()).saturating_sub(used(shown, widths));
-        for (left_out, least) in OPTIONAL {
-            if room(&shown, &widths) < wanted.min(least) {
-                shown.retain(|column| *column != left_out);
-            }
-        }
-        let needed = used(&shown, &widths) + wanted.min(LEAST_NAME);
-        let excess = needed.saturating_sub(columns + GAP.len());
-        widths[NAME] = widths[NAME].saturating_sub(excess).max(LEAST_NAME.min(widths[NAME]));
-        // The description has what is left.
-        widths[DESCRIPTION] = room(&shown, &widths);
-    }
-    let mut text = String::new();
-    for row in all() {
-        let mut line = String::new();
-        for &column in &shown {
-            let field = match column {
-                NAME if columns.is_some() => shortened(&row[column], widths[column]),
-                DESCRIPTION if columns.is_some() => cut(&row[column], widths[column]),
-                _ => row[column].clone(),
-            };
-            let padding = " ".repeat(widths[column].saturating_sub(width(&field)));
-            let parts = if NUMBERS.contains(&column) { [&padding, &field] } else { [&field, &padding] };
-            line.extend(parts.into_iter().map(String::as_str).chain([GAP]));
-        }
-        // Where even the name and the state have no room, what there is room for is shown: a line that wraps is two.
-        let line = columns.map_or_else(|| line.trim_end().to_owned(), |columns| cut(line.trim_end(), columns));
-        text.extend([&line, "\n"]);
-    }
-    text
+    FORM.format(&rows, columns)
 }
 
 /// The fields of a stream. None but the last is empty or contains two spaces, so that programs can tell them apart.
-fn row(stream: &RemoteStream, now: Timestamp, is_for_people: bool) -> [String; HEADERS.len()] {
+fn row(stream: &RemoteStream, now: Timestamp, is_for_people: bool) -> Vec<String> {
     let started = stream.last_run.as_ref().and_then(|run| run.started.parse::<Timestamp>().ok());
     let fields = [
         stream.name.clone(),
@@ -104,19 +52,16 @@ fn row(stream: &RemoteStream, now: Timestamp, is_for_people: bool) -> [String; H
     ];
     let description = [Some(stream.description.clone()), reason(stream)].into_iter().flatten();
     let description = description.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
-    let mut row: [String; HEADERS.len()] = std::array::from_fn(|_| one_line(&description));
     // Each field is escaped separately, so that none of them can begin a line.
-    for (at, field) in fields.iter().enumerate() {
-        row[at] = if field.is_empty() { "-".to_owned() } else { one_line(field) };
-    }
-    row
+    let fields = fields.iter().map(|field| if field.is_empty() { "-".to_owned() } else { one_line(field) });
+    fields.chain([one_line(&description)]).collect()
 }
 
 /// The state of a stream: what its source does, how far it is, or how the last run ended.
 fn state(stream: &RemoteStream) -> String {
     let Some(source) = &stream.source else { return String::new() };
     if let Some(last) = source.last.as_ref().filter(|_| !source.is_working()) {
-        return result(last);
+        return state_after(last);
     }
     let progress = stream.progress.as_ref().filter(|progress| matches!(progress.state.as_str(), "running" | "paused"));
     let is_paused = progress.is_some_and(|progress| progress.state == "paused");
@@ -128,7 +73,7 @@ fn state(stream: &RemoteStream) -> String {
 }
 
 /// How a run ended, in the words of the page.
-fn result(end: &RemoteRunEnd) -> String {
+pub(super) fn state_after(end: &RemoteRunEnd) -> String {
     match (end.cause.as_str(), end.code, &end.signal) {
         ("stopped" | "daemon-stopped", ..) => "stopped".to_owned(),
         ("lost" | "daemon-killed", ..) => "lost".to_owned(),
@@ -166,47 +111,27 @@ fn duration(stream: &RemoteStream, started: Option<Timestamp>, now: Timestamp) -
     })
 }
 
-fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+pub(super) fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     // The clock of the daemon may be ahead of this one.
     to.duration_since(from).as_secs_f64().max(0.0)
 }
 
 /// How long ago something was, in its largest unit: `12m ago`.
-fn ago(then: Timestamp, now: Timestamp) -> String {
+pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
     let words = duration_words(seconds(then, now).floor());
     format!("{} ago", words.split(' ').next().unwrap_or_default())
 }
 
 /// A point in time for programs: RFC 3339, in UTC and whole seconds.
-fn clock(time: Timestamp) -> String {
+pub(super) fn clock(time: Timestamp) -> String {
     format!("{time:.0}")
-}
-
-/// The columns that a text covers.
-fn width(text: &str) -> usize {
-    text.chars().map(|c| c.width().unwrap_or(0)).sum()
-}
-
-/// As much of the text as fits into the columns, with a mark if that is not all of it.
-fn cut(text: &str, columns: usize) -> String {
-    if width(text) <= columns {
-        return text.to_owned();
-    }
-    let mut left = columns.saturating_sub(1);
-    let fits = |c: &char| {
-        let width = c.width().unwrap_or(0);
-        let fits = width <= left;
-        left = left.saturating_sub(width);
-        fits
-    };
-    let kept: String = text.chars().take_while(fits).collect();
-    if columns == 0 { String::new() } else { kept.trim_end().to_owned() + "\u{2026}" }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::super::table::width;
     use super::*;
 
     fn stream(name: &str, members: &serde_json::Value) -> RemoteStream {
