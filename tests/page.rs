@@ -121,6 +121,21 @@ fn the_viewer_shows_and_searches_a_stream() {
     play("viewer.cjs", &daemon, "");
 }
 
+#[test]
+fn one_run_of_a_process_can_be_chosen() {
+    let dir = TestDir::new();
+    dir.write("app.log", lines(10, |_| ""));
+    let daemon = daemon(
+        dir,
+        &format!(
+            "streams:\n  app: {{ file: app.log, from: start }}\n  \
+             runs: {{ command: [sh, -c, {RUNS:?}], directory: ., restart: {{ when: on-failure, backoff: 100ms..100ms }} }}"
+        ),
+    );
+    daemon.follow("runs").query("tail=all").until("the third run", |message| message.data == "at last");
+    play("runs.cjs", &daemon, "");
+}
+
 /// Runs a script with the page's modules by Node.js, without a browser.
 fn play_modules(script: &str, arguments: &[&Path]) {
     let Some(mut command) = node(script) else { return };

@@ -33,6 +33,7 @@ const PAGE_FILES: &[(&str, &str)] = files![
     "streams.js",
     "viewer.js",
     "finder.js",
+    "runs.js",
     "tally.js",
     "merged.js",
     "typist.js",

@@ -11,7 +11,7 @@ import { Reader } from "./reader.js";
  * @typedef {{ state: string, percent?: number, current?: number, total?: number, phase?: string, message?: string,
  *   started: string, updated: string, eta?: string, stale?: boolean,
  *   groups?: { name: string, depth: number, started: string, duration?: number }[] }} Progress
- * @typedef {{ stream: string, grep?: string[], exclude?: string[], origin?: string[], level?: string, tail?: number | "all",
+ * @typedef {{ stream: string, grep?: string[], exclude?: string[], origin?: string[], level?: string, run?: string, tail?: number | "all",
  *   after?: string }} Wanted
  * @typedef {{ events(events: LogEvent[]): void, gap(gap: { missed: number | null, resume: string }): void,
  *   begun?(): void, open(rows: string[], streams?: string[]): void, progress(progress: Progress): void, ended(reason?: string): void, failed(error: Error): void }} Sink
@@ -335,7 +335,8 @@ function tell(subscription, method, params) {
   else if (method === "stream.place") subscription.place = params.place;
   else if (method === "subscription.ended") {
     sink.ended(params.reason);
-    subscription.channel.beginLater(subscription);
+    // Of one run, nothing more comes.
+    if (!subscription.wanted.run) subscription.channel.beginLater(subscription);
   }
 }
 

@@ -6,6 +6,7 @@ import { Finder } from "./finder.js";
 import { button, icon, part } from "./icons.js";
 import { sheet } from "./look.js";
 import { make } from "./rows.js";
+import { RunPicker } from "./runs.js";
 import { Streams } from "./streams.js";
 import { Typist } from "./typist.js";
 import { Viewer } from "./viewer.js";
@@ -23,6 +24,10 @@ const finder = new Finder(viewer);
 const typist = new Typist((text) => viewer.say(text));
 const filter = part("input", "filter");
 const level = part("select", "level");
+const picker = new RunPicker((run) => {
+  viewer.open(viewer.names, viewer.filter, viewer.level, "", run);
+  note();
+});
 /** @type {Stream[]} */
 let known = [];
 
@@ -39,7 +44,7 @@ function show() {
   part("a", "add").href = `?${new URLSearchParams(names.map((name) => ["with", name]))}`;
   filter.value = query.get("grep") ?? "";
   level.value = query.get("level") ?? "";
-  viewer.open(names, filter.value, level.value, decodeURIComponent(location.hash.slice(1)));
+  viewer.open(names, filter.value, level.value, decodeURIComponent(location.hash.slice(1)), query.get("run") ?? "");
   showKnown();
 }
 
@@ -47,7 +52,9 @@ function showKnown() {
   const streams = viewer.names.map((name) => known.find((one) => one.name === name));
   part("a", "add").hidden = known.every(({ name }) => viewer.names.includes(name));
   viewer.showStreams(streams);
-  typist.show(streams.length === 1 ? streams[0] : undefined);
+  const only = streams.length === 1 ? streams[0] : undefined;
+  typist.show(only);
+  picker.show(only, viewer.run);
 }
 
 /** Puts what is shown into the address. */
@@ -55,6 +62,8 @@ function note() {
   const query = new URLSearchParams(viewer.names.map((name) => ["stream", name]));
   if (viewer.filter) query.set("grep", viewer.filter);
   if (viewer.level) query.set("level", viewer.level);
+  if (viewer.run) query.set("run", viewer.run);
+  picker.offer(viewer.run);
   [filter.value, level.value] = [viewer.filter, viewer.level];
   history.replaceState(null, "", `?${query}${viewer.place ? `#${viewer.place}` : ""}`);
 }
@@ -68,7 +77,7 @@ async function sift() {
   // An expression that is not finished yet changes nothing.
   viewer.say(mistake);
   if (mistake || (wanted === viewer.filter && lowest === viewer.level)) return;
-  viewer.open(viewer.names, filter.value, level.value, "");
+  viewer.open(viewer.names, filter.value, level.value, "", viewer.run);
   note();
 }
 let typing = 0;

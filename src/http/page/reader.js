@@ -56,9 +56,8 @@ export class Reader {
     const { place, wanted } = this.subscription;
     const url = this.channel.address(`streams/${encodeURIComponent(wanted.stream)}${more}`);
     for (const grep of wanted.grep ?? []) url.searchParams.append("grep", grep);
-    if (wanted.level) url.searchParams.set("level", wanted.level);
     url.searchParams.set(place ? "after" : "tail", place ?? String(wanted.tail ?? 100));
-    for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+    for (const [name, value] of Object.entries({ level: wanted.level, run: wanted.run, ...parameters })) if (value) url.searchParams.set(name, value);
     return url;
   }
 
@@ -92,9 +91,9 @@ export class Reader {
     }
   }
 
-  /** Whether it is one of the few that may hold a connection. */
+  /** Whether it is one of the few that may hold a connection. One run may end, and then every poll is answered at once. */
   get holds() {
-    return [...this.channel.subscriptions].indexOf(this.subscription) < HELD;
+    return !this.subscription.wanted.run && [...this.channel.subscriptions].indexOf(this.subscription) < HELD;
   }
 
   async ask() {
@@ -152,7 +151,7 @@ export class Reader {
     this.source?.close();
     this.source = null;
     if (this.closed) return;
-    if (error?.status === 404) this.subscription.sink.failed(error);
+    if ([404, 410].includes(error?.status)) this.subscription.sink.failed(error);
     else if (error || this.channel.restarting) this.channel.down(!error || error instanceof TypeError ? "" : error.message);
     this.later(() => this.start(), this.channel.restarting ? RETURN : RETRY);
   }

@@ -12,6 +12,11 @@ import { channelTo } from "./channel.js";
  *   last_run?: { started: string, ended?: string, duration?: number }, drawn?: string }} Stream
  */
 
+/**
+ * @typedef {{ run: number, started: string, ended?: string, duration?: number, code?: number, signal?: string, cause?: string,
+ *   kept: boolean }} Run
+ */
+
 /** The server's address: where the page is. */
 export const BASE = new URL("./", document.baseURI.replace(/[?#].*/, "")).href;
 
@@ -61,6 +66,11 @@ if (given) {
 /** @returns {Promise<Stream[]>} */
 export async function streams() {
   return (await (await ask("streams")).json()).streams;
+}
+
+/** The newest runs of a stream. @param {string} name @returns {Promise<Run[]>} */
+export async function runs(name) {
+  return (await (await ask(`streams/${encodeURIComponent(name)}/runs`)).json()).runs;
 }
 
 /** Parameters of a stream; those that are empty are left out. @typedef {[string, string][]} Parameters */

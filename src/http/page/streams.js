@@ -12,10 +12,25 @@ const MANY = 8;
 /** How long after its last drawing a program that only redraws its rows is still at it, in milliseconds. */
 const DRAWING = 15_000;
 
+/** A state as a word, and its colour. @typedef {{ word: string, is: "live" | "good" | "bad" | "odd" | "" }} How */
+
 /**
- * The state of a stream as a word, and its colour.
+ * How a run ended; `undefined` if that is not known.
+ * @param {{ code?: number | null, signal?: string | null, cause?: string } | undefined} last
+ * @returns {How | undefined}
+ */
+export function outcome(last) {
+  if (last?.cause === "stopped" || last?.cause === "daemon-stopped") return { word: "stopped", is: "" };
+  if (last?.cause === "lost" || last?.cause === "daemon-killed") return { word: "lost", is: "bad" };
+  if (last?.signal) return { word: `killed (${last.signal})`, is: "bad" };
+  if (last?.code) return { word: `failed (exit ${last.code})`, is: "bad" };
+  return last?.code === 0 ? { word: "passed", is: "good" } : undefined;
+}
+
+/**
+ * The state of a stream.
  * @param {Stream} stream
- * @returns {{ word: string, is: "live" | "good" | "bad" | "odd" | "" }}
+ * @returns {How}
  */
 export function how({ source, progress, degraded, ended, kind }) {
   const state = source?.state ?? "";
@@ -24,12 +39,8 @@ export function how({ source, progress, degraded, ended, kind }) {
   if (state === "following" || state === "polling") return { word: state, is: "live" };
   if (state === "denied") return { word: "denied", is: "bad" };
   if (state === "backing-off" || state === "stopped" || ended) {
-    const last = source?.last;
-    if (last?.cause === "stopped" || last?.cause === "daemon-stopped") return { word: "stopped", is: "" };
-    if (last?.cause === "lost" || last?.cause === "daemon-killed") return { word: "lost", is: "bad" };
-    if (last?.signal) return { word: `killed (${last.signal})`, is: "bad" };
-    if (last?.code) return { word: `failed (exit ${last.code})`, is: "bad" };
-    if (last?.code === 0) return { word: "passed", is: "good" };
+    const end = outcome(source?.last);
+    if (end) return end;
     return { word: state === "backing-off" ? "failed" : kind === "process" ? "stopped" : "ended", is: state === "backing-off" ? "bad" : "" };
   }
   return { word: state || "new", is: "" };

@@ -80,7 +80,7 @@ export class Tally {
   async count(name) {
     const { viewer } = this;
     const start = await viewer.lastStart(name);
-    const asked = (/** @type {string} */ level) => /** @type {Parameters} */ ([start ? ["after", start] : ["tail", "all"], ["limit", String(MOST)], ["grep", viewer.filter], ["level", level]]);
+    const asked = (/** @type {string} */ level) => /** @type {Parameters} */ ([start ? ["after", start] : ["tail", "all"], ["limit", String(MOST)], ["grep", viewer.filter], ["level", level], ["run", viewer.run]]);
     const all = lines(await read(name, asked("warning")));
     // Where the warnings are too many, the errors may still be few.
     const errors = all.length < MOST ? all : lines(await read(name, asked("error")));
@@ -126,7 +126,7 @@ export class Tally {
       const [number, word] = counted ? text.split(" ") : ["", text];
       if (label && label.textContent !== text) label.replaceChildren(number, make("span", "word", number ? ` ${word}` : word));
       group.dataset.some = String(!counted || counted.size > 0 || more);
-      const where = `${[...this.starts.values()].some(Boolean) ? "in the last run" : "in all kept lines"}${this.viewer.filter ? ", among the lines that match the filter" : ""}`;
+      const where = `${this.viewer.run ? "in this run" : [...this.starts.values()].some(Boolean) ? "in the last run" : "in all kept lines"}${this.viewer.filter ? ", among the lines that match the filter" : ""}`;
       about.title = `${text} ${where}`;
       about.setAttribute("aria-label", `${text} ${where}; go to the next one`);
       // What the level hides is neither shown nor counted live.
@@ -143,7 +143,7 @@ export class Tally {
       const found = await viewer.nearest(older, here, (name, from) => this.find(name, kind, older, here, from));
       return () => {
         if (found) viewer.goTo(found.id).then(() => viewer.onplace());
-        else viewer.say(here ? `There is no ${older ? "earlier" : "later"} ${kind}.` : `No line ${[...this.starts.values()].some(Boolean) ? "of the last run " : ""}is marked as ${kind === "error" ? "an error" : "a warning"}.`);
+        else viewer.say(here ? `There is no ${older ? "earlier" : "later"} ${kind}.` : `No line ${viewer.run ? "of this run " : [...this.starts.values()].some(Boolean) ? "of the last run " : ""}is marked as ${kind === "error" ? "an error" : "a warning"}.`);
       };
     });
   }
@@ -162,7 +162,7 @@ export class Tally {
     const start = here ? "" : await this.viewer.lastStart(name);
     if (start && !older) from = [["after", start]];
     for (let piece = 0; piece < PIECES; piece += 1) {
-      const events = lines(await read(name, [...from, ...(older ? [/** @type {[string, string]} */ (["tail", String(size)])] : []), ["limit", String(size)], ["grep", this.viewer.filter], ["level", kind]]));
+      const events = lines(await read(name, [...from, ...(older ? [/** @type {[string, string]} */ (["tail", String(size)])] : []), ["limit", String(size)], ["grep", this.viewer.filter], ["level", kind], ["run", this.viewer.run]]));
       const match = older ? events.findLast((event) => kindOf(event) === kind) : events.find((event) => kindOf(event) === kind);
       if (match || events.length < size) return match && isBefore(match.id, start) ? undefined : match;
       from = [older ? ["before", events[0].id] : ["after", events[events.length - 1].id]];

@@ -39,6 +39,8 @@ export class Viewer {
     this.merged = null;
     this.filter = "";
     this.level = "";
+    /** The run that is shown, by its number or as `run=` names it; empty for all. */
+    this.run = "";
     /** The pattern of the search, whose matches are marked instead of those of the filter. @type {RegExp | null} */
     this.sought = null;
     /** @type {Progress | null} */
@@ -72,16 +74,22 @@ export class Viewer {
 
   /** The parameters with which the streams are read. @returns {Parameters} */
   get filters() {
-    return [["grep", this.filter], ["level", this.level]];
+    return [["grep", this.filter], ["level", this.level], ["run", this.run]];
   }
 
-  /** @param {string[]} names @param {string} filter @param {string} level @param {string} id a line to go to */
-  open(names, filter, level, id) {
+  /**
+   * @param {string[]} names
+   * @param {string} filter
+   * @param {string} level
+   * @param {string} id a line to go to
+   * @param {string} run the run of the only stream; empty for all
+   */
+  open(names, filter, level, id, run) {
     if (names.join() !== this.names.join()) {
       this.progress = null;
       this.view.lines.forget();
     }
-    Object.assign(this, { names, filter, level });
+    Object.assign(this, { names, filter, level, run: names.length > 1 ? "" : run });
     const { name } = this;
     this.merged = names.length > 1 ? new Merged(names, () => this.filters) : null;
     this.view.setStreams(this.merged ? names : []);
@@ -136,7 +144,7 @@ export class Viewer {
     const newest = (/** @type {string} */ name) => read(name, [["tail", "1"], ["limit", "1"], ...this.filters]).catch(() => null);
     const found = await Promise.all(this.names.map(newest));
     if (turn !== this.turn || found.some((events) => !events || events.some(({ kind }) => !kind))) return;
-    this.view.showEmpty(wanted ? "No line matches. New lines that match will appear here." : "There are no lines yet.");
+    this.view.showEmpty(wanted ? `No line ${this.run ? "of this run " : ""}matches. New lines that match will appear here.` : `${this.run ? "This run has" : "There are"} no lines yet.`);
   }
 
   /** What is wrong with a filter, in the server's words; empty if nothing is. @param {string} filter */
@@ -158,7 +166,7 @@ export class Viewer {
     this.subscription?.close();
     this.say("");
     /** @type {import("./channel.js").Wanted} */
-    const wanted = { stream: this.names[0], grep: this.filter ? [this.filter] : [], level: this.level || undefined };
+    const wanted = { stream: this.names[0], grep: this.filter ? [this.filter] : [], level: this.level || undefined, run: this.run || undefined };
     if (after) wanted.after = after;
     else wanted.tail = tail;
     /** @type {import("./channel.js").Sink} */
@@ -184,7 +192,8 @@ export class Viewer {
       },
       ended: (reason) => {
         this.hasEnded = true;
-        this.say(reason ?? "The stream has ended.");
+        // The last line of a run says how it ended.
+        this.say(reason ?? (this.run ? "" : "The stream has ended."));
       },
       failed: (error) => this.say(error.message),
     };
@@ -302,8 +311,8 @@ export class Viewer {
   show(place, events) {
     const [id, last] = place.split("..");
     const found = events.find((event) => event.id === id && event.kind !== "gap");
-    if (!found && (this.filter || this.level)) {
-      [this.filter, this.level] = ["", ""];
+    if (!found && (this.filter || this.level || this.run)) {
+      [this.filter, this.level, this.run] = ["", "", ""];
       this.onplace();
       this.remark();
       this.goTo(place);
@@ -322,9 +331,9 @@ export class Viewer {
     if (line) this.view.goTo(line);
   }
 
-  /** The id of the event with which the last run of a stream began; empty if it has none. @param {string} name */
+  /** The id of the event with which the run that is shown, or the last one, began; empty if there is none. @param {string} name */
   async lastStart(name) {
-    const events = await read(name, [["run", "current"], ["limit", "1"]]);
+    const events = await read(name, [["run", this.run || "current"], ["limit", "1"]]);
     return events.findLast(isStart)?.id ?? "";
   }
 
