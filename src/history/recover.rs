@@ -132,7 +132,8 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, HistoryError
     Ok(files)
 }
 
-/// The version of the format of a file that begins with a snapshot, as a valid file does; `None` for others.
+/// The version of the format of a file that begins with a snapshot, as a valid file does; `None` for others, and for a file
+/// whose first transaction is incomplete, of which nothing is valid.
 fn version_with_snapshot(path: &Path) -> Result<Option<u8>, HistoryError> {
     let mut file = File::open(path).map_err(HistoryError::at(path))?;
     let mut magic = [0; FILE_MAGIC.len()];
@@ -146,9 +147,14 @@ fn version_with_snapshot(path: &Path) -> Result<Option<u8>, HistoryError> {
         return Err(HistoryError::Newer(path.to_owned()));
     }
     let length = file.metadata().map_err(HistoryError::at(path))?.len();
-    let first = RecordReader::new(&file, 0, length).next().map_err(HistoryError::at(path))?;
-    let starts_well = |(at, _, body)| at == FILE_MAGIC.len() as u64 && matches!(body, RecordBody::Snapshot(_));
-    Ok(first.is_some_and(starts_well).then_some(version))
+    let mut records = RecordReader::new(&file, 0, length);
+    let first = records.next().map_err(HistoryError::at(path))?;
+    let Some((at, mut head, RecordBody::Snapshot(_))) = first else { return Ok(None) };
+    while head.more {
+        let Some((_, next, _)) = records.next().map_err(HistoryError::at(path))? else { return Ok(None) };
+        head = next;
+    }
+    Ok((at == FILE_MAGIC.len() as u64).then_some(version))
 }
 
 /// The state that the records so far add up to.

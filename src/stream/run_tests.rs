@@ -292,6 +292,31 @@ async fn runs_that_a_failing_disk_could_not_take_are_recorded_later() {
     }
 }
 
+#[tokio::test]
+async fn a_file_whose_beginning_is_incomplete_costs_nothing_but_itself() {
+    // The time of the first event is long ago, so that the next one begins a file.
+    let mut whole = HistoryHarness::new(1 << 20, 1 << 30);
+    add_run(&mut whole, 1, 0, 0..3).await;
+    begin(whole.appender(), 2).await;
+    whole.kill();
+    let newest = whole.files().pop().unwrap();
+    let bytes = fs::read(&newest).unwrap();
+    let records: Vec<_> = memchr::memmem::find_iter(&bytes, b"\xE7RL\n").collect();
+    assert!(records.len() > 2, "a snapshot, the runs, and an event: {records:?}");
+    // Between two records, and within one.
+    for length in records.iter().flat_map(|&at| [at, at + 30]) {
+        fs::write(&newest, &bytes[..length]).unwrap();
+        whole.start();
+        let seen = seen(whole.log(), CursorStart::Oldest, None, &[]).await;
+        assert_eq!(shortened(&seen)[0], "begin 1", "{length} of {}", bytes.len());
+        let numbers: Vec<_> = runs_of(&seen).into_iter().map(|(run, _, lines, _)| (run, lines)).collect();
+        let known = listed(&whole);
+        let known: Vec<_> = known.iter().map(|run| (number_of(run), run.summary.counts.unwrap().lines)).collect();
+        assert_eq!(known, numbers, "{length} of {}", bytes.len());
+        whole.kill();
+    }
+}
+
 #[derive(Debug, Clone)]
 enum RunAction {
     Write(u64),
