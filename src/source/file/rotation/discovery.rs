@@ -23,6 +23,8 @@ pub(super) struct Discovery {
     /// when.
     newest_seen: Option<(Option<Identity>, Instant)>,
     progress: DiscoveryProgress,
+    /// After a restart, until the siblings were listed: there may be some that come before the files of which nothing was read.
+    is_required: bool,
 }
 
 /// The state of the siblings in the generations.
@@ -64,6 +66,21 @@ impl Discovery {
     /// Continues from a checkpoint.
     pub(super) fn resume(saved: &Checkpoint) -> Self {
         Self { watermark: Some(saved.watermark()), counts_up: saved.counts_up(), ..Self::default() }
+    }
+
+    /// Lets no file be read from its start before the siblings were listed.
+    pub(super) fn require(&mut self) {
+        self.is_required = true;
+    }
+
+    /// Returns whether the siblings must be listed before a file is read from its start.
+    pub(super) fn is_required(&self) -> bool {
+        self.is_required
+    }
+
+    /// Records that nothing that the siblings tell is awaited any more.
+    pub(super) fn end_requirement(&mut self) {
+        self.is_required = false;
     }
 
     /// Sets the watermark if there is none: only siblings created after `since` are new; in nanoseconds since the Unix

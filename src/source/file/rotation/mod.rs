@@ -80,8 +80,6 @@ pub(super) struct Rotation {
     joined_files: JoinedFiles,
     /// The time of the first search for the files of a checkpoint.
     resumed_at: Option<Instant>,
-    /// After a restart, until the siblings were listed: there may be some that come before the files of which nothing was read.
-    unlisted: bool,
 }
 
 impl Rotation {
@@ -104,7 +102,6 @@ impl Rotation {
             done: None,
             joined_files: JoinedFiles::default(),
             resumed_at: None,
-            unlisted: false,
         }
     }
 
@@ -119,7 +116,9 @@ impl Rotation {
         }
         for saved in saved.generations() {
             claims.claim(saved.identity(), self.id);
-            self.unlisted |= saved.at() == 0;
+            if saved.at() == 0 {
+                self.discovery.require();
+            }
             let reader = FileReader::parked(saved.identity(), 0);
             self.generations.push_back(Generation { saved: Some(saved), ..Generation::new(reader) });
         }
@@ -208,7 +207,7 @@ impl Rotation {
         } else {
             self.generations[at].replaced_at = None;
         }
-        if self.unlisted {
+        if self.discovery.is_required() {
             self.discover(Some(identity), pass);
         }
         self.skip_copies(pass);
@@ -262,13 +261,15 @@ impl Rotation {
     /// Adds the files that were rotated away before the path named `newest`, or nothing. Returns whether these are all.
     pub(super) fn discover(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
         let is_all = self.discover_siblings(newest, pass);
-        self.unlisted &= !is_all && self.deferred;
+        if is_all || !self.deferred {
+            self.discovery.end_requirement();
+        }
         is_all
     }
 
     /// Records that the path names something that is not followed.
     pub(super) fn note_unfollowed(&mut self) {
-        self.unlisted = false;
+        self.discovery.end_requirement();
     }
 
     fn discover_siblings(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
@@ -338,7 +339,7 @@ impl Rotation {
     /// Opens the current generation; `false` if there is nothing to read in it.
     pub(super) fn open_current(&mut self, pass: &mut PassContext<'_>) -> io::Result<bool> {
         let Some(current) = self.generations.front_mut() else { return Ok(false) };
-        if self.unlisted && current.is_unread() {
+        if self.discovery.is_required() && current.is_unread() {
             return Ok(false);
         }
         match current.open(&self.location, pass)? {
@@ -547,7 +548,6 @@ impl Rotation {
             discovery: &mut self.discovery,
             checkpoint_changed: &mut self.checkpoint_changed,
             gone: &mut self.gone,
-            unlisted: &mut self.unlisted,
             resumed_at,
         };
         resumption.run(pass)

@@ -48,8 +48,6 @@ pub(super) struct Resumption<'a> {
     pub(super) checkpoint_changed: &'a mut bool,
     /// The fingerprints of files that no longer exist.
     pub(super) gone: &'a mut GoneFingerprints,
-    /// Files that come before those of which nothing was read may not have been listed yet.
-    pub(super) unlisted: &'a mut bool,
     /// The time of the first search for the files.
     pub(super) resumed_at: Instant,
 }
@@ -185,7 +183,7 @@ impl Resumption<'_> {
             let at = after.map_or(at, |after| after + 1);
             if self.generations.add_rewritten(&path, saved.identity(), at, self.id, pass) {
                 *self.checkpoint_changed = true;
-                *self.unlisted = true;
+                self.discovery.require();
             }
         }
     }
