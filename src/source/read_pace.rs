@@ -7,11 +7,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::stream::ViewPace;
 
-/// The longest time between two small reads of a file, and of anything that was read in small pieces for a while.
+/// The longest time between two small reads of a file.
 pub(super) const FILE_READ_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The longest time between the first two small reads of anything whose writer may have to wait for us: a pipe, a terminal,
-/// and pushed lines. Much may follow the first line after a quiet time.
+/// The same for everything whose writer may have to wait for us: a pipe, a terminal, and pushed lines.
 pub(super) const PIPE_READ_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A read of this many bytes or more is not small: the next one is made at once.
@@ -23,8 +22,7 @@ const ECHO_PERIOD: Duration = Duration::from_millis(100);
 /// The time of the next read of one source, or of one of its pipes.
 ///
 /// The first read after a quiet time is made at once, and so is each read after a large one. After a small one, the next
-/// read is made when the fastest view of the stream may send its next batch, and at the latest after a fixed interval. If
-/// small reads follow each other, that is [`FILE_READ_INTERVAL`], at which most readers receive what is read.
+/// read is made when the fastest view of the stream may send its next batch, and at the latest after a fixed interval.
 #[derive(Debug, Clone)]
 pub(super) struct ReadPace {
     longest: Duration,
@@ -53,9 +51,9 @@ impl ReadPace {
     pub(super) fn note_read(&mut self, bytes: usize, now: Instant) {
         let is_echo = self.echo_until.is_some_and(|until| now < until);
         let waits = (1..MIN_LARGE_READ).contains(&bytes) && !is_echo && !self.longest.is_zero();
-        let last = self.interval();
-        self.is_busy = waits && self.next_read_at.is_some_and(|at| now < at + last);
-        self.next_read_at = waits.then(|| now + self.interval());
+        let interval = self.interval();
+        self.is_busy = waits && self.next_read_at.is_some_and(|at| now < at + interval);
+        self.next_read_at = waits.then(|| now + interval);
     }
 
     /// Records that there was input: what follows may be its echo.
@@ -107,8 +105,7 @@ impl ReadPace {
 
     fn interval(&self) -> Duration {
         let views = self.views.as_ref().and_then(ViewPace::interval);
-        let longest = if self.is_busy { self.longest.max(FILE_READ_INTERVAL) } else { self.longest };
-        views.map_or(longest, |fastest| fastest.min(longest))
+        views.map_or(self.longest, |fastest| fastest.min(self.longest))
     }
 }
 
@@ -179,16 +176,13 @@ mod tests {
             let (mut pace, cursors, log) = pace_with_readers(longest, readers).await;
             pace.note_read(120, Instant::now());
             assert_eq!(waited(&pace).await, MILLISECOND * expected, "{readers} readers");
-            pace.note_read(120, Instant::now());
-            let longest = if readers % 1000 == 0 { 20 } else { expected };
-            assert_eq!(waited(&pace).await, MILLISECOND * longest, "{readers} readers, and small reads for a while");
             // One reader with a view of its own is faster than many with one view.
             let fast = log.cursor(view(true), CursorStart::Oldest, CursorEnd::default()).await;
             pace.note_read(120, Instant::now());
             assert_eq!(waited(&pace).await, MILLISECOND, "{readers} readers and a fast one");
             drop((cursors, fast));
             pace.note_read(120, Instant::now());
-            assert_eq!(waited(&pace).await, FILE_READ_INTERVAL, "the readers are gone");
+            assert_eq!(waited(&pace).await, longest, "the readers are gone");
         }
     }
 
