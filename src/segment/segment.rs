@@ -129,7 +129,7 @@ impl Segment {
     }
 
     /// The text of event `at`.
-    fn text_of(&self, at: usize) -> &[u8] {
+    pub(crate) fn text_of(&self, at: usize) -> &[u8] {
         self.text_between(at, at + 1)
     }
 

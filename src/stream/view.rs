@@ -148,12 +148,17 @@ impl View {
             filter_checks: 0,
             frame_ends: Vec::new(),
         };
+        let shows_plain_lines = encoder.has_plain_lines() && self.filter.is_empty() && self.ansi == Ansi::Keep;
         for slice in slices {
-            encoder.expect_plain_ascii(slice.is_plain_ascii());
+            let is_plain_ascii = slice.is_plain_ascii();
+            encoder.expect_plain_ascii(is_plain_ascii);
             for at in slice.from..slice.to {
-                let event = slice.segment.event(at);
                 made.to = slice.segment.seq() + at as u64 + 1;
-                if self.filter.matches_event(&slice.segment, at, log.format, &mut made.filter_checks) {
+                if is_plain_ascii && shows_plain_lines && slice.segment.kind(at).0 == EventKind::Line {
+                    encoder.push_plain_line(slice.segment.id(at), slice.segment.text_of(at), &mut out);
+                    (made.shown, made.lines) = (Some(made.to), made.lines + 1);
+                } else if self.filter.matches_event(&slice.segment, at, log.format, &mut made.filter_checks) {
+                    let event = slice.segment.event(at);
                     let text = self.shown_text(&event);
                     encoder.push(&Event { text: &text, ..event }, &mut out);
                     made.shown = Some(made.to);

@@ -242,6 +242,8 @@ pub struct Encoder<'a> {
     format: Option<StructuredFormat>,
     /// The last id and its text.
     id: Option<(Position, Vec<u8>)>,
+    /// The last id of a frame of a [plain line](Self::push_plain_line), and what precedes the line in the frame.
+    plain_frame: Option<(Position, Vec<u8>)>,
     time: Option<(Time, String)>,
     /// The texts of the next events are ASCII without the ends of lines.
     is_plain_ascii: bool,
@@ -250,7 +252,7 @@ pub struct Encoder<'a> {
 impl<'a> Encoder<'a> {
     /// Creates an encoder; `stream` is given if several streams share a connection.
     pub fn new(wire_format: WireFormat, stream: Option<&'a StreamName>) -> Self {
-        Self { wire_format, stream, format: None, id: None, time: None, is_plain_ascii: false }
+        Self { wire_format, stream, format: None, id: None, plain_frame: None, time: None, is_plain_ascii: false }
     }
 
     /// Reads the lines in this form, so that JSON includes the fields and the time that they declare.
@@ -276,11 +278,30 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// Returns whether [`push_plain_line`](Self::push_plain_line) does the same as [`push`](Self::push) for lines of plain ASCII.
+    pub fn has_plain_lines(&self) -> bool {
+        self.wire_format == WireFormat::Sse(SseData::Text) && self.stream.is_none()
+    }
+
+    /// Appends the frame of a line that is plain ASCII without CR and LF: most lines are, and a long log is nothing else.
+    pub fn push_plain_line(&mut self, id: Position, text: &[u8], out: &mut Vec<u8>) {
+        match &mut self.plain_frame {
+            Some((last, head)) if id.epoch == last.epoch && id.number == last.number + 1 => {
+                increment(head, sse::LINE_START.len());
+                last.number += 1;
+            }
+            _ => self.plain_frame = Some((id, sse::line_head(id))),
+        }
+        out.extend_from_slice(self.plain_frame.as_ref().map_or(b"", |(_, head)| head));
+        out.extend_from_slice(text);
+        out.extend_from_slice(b"\n\n");
+    }
+
     /// Appends the id, `EPOCH-NUMBER`.
     fn push_id(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match &mut self.id {
             Some((last, text)) if event.id.epoch == last.epoch && event.id.number == last.number + 1 => {
-                increment(text);
+                increment(text, 0);
                 last.number += 1;
             }
             _ => self.id = Some((event.id, event.id.to_string().into_bytes())),
@@ -297,18 +318,20 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Adds 1 to the decimal number at the end of a text: most events follow each other.
-fn increment(text: &mut Vec<u8>) {
-    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let begin = text.len() - digits;
-    for digit in text[begin..].iter_mut().rev() {
-        if *digit < b'9' {
-            *digit += 1;
-            return;
+/// Adds 1 to the decimal number that ends `behind` bytes before the end of a text: most events follow each other.
+fn increment(text: &mut Vec<u8>, behind: usize) {
+    let end = text.len() - behind;
+    for at in (0..end).rev() {
+        match text[at] {
+            digit @ b'0'..b'9' => {
+                text[at] = digit + 1;
+                return;
+            }
+            b'9' => text[at] = b'0',
+            _ => return text.insert(at + 1, b'1'),
         }
-        *digit = b'0';
     }
-    text.insert(begin, b'1');
+    text.insert(0, b'1');
 }
 
 /// The text of live rows.
@@ -520,6 +543,28 @@ mod tests {
             let expected = format!("{{\"id\":\"{id}\",\"time\":\"{time}\",\"text\":\"x\"}}\n");
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_plain_line_has_the_same_frame_as_any_other() {
+        let stream: StreamName = "build".parse().unwrap();
+        for data in [SseData::Text, SseData::Json] {
+            assert_eq!(Encoder::new(WireFormat::Sse(data), None).has_plain_lines(), data == SseData::Text);
+        }
+        assert!(!Encoder::new(WireFormat::Sse(SseData::Text), Some(&stream)).has_plain_lines(), "frames have no id");
+        let (mut plain, mut other) = (Encoder::new(WireFormat::Sse(SseData::Text), None), (Vec::new(), Vec::new()));
+        let mut general = Encoder::new(WireFormat::Sse(SseData::Text), None);
+        for (epoch, numbers) in [(1, 1..1200), (2, 7..13), (1, 99_990..100_010), (1, 5..6)] {
+            for number in numbers.filter(|number| number % 7 != 3) {
+                let id = Position { epoch: Epoch::persistent(epoch), number };
+                let text = "a b".repeat(usize::try_from(number % 3).unwrap());
+                let (flags, text) = (Flags::NONE, text.as_bytes());
+                plain.push_plain_line(id, text, &mut other.0);
+                let event = Event { id, time: Time(0), origin: None, kind: EventKind::Line, flags, logged: None, text };
+                general.push(&event, &mut other.1);
+            }
+        }
+        assert_eq!(String::from_utf8(other.0).unwrap(), String::from_utf8(other.1).unwrap());
     }
 
     #[test]

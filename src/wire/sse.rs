@@ -7,13 +7,22 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-use crate::event::{Event, EventKind, Gap, OpenLine, Progress, Time, lossy_text};
+use crate::event::{Event, EventKind, Gap, OpenLine, Position, Progress, Time, lossy_text};
 
 use super::{Encoder, SseData, WireFormatNames, ndjson};
 
 /// The names of this wire format.
 pub(super) const NAMES: WireFormatNames =
     WireFormatNames { name: "sse", alias: None, media_type: "text/event-stream", content_type: "text/event-stream" };
+
+/// The start of a line of text, behind the id of its frame: "data: " with the space, since a client strips one space after the
+/// colon (HTML 9.2.6), so that an indented line would lose its own.
+pub(super) const LINE_START: &str = "\ndata: ";
+
+/// What precedes a line in its frame.
+pub(super) fn line_head(id: Position) -> Vec<u8> {
+    format!("id: {id}{LINE_START}").into_bytes()
+}
 
 /// Appends the frame of a numbered event.
 pub(super) fn push(encoder: &mut Encoder<'_>, data: SseData, event: &Event<'_>, out: &mut Vec<u8>) {
@@ -27,8 +36,7 @@ pub(super) fn push(encoder: &mut Encoder<'_>, data: SseData, event: &Event<'_>, 
         out.extend_from_slice(event.kind.name().as_bytes());
         out.push(b'\n');
     }
-    // "data: " with the space: a client strips one space after the colon (HTML 9.2.6), so an indented line would lose
-    // its own.
+    // As in [`LINE_START`].
     out.extend_from_slice(b"data: ");
     if data == SseData::Json || event.kind != EventKind::Line {
         ndjson::push_object(encoder, event, out);
@@ -125,7 +133,7 @@ pub const SSE_KEEP_ALIVE: &str = ":\n\n";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Epoch, Flags, Origin, Position};
+    use crate::event::{Epoch, Flags, Origin};
     use crate::wire::WireFormat;
     use proptest::prelude::*;
 
