@@ -285,8 +285,7 @@ impl GenerationList {
             if self.is_copy_of_read(siblings, number, before, pass) {
                 continue;
             }
-            let original = sibling.copied_from.and_then(|original| self.position(original));
-            let at = original.unwrap_or_else(|| self.index_by_age(sibling, siblings));
+            let at = self.index_by_age(sibling, siblings);
             // An original is added with its copies: it is not new once these are done.
             let follows_copy = before.is_some_and(|before| before.copied_from == Some(sibling.identity));
             if at == self.files.len() && at >= MAX_GENERATIONS && !follows_copy {
@@ -294,8 +293,8 @@ impl GenerationList {
             }
             if self.insert_sibling(at, sibling, id, pass) {
                 before = Some(sibling);
-                if original.is_some() {
-                    self.files[at + 1].reader.note_copied(sibling.size);
+                if let Some(original) = sibling.copied_from.and_then(|original| self.position(original)) {
+                    self.files[original].reader.note_copied(sibling.size);
                 }
             }
         }

@@ -162,16 +162,40 @@ fn what_is_written_during_a_restart_to_a_file_that_was_empty_is_read_although_it
 }
 
 #[test]
+fn a_copy_of_a_file_that_replaced_an_unread_one_is_read_once() {
+    let looks: [&[FileAction]; 3] = [&[], &[LOOK], &[LOOK, RESTART]];
+    for name in NAMES {
+        for case in 0..81 {
+            let look = |step: u32| looks[case / 3_usize.pow(step) % 3];
+            let steps = [
+                &[ROTATE, WRITE_2, LOOK, RESTART, REPLACE_BY_COPY, WRITE_3],
+                look(0),
+                &[REPLACE_BY_COPY, WRITE_4],
+                look(1),
+                &[COPY_AND_TRUNCATE],
+                look(2),
+                &[WRITE_5],
+                look(3),
+                &[ROTATE],
+            ];
+            let (case, read, _) = run(name, &steps.concat());
+            assert_eq!(read, [1, 2, 3, 4, 5], "{case}");
+        }
+    }
+}
+
+#[test]
 fn copies_that_were_made_around_two_restarts_keep_their_order() {
-    let down: [&[FileAction]; 3] = [
+    let down: [&[FileAction]; 4] = [
         &[COPY_AND_TRUNCATE, WRITE_2],
         &[WRITE_2, COPY_AND_TRUNCATE, WRITE_3],
         &[WRITE_2, COPY_AND_TRUNCATE, LOOK, WRITE_3],
+        &[COPY_AND_TRUNCATE, WRITE_2, COPY_AND_TRUNCATE, WRITE_3],
     ];
     let live: [&[FileAction]; 3] = [&[], &[LOOK], &[LOOK, LOOK]];
     let then: [&[FileAction]; 3] =
         [&[COPY_AND_TRUNCATE], &[COPY_AND_TRUNCATE, LOOK, ROTATE], &[COPY_AND_TRUNCATE, ROTATE]];
-    let cases = (0..27).map(|case| (down[case % 3], live[case / 3 % 3], then[case / 9]));
+    let cases = (0..36).map(|case| (down[case % 4], live[case / 4 % 3], then[case / 12]));
     for (name, (down, live, then)) in NAMES.iter().flat_map(|name| cases.clone().map(move |case| (name, case))) {
         let middle = [COPY_AND_TRUNCATE, WRITE_4];
         let steps = [&[RESTART], down, live, &middle, live, &[RESTART], then, &[WRITE_5]].concat();
