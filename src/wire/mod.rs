@@ -323,7 +323,7 @@ fn increment(text: &mut Vec<u8>, behind: usize) {
     let end = text.len() - behind;
     for at in (0..end).rev() {
         match text[at] {
-            digit @ b'0'..b'9' => {
+            digit @ b'0'..=b'8' => {
                 text[at] = digit + 1;
                 return;
             }
