@@ -220,8 +220,15 @@ fn a_run_that_cannot_be_read_is_refused_with_what_can() {
         let problem = response.problem();
         assert!(problem["detail"].as_str().unwrap().starts_with(why), "{path}: {problem}");
     }
-    // A browser that comes back is let go.
-    assert_eq!(daemon.follow("p").query("run=6").last_event_id("mib3k2x9-1").status(), 204);
+    // A browser that comes back learns that the rest of its run is not known, and then it is let go.
+    for path in ["/streams/p?run=6", "/streams?stream=p&run=6"] {
+        let mut reader = daemon.request(path).last_event_id("mib3k2x9-1").open();
+        let seen: Vec<_> = reader.until_end().into_iter().map(|message| message.event).collect();
+        assert_eq!(seen.iter().filter(|event| *event == "gap").count(), 1, "{path}: {seen:?}");
+        assert!(seen.iter().all(|event| !["message", "state", "end"].contains(&event.as_str())), "{path}: {seen:?}");
+        assert!(reader.last_id().ends_with('!'), "{path}: {}", reader.last_id());
+        assert_eq!(daemon.request(path).last_event_id(reader.last_id()).status(), 204, "{path}");
+    }
 }
 
 #[test]

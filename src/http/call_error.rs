@@ -44,7 +44,9 @@ impl CallError {
     fn codes(&self) -> (StatusCode, RpcErrorCode) {
         match self {
             Self::Denied(_) => (StatusCode::FORBIDDEN, RpcErrorCode::Denied),
-            Self::Run(RunUnavailable::NotKept(..)) => (StatusCode::GONE, RpcErrorCode::NotFound),
+            Self::Run(RunUnavailable::NotKept(..) | RunUnavailable::Forgotten(_)) => {
+                (StatusCode::GONE, RpcErrorCode::NotFound)
+            }
             Self::NoStream(_) | Self::Run(_) => (StatusCode::NOT_FOUND, RpcErrorCode::NotFound),
             Self::Reconfiguring => (StatusCode::SERVICE_UNAVAILABLE, RpcErrorCode::Busy),
             Self::LeasedByOther(_) => (StatusCode::CONFLICT, RpcErrorCode::Leased),

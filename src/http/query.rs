@@ -163,6 +163,21 @@ impl StreamQuery {
         Ok(CursorEnd { run, ..self.until })
     }
 
+    /// The start and the end of a reader of this stream. If a browser reconnects and its run is not known any more, these are a
+    /// gap and the end: a refusal would not be shown, and status 204 would say that the run is complete.
+    ///
+    /// # Errors
+    /// As [`Self::end_in`], but not for one that reconnects.
+    pub(super) fn bounds_in(&self, log: &Log, start: CursorStart) -> Result<(CursorStart, CursorEnd), Problem> {
+        match self.end_in(log, start) {
+            Err(_) if self.is_reconnect => {
+                let until = CursorEnd { run: Some(RunSelection::Forgotten), ..self.until };
+                Ok((CursorStart::AfterUnknown, until))
+            }
+            until => Ok((start, until?)),
+        }
+    }
+
     /// The start in a stream that has the connection to itself.
     pub(super) fn start_of_only(&self) -> Result<CursorStart, Problem> {
         match &self.requested_start {
@@ -208,7 +223,7 @@ impl StreamQuery {
 /// Returns whether the run is one whose events do not continue, unless it happens to be the current one.
 fn is_past(run: Option<RunSelection>) -> bool {
     match run {
-        Some(RunSelection::Last | RunSelection::Passed | RunSelection::Number(_)) => true,
+        Some(RunSelection::Last | RunSelection::Passed | RunSelection::Number(_) | RunSelection::Forgotten) => true,
         Some(RunSelection::Current) | None => false,
     }
 }

@@ -220,10 +220,11 @@ impl Log {
     }
 
     /// The run that a reader from `start` on is to receive, by its number unless it is the current one. A reader that resumes
-    /// within a run receives the rest of that run, whatever is the last one by now.
+    /// within a run receives the rest of that run, whatever is the last one by now. Of an id that is not known, the cursor
+    /// reports a gap.
     ///
     /// # Errors
-    /// If there is no such run, or nothing of it is stored any more.
+    /// If there is no such run, nothing of it is stored any more, or the reader resumes after an event of none that is known.
     pub fn resolve_run(&self, selection: RunSelection, start: CursorStart) -> Result<RunSelection, RunUnavailable> {
         if selection == RunSelection::Current {
             return Ok(selection);
@@ -232,7 +233,10 @@ impl Log {
             let ring = self.access.ring.borrow();
             let resumed_at = match (start, selection) {
                 (CursorStart::After(id), RunSelection::Last | RunSelection::Passed) => match ring.find(id) {
-                    ResumePoint::Known(next) => Some(next),
+                    ResumePoint::Known(next) => {
+                        let before = next.saturating_sub(1);
+                        Some((next, ring.numbering().first_run_end_from(before) == Some(before)))
+                    }
                     ResumePoint::Unknown(_) => None,
                 },
                 _ => None,
@@ -240,8 +244,16 @@ impl Log {
             (resumed_at, ring.oldest())
         };
         let runs = self.access.shared.runs.lock();
-        let resumed = resumed_at.and_then(|next| runs.find_newest(|run| run.first < next && next <= run.end));
-        let Some(run) = resumed.or_else(|| runs.find_newest(|run| selection.takes(run))) else {
+        let found = match resumed_at {
+            // Another run than the one that the reader was in would be taken for its continuation.
+            Some((next, is_after_end)) => {
+                let within = runs.find_newest(|run| run.first < next && next <= run.end);
+                let found = within.or_else(|| runs.find_newest(|run| run.first == next && !is_after_end));
+                Some(found.ok_or_else(|| RunUnavailable::Forgotten(self.name().clone()))?)
+            }
+            None => runs.find_newest(|run| selection.takes(run)),
+        };
+        let Some(run) = found else {
             let name = self.name().clone();
             let numbers: Vec<_> = runs.newest_first().map(|run| run.run).collect();
             return Err(match (numbers.iter().min().zip(numbers.iter().max()), selection) {
@@ -250,7 +262,9 @@ impl Log {
                     RunUnavailable::UnknownNumber(name, number, *first..=*last)
                 }
                 (Some(_), RunSelection::Passed) => RunUnavailable::NonePassed(name),
-                (Some(_), RunSelection::Current | RunSelection::Last) => RunUnavailable::NoneEnded(name),
+                (Some(_), RunSelection::Current | RunSelection::Last | RunSelection::Forgotten) => {
+                    RunUnavailable::NoneEnded(name)
+                }
             });
         };
         // A reader that resumes learns from a gap what it has missed.

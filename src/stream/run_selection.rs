@@ -15,6 +15,8 @@ pub enum RunSelection {
     Passed,
     /// The run with this number.
     Number(u64),
+    /// A run that is not known any more: it has no events.
+    Forgotten,
 }
 
 impl RunSelection {
@@ -22,7 +24,7 @@ impl RunSelection {
     /// what is known of the runs.
     pub(super) fn takes(self, run: &RunSummary) -> bool {
         match self {
-            Self::Current => false,
+            Self::Current | Self::Forgotten => false,
             Self::Last => run.ended.is_some(),
             Self::Passed => run.has_passed(),
             Self::Number(number) => run.run == number,
@@ -39,6 +41,11 @@ pub enum RunUnavailable {
     /// No run that is known has this number; the numbers of those that are known are in the range.
     #[error("run {1} of {0} is not known; the runs that are have the numbers {first} to {last} (GET /streams/{0}/runs lists them)", first = .2.start(), last = .2.end())]
     UnknownNumber(StreamName, u64, RangeInclusive<u64>),
+    /// The reader resumes in none of the runs that are known.
+    #[error(
+        "the event after which the reader resumes is in no run of {0} that is known (GET /streams/{0}/runs lists them)"
+    )]
+    Forgotten(StreamName),
     /// No run that is known has ended.
     #[error("no run of {0} has ended yet (run=current is the one that lasts)")]
     NoneEnded(StreamName),

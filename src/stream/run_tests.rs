@@ -220,6 +220,36 @@ async fn a_reader_of_a_run_receives_its_events_and_no_others() {
     }
 }
 
+#[tokio::test]
+async fn a_reader_that_resumes_in_a_forgotten_run_receives_no_other_one() {
+    use RunSelection::{Forgotten, Last, Number, Passed};
+    let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
+    add_run(&mut harness, 1, 0, 0..3).await;
+    add_run(&mut harness, 2, 0, 3..6).await;
+    let ids: Vec<_> = listed(&harness).iter().map(|run| run.first.unwrap()).collect();
+    let [second, first] = ids[..] else { panic!("{ids:?}") };
+    let after = |id: Position, events: u64| CursorStart::After(Position { number: id.number + events, ..id });
+    harness.log().set_bounds(1 << 20, Retention { bytes: 1 << 30, age: Duration::MAX, runs: 1 });
+    let log = harness.log();
+    let forgotten = || Err(RunUnavailable::Forgotten(log.name().clone()));
+    let before_second = CursorStart::After(Position { number: second.number - 1, ..second });
+    for selection in [Last, Passed] {
+        for (start, expected) in [
+            (after(first, 0), forgotten()),
+            (after(first, 2), forgotten()),
+            // The end of the first run, which is directly before the second one.
+            (before_second, forgotten()),
+            (after(second, 0), Ok(Number(2))),
+            (after(second, 4), Ok(Number(2))),
+            (CursorStart::AfterUnknown, Ok(Number(2))),
+        ] {
+            assert_eq!(log.resolve_run(selection, start), expected, "{selection:?} {start:?}");
+        }
+    }
+    assert_eq!(seen(log, CursorStart::AfterUnknown, Some(Last), &[]).await[0], "gap None");
+    assert_eq!(seen(log, CursorStart::AfterUnknown, Some(Forgotten), &[]).await, ["gap None"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reader_of_a_run_that_lasts_ends_with_it() {
     let (mut appender, log) = open(

@@ -68,11 +68,7 @@ pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Resp
     };
     let view = query.view(false);
     let start = query.start_of_only()?;
-    let until = match query.end_in(&entry.log, start) {
-        // The run was there once: any status but 204 would make a browser reconnect for ever.
-        Err(_) if query.is_reconnect => return Ok(no_content()),
-        until => until?,
-    };
+    let (start, until) = query.bounds_in(&entry.log, start)?;
     let mut cursor = entry.log.cursor(view.clone(), start, until).await;
     if query.is_reconnect && (query.satisfied || cursor.is_done()) {
         return Ok(no_content());
@@ -158,11 +154,7 @@ pub(in crate::http) async fn follow_several(request: &HttpRequest) -> Result<Res
             entry => entry?,
         };
         let start = query.start_of(&name)?;
-        let until = match query.end_in(&entry.log, start) {
-            // As if the stream were removed.
-            Err(_) if query.is_reconnect => continue,
-            until => until?,
-        };
+        let (start, until) = query.bounds_in(&entry.log, start)?;
         let cursor = entry.log.cursor(query.view(true), start, until).await;
         cursors.push((name, entry.log, cursor, until));
     }

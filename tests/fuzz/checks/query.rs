@@ -99,6 +99,7 @@ fn said(asked: &CheckedQuery, parameters: &[(String, String)]) -> Vec<(String, S
                 number = of.to_string();
                 &number
             }
+            RunSelection::Forgotten => panic!("no query asks for a run that is not known"),
         };
         say("run", run);
     }
