@@ -181,6 +181,12 @@ impl RunTracker {
     }
 
     fn add_segment(&mut self, segment: &Segment, changes: &mut std::slice::Iter<'_, StatusChange>) {
+        // The events before it that are not counted are missing, and some of them may have been lines.
+        if segment.seq() > self.counted
+            && let Some(open) = &mut self.open
+        {
+            open.summary.counts = None;
+        }
         let uncounted = usize::try_from(self.counted.saturating_sub(segment.seq())).unwrap_or(usize::MAX);
         for at in uncounted..segment.len() {
             match segment.kind(at) {
@@ -570,6 +576,18 @@ mod tests {
             ),
         ];
         check(table);
+    }
+
+    #[test]
+    fn a_run_of_which_events_are_missing_has_no_counts() {
+        for (missing, expected) in [(0, "1 2/0/0 0..3 lasts"), (1, "1 - 0..4 lasts"), (9, "1 - 0..12 lasts")] {
+            let mut stream = TrackedStream::new(100);
+            stream.step(&RunChange::Begin(1));
+            stream.step(&RunChange::Line("a"));
+            stream.next += missing;
+            stream.step(&RunChange::Line("b"));
+            assert_eq!(stream.listed(), [expected]);
+        }
     }
 
     #[test]
