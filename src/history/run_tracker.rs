@@ -127,6 +127,17 @@ impl RunTracker {
         self.open_summary().into_iter().chain(self.ended.iter().rev().map(|(_, run)| run.clone()))
     }
 
+    /// At most `limit` runs, newest first; with `before`, those that are older than the run with that number. Only these are
+    /// copied.
+    pub(crate) fn newest_before(&self, before: Option<u64>, limit: usize) -> Vec<RunSummary> {
+        let lasting = self.open_summary();
+        let all = || lasting.iter().chain(self.ended.iter().rev().map(|(_, run)| run));
+        let at = before.and_then(|before| all().position(|run| run.run == before));
+        let older = all().skip(at.map_or(0, |at| at + 1));
+        let older = older.filter(|run| at.is_some() || before.is_none_or(|before| run.run < before));
+        older.take(limit).cloned().collect()
+    }
+
     /// The newest run that is `wanted`.
     pub(crate) fn find_newest(&self, wanted: impl Fn(&RunSummary) -> bool) -> Option<RunSummary> {
         let open = self.open_summary().filter(&wanted);
@@ -694,6 +705,30 @@ mod tests {
         assert_eq!(numbers(&stream), [10, 9], "the newest stays, however large it is");
         stream.tracker.end_processes(Time(5));
         assert_eq!(in_short(&stream.tracker.newest_first().next().unwrap()), "10 0/0/0 18..19 lost");
+    }
+
+    #[test]
+    fn a_part_of_the_runs_is_the_newest_ones_before_a_number() {
+        let mut stream = TrackedStream::new(3);
+        for run in 1..=5 {
+            stream.step(&RunChange::Begin(run));
+            stream.step(&RunChange::End(run, EndCause::Exited));
+        }
+        stream.step(&RunChange::Begin(6));
+        let table: [(Option<u64>, usize, &[u64]); 8] = [
+            (None, 2, &[6, 5]),
+            (None, usize::MAX, &[6, 5, 4, 3]),
+            (Some(6), 2, &[5, 4]),
+            (Some(4), 2, &[3]),
+            (Some(3), 2, &[]),
+            (Some(9), 1, &[6]),
+            (Some(2), 9, &[]),
+            (Some(5), 0, &[]),
+        ];
+        for (before, limit, expected) in table {
+            let numbers: Vec<_> = stream.tracker.newest_before(before, limit).iter().map(|run| run.run).collect();
+            assert_eq!(numbers, expected, "{before:?} {limit}");
+        }
     }
 
     #[test]

@@ -198,13 +198,8 @@ impl Log {
     /// At most `limit` runs, newest first; with `before`, those that are older than the run with that number. Cost: a copy of
     /// their summaries.
     pub fn runs(&self, before: Option<u64>, limit: usize) -> RunPage {
-        let mut runs: Vec<_> = self.access.shared.runs.lock().newest_first().collect();
-        if let Some(before) = before {
-            match runs.iter().position(|run| run.run == before) {
-                Some(at) => drop(runs.drain(..=at)),
-                None => runs.retain(|run| run.run < before),
-            }
-        }
+        // One more shows whether there is a next part.
+        let mut runs = self.access.shared.runs.lock().newest_before(before, limit.saturating_add(1));
         let is_more = runs.len() > limit;
         runs.truncate(limit);
         let next = runs.last().map(|run| run.run).filter(|_| is_more);
