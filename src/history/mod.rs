@@ -259,7 +259,11 @@ impl History {
         let recovered =
             RecoveredState { checkpoints: found.checkpoints.clone(), private, is_newest_file_finished, end };
         let retention = SharedRetention::new(retention);
-        let runs = SharedRuns::new(found.runs);
+        let mut runs = found.runs;
+        if let (Some(run), Some((start, None))) = (&run, numbering.last_run()) {
+            runs.set_start_time(start, run.started);
+        }
+        let runs = SharedRuns::new(runs);
         let recorder = Recorder::new(files.clone(), jobs, boot, retention.clone(), runs.clone(), recovered);
         let reader = HistoryReader::new(files, self.read_permits.clone(), retention);
         Ok(StreamHistory { numbering, checkpoints: found.checkpoints, recorder, reader, run, runs, damaged })

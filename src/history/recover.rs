@@ -239,6 +239,10 @@ impl RecordReplay {
         match body {
             RecordBody::Snapshot(snapshot) => {
                 if self.numbering.is_none() {
+                    // Older versions recorded no runs, so that only the numbering says where the last one began.
+                    if let Some((start, None)) = snapshot.numbering.last_run() {
+                        self.runs.begin_before(start);
+                    }
                     self.numbering = Some(snapshot.numbering);
                     self.boot = snapshot.boot;
                 }

@@ -82,6 +82,8 @@ pub(crate) struct RunTracker {
     open: Option<OpenRun>,
     /// The sequence number up to which events are counted.
     counted: u64,
+    /// The sequence number of the start of the run that lasts, if the start was not seen but is known.
+    unseen_start: Option<u64>,
     /// The sum of the sizes in `ended`.
     size: usize,
     limits: RunLimits,
@@ -108,7 +110,7 @@ struct RunningState<'a> {
 impl RunTracker {
     /// No runs yet, of a log that begins at the sequence number `next`.
     pub(crate) fn new(next: u64, limits: RunLimits) -> Self {
-        Self { ended: VecDeque::new(), open: None, counted: next, size: 0, limits }
+        Self { ended: VecDeque::new(), open: None, counted: next, unseen_start: None, size: 0, limits }
     }
 
     /// Changes the bounds; the oldest runs that are too much are dropped.
@@ -186,6 +188,18 @@ impl RunTracker {
         self.apply_until_end(&mut changes);
     }
 
+    /// The run that lasts began with the event with the sequence number `start`, which is not replayed.
+    pub(super) fn begin_before(&mut self, start: u64) {
+        self.unseen_start = Some(start);
+    }
+
+    /// Corrects the start of the run that lasts, if it is the one that began with the event `first`.
+    pub(super) fn set_start_time(&mut self, first: u64, started: Time) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.summary.first == first) {
+            open.summary.started = started.0;
+        }
+    }
+
     /// Counts events that are replayed.
     pub(super) fn replay(&mut self, segment: &Segment) {
         self.add_segment(segment, &mut [].iter());
@@ -258,8 +272,10 @@ impl RunTracker {
         if self.open.as_ref().is_some_and(|open| open.summary.run == run) && !is_start {
             return;
         }
+        let unseen_start = self.unseen_start.take().filter(|_| self.open.is_none() && !is_start);
         self.lose_open(time, seq);
         self.forget(run);
+        let seq = unseen_start.unwrap_or(seq);
         // Of a run whose start was not seen, the lines before this event are not known.
         let counts = is_start.then(RunCounts::default);
         self.open = Some(OpenRun::of(RunSummary { counts, ..RunSummary::begun(run, time.0, seq) }));
@@ -270,10 +286,11 @@ impl RunTracker {
         if self.open.as_ref().is_some_and(|open| open.summary.run != run) {
             self.lose_open(time, seq);
         }
+        let unseen_start = self.unseen_start.take();
         let open = self.open.take().unwrap_or_else(|| {
             let taken = duration.and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok());
             let started = taken.map_or(time, |taken| time.minus(taken));
-            OpenRun::of(RunSummary::begun(run, started.0, seq))
+            OpenRun::of(RunSummary::begun(run, started.0, unseen_start.unwrap_or(seq)))
         });
         let groups = summarize_groups(&open.summary.groups, open.groups.iter(), time);
         let duration = duration.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
@@ -598,6 +615,31 @@ mod tests {
             stream.next += missing;
             stream.step(&RunChange::Line("b"));
             assert_eq!(stream.listed(), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_run_whose_start_is_in_an_older_file_begins_there() {
+        use EndCause::Exited;
+        use RunChange::{Again, Begin, End, Line};
+        let table: [(Vec<RunChange>, &[&str]); 5] = [
+            (vec![Line("a"), End(4, Exited)], &["4 - 3..12 exited 0"]),
+            (vec![Again(4), Line("a")], &["4 - 3..12 lasts"]),
+            (vec![Again(4), End(4, Exited)], &["4 - 3..12 exited 0"]),
+            (vec![Begin(5), End(5, Exited)], &["5 0/0/0 10..12 exited 0"]),
+            (vec![End(4, Exited), End(5, Exited)], &["4 - 3..11 exited 0", "5 - 11..12 exited 0"]),
+        ];
+        for (steps, expected) in table {
+            let mut stream = TrackedStream::new(100);
+            (stream.next, stream.tracker) = (10, RunTracker::new(10, limits(100)));
+            stream.tracker.begin_before(3);
+            for step in &steps {
+                stream.step(step);
+            }
+            assert_eq!(stream.listed(), expected, "{steps:?}");
+            stream.tracker.set_start_time(3, Time(7));
+            let newest = stream.tracker.newest_first().next().unwrap();
+            assert_eq!(newest.started == 7, expected == ["4 - 3..12 lasts"], "{steps:?}");
         }
     }
 
