@@ -149,7 +149,7 @@ pub enum TailLines {
 
 /// One of the runs of a stream.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "the number of a run, \"current\", \"last\" or \"passed\"")]
 #[schemars(rename = "Run")]
 pub enum RunName {
     /// The run with this number.
