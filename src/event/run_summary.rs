@@ -81,6 +81,9 @@ pub struct GroupSummary {
     pub name: String,
     /// From its start to its end, in seconds.
     pub duration: f64,
+    /// The start, in microseconds since the Unix epoch; `None` in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<i64>,
 }
 
 impl RunSummary {

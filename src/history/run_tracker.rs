@@ -391,7 +391,12 @@ fn summarize_groups<'a>(
     let reported = reported.map(|group| GroupSummary {
         name: group_name(&group.name),
         duration: group.duration.unwrap_or_else(|| until.seconds_since(group.started)),
+        started: Some(group.started.0),
     });
+    // A source that is observed again after a crash may report groups again that are recorded.
+    let is_recorded =
+        |group: &GroupSummary| recorded.iter().any(|known| known.name == group.name && known.started == group.started);
+    let reported = reported.filter(|group| !is_recorded(group));
     let mut groups: Vec<_> = recorded.iter().cloned().chain(reported).collect();
     groups.drain(..groups.len().saturating_sub(MAX_SUMMARY_GROUPS));
     groups
@@ -664,6 +669,18 @@ mod tests {
                     End(2, Exited),
                 ],
                 &["1 1/0/0 0..3 exited 0 a=1", "2 1/0/0 3..6 exited 0 b=2"],
+            ),
+            (
+                "a group that is reported again after a restart",
+                vec![
+                    Begin(1),
+                    groups(&[("a", Some(1.0))]),
+                    Kill,
+                    Again(1),
+                    groups(&[("a", Some(1.0)), ("b", Some(2.0))]),
+                    End(1, Exited),
+                ],
+                &["1 2/0/0 0..5 exited 0 a=1 b=2"],
             ),
             (
                 "groups that ended before a restart, and after it",

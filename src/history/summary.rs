@@ -62,7 +62,7 @@ pub(super) mod tests {
             first: 7,
             end: 3189,
             peak_memory: Some(64 << 20),
-            groups: vec![GroupSummary { name: "Install dependencies".to_owned(), duration: 4.25 }],
+            groups: vec![GroupSummary { name: "Install dependencies".to_owned(), duration: 4.25, started: None }],
         }
     }
 
@@ -91,7 +91,7 @@ pub(super) mod tests {
 
     #[test]
     fn runs_and_senders_that_cannot_be_are_damage() {
-        let group = |name: &str, duration| GroupSummary { name: name.to_owned(), duration };
+        let group = |name: &str, duration| GroupSummary { name: name.to_owned(), duration, started: None };
         let runs = [
             RunSummary { run: 0, ..summary() },
             RunSummary { first: 9, end: 8, ..summary() },

@@ -54,7 +54,20 @@ struct RunView<'a> {
     kept: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_memory: Option<u64>,
-    groups: &'a [GroupSummary],
+    groups: Vec<GroupView<'a>>,
+}
+
+/// One group of a run.
+#[derive(Serialize)]
+struct GroupView<'a> {
+    name: &'a str,
+    duration: f64,
+}
+
+impl<'a> From<&'a GroupSummary> for GroupView<'a> {
+    fn from(group: &'a GroupSummary) -> Self {
+        Self { name: &group.name, duration: group.duration }
+    }
 }
 
 impl<'a> RunView<'a> {
@@ -79,7 +92,7 @@ impl<'a> RunView<'a> {
             last: *last,
             kept: *kept,
             peak_memory: *peak_memory,
-            groups,
+            groups: groups.iter().map(GroupView::from).collect(),
         }
     }
 }
