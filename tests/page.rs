@@ -399,7 +399,10 @@ fn behind_a_proxy_without_websockets_the_page_reads_by_http() {
     }
     let dir = TestDir::new();
     dir.write("app.log", lines(10, |_| ""));
-    let daemon = daemon(dir, "streams: { app: { file: app.log, from: start } }");
+    let daemon = daemon(
+        dir,
+        "streams: { app: { file: app.log, from: start }, job: { command: [echo, written by a run], restart: never } }",
+    );
     let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (plain, buffering) = (free(), free());
     let behind = daemon.url("");

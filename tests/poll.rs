@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::http::Response;
 use crate::harness::{Daemon, PATIENCE, TestDir, numbered};
@@ -90,6 +90,40 @@ fn a_poll_of_a_process_includes_its_states_and_its_end() {
     let kinds: Vec<_> =
         reply["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap_or("line")).collect();
     assert_eq!(kinds[..3], ["state", "line", "end"], "{reply}");
+}
+
+#[test]
+fn a_poll_says_when_nothing_follows() {
+    let daemon = Daemon::start(
+        "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\n\
+         streams: { app: { command: [sh, -c, 'echo one; echo two; exec sleep 600'], restart: never } }",
+    );
+    let ended = |query: &str| {
+        let reply = poll(&daemon, query);
+        (texts(&reply).len(), reply.get("ended").cloned())
+    };
+    daemon.follow("app").query("tail=all").until("the last line", |message| message.data == "two");
+    // While the run lasts, something may follow.
+    for query in ["run=1&wait=0s", "run=current&wait=0s", "tail=all&wait=0s", "run=1&limit=1"] {
+        assert_eq!(ended(query).1, None, "{query}");
+    }
+    let mut reader = daemon.follow("app").query("run=1").open();
+    assert_eq!(daemon.unix().post("/streams/app/stop", b"").status, 200);
+    let first = &reader.until_end()[0].id;
+    for (query, expected) in [
+        ("run=1", Some(json!(true))),
+        ("run=last", Some(json!(true))),
+        // A part of the run: its other lines follow.
+        ("run=1&limit=1", None),
+        // The stream goes on with the next run.
+        ("tail=all&wait=0s", None),
+        (&format!("tail=all&before={first}"), Some(json!(true))),
+    ] {
+        assert_eq!(ended(query).1, expected, "{query}");
+    }
+    let whole = poll(&daemon, "run=1");
+    let resumed = poll(&daemon, &format!("run=1&after={}&wait=20s", whole["next"].as_str().unwrap()));
+    assert_eq!((texts(&resumed).len(), &resumed["ended"]), (0, &json!(true)), "{resumed}");
 }
 
 #[test]

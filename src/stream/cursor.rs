@@ -320,8 +320,13 @@ impl Cursor {
 
     /// Returns whether one of the bounds is reached.
     fn is_at_bound(&self) -> bool {
+        self.bounds.lines == Some(0) || self.is_at_end()
+    }
+
+    /// Returns whether the reader has an end other than a number of lines, and has reached it: a reader that resumes at its
+    /// [position](Self::position) receives nothing, either.
+    pub fn is_at_end(&self) -> bool {
         self.next >= self.bounds.seq
-            || self.bounds.lines == Some(0)
             || self.run_ended
             || (self.bounds.run && self.log.ring.borrow().numbering().run_ended_between(self.start, self.next))
     }

@@ -86,6 +86,7 @@ pub(super) fn poll_response() -> Value {
             "next": { "allOf": [id()], "description": "The value for `after` in the next request." },
             "gap": reference("Gap"),
             "progress": reference("Progress"),
+            "ended": { "type": "boolean", "description": "True if no event follows: the run has ended, or `before` is reached." },
         },
         "required": ["events", "next"],
     })

@@ -33,6 +33,8 @@ export class Reader {
     this.closed = false;
     /** Whether it polls, since Server-Sent Events do not arrive. */
     this.polls = false;
+    /** Whether no event follows, since the run that is read has ended. */
+    this.ended = false;
     this.silence = SILENCE;
     /** @type {EventSource | null} */
     this.source = null;
@@ -71,6 +73,7 @@ export class Reader {
     if (body.events.length) this.tell("stream.events", body);
     if (body.progress) this.tell("stream.progress", body);
     this.subscription.place = body.next;
+    this.ended = body.ended === true;
     return body.events.length > 0;
   }
 
@@ -82,23 +85,27 @@ export class Reader {
       // The first answer also says from which place on nothing may be missed.
       while (await this.poll(0));
       if (this.closed) return;
-      this.channel.reads(this.polls || !this.holds ? "polling" : "Server-Sent Events");
+      // A poll says that a run has ended; of Server-Sent Events, the browser tells an end and a failure alike.
+      const asks = this.polls || !this.holds || Boolean(this.subscription.wanted.run);
+      this.channel.reads(asks ? "polling" : "Server-Sent Events");
       this.subscription.begun();
-      if (this.polls || !this.holds) this.ask();
+      if (this.ended) return;
+      if (asks) this.ask();
       else this.listen();
     } catch (error) {
       this.wrong(error);
     }
   }
 
-  /** Whether it is one of the few that may hold a connection. One run may end, and then every poll is answered at once. */
+  /** Whether it is one of the few that may hold a connection. */
   get holds() {
-    return !this.subscription.wanted.run && [...this.channel.subscriptions].indexOf(this.subscription) < HELD;
+    return [...this.channel.subscriptions].indexOf(this.subscription) < HELD;
   }
 
   async ask() {
     try {
       await this.poll(this.holds ? 25 : 0);
+      if (this.ended) return;
       this.later(() => this.ask(), this.holds ? 0 : PAUSE);
     } catch (error) {
       this.wrong(error);

@@ -1,4 +1,4 @@
-//! `GET /streams/NAME/poll`: a cursor as a single response, `{events, next, gap?, progress?}`.
+//! `GET /streams/NAME/poll`: a cursor as a single response, `{events, next, gap?, progress?, ended?}`.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -38,6 +38,10 @@ struct PollResponse {
     /// The current progress; a change of it does not end the wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Arc<Progress>>,
+    /// `true` if no event follows `next`, so that there is nothing to wait for: the run or the event at which the reader ends
+    /// has come.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ended: bool,
 }
 
 /// The events after `after`: at once if there are any, otherwise when one arrives or the wait ends.
@@ -84,7 +88,7 @@ pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, 
             }
             Some(CursorItem::Gap(missed)) => {
                 let next = events.last().and_then(|event| last_id(event)).unwrap_or(missed.resume);
-                return Ok(json(&PollResponse { events, next, gap, progress }));
+                return Ok(json(&PollResponse { events, next, gap, progress, ended: false }));
             }
             Some(CursorItem::Progress(now)) => progress = Some(now),
             Some(CursorItem::OpenLine(_)) => {}
@@ -94,7 +98,8 @@ pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, 
     if cursor.is_denied() && events.is_empty() {
         return Err(Problem::no_stream(name));
     }
-    Ok(json(&PollResponse { events, next: cursor.position(), gap, progress }))
+    let ended = cursor.is_at_end();
+    Ok(json(&PollResponse { events, next: cursor.position(), gap, progress, ended }))
 }
 
 fn last_id(event: &RawValue) -> Option<Position> {

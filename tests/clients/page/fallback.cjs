@@ -41,5 +41,13 @@ test({ viewport: { width: 1200, height: 1200 } }, async ({ page, context }) => {
     // The filter works as always.
     await page.fill('#filter', 'line [35]$');
     await until(page, () => [...document.querySelectorAll('.log mark')].map((mark) => mark.textContent).join() === 'line 3,line 5');
+
+    // Of a run that has ended, nothing more is asked.
+    let polls = 0;
+    page.on('request', (request) => { polls += request.url().includes('/streams/job/poll'); });
+    await page.goto(`${base}?stream=job&run=1`);
+    await see(page, 'written by a run');
+    await page.waitForTimeout(5000);
+    assert.ok(polls > 0 && polls <= 2, `${polls} polls by ${via}`);
   }
 });
