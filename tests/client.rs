@@ -172,6 +172,16 @@ fn the_list_says_after_a_restart_how_the_last_run_ended() {
 }
 
 #[test]
+fn a_process_that_starts_with_its_first_reader_is_followed_without_a_word_about_it() {
+    let daemon = Daemon::start(
+        "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\n\
+         streams: { p: { command: [sh, -c, 'echo hello; exit 4'], start: demand, restart: never } }",
+    );
+    let ended = run(&daemon, &["follow", "p"]);
+    assert_eq!((ended.status.code(), text(&ended), ended.err.as_str()), (Some(4), "hello\n", ""));
+}
+
+#[test]
 fn lines_are_pushed_from_a_file_from_standard_input_and_by_send() {
     let yaml = "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\nbase_path: /logs\nstreams: { deploy: { push: true } }";
     let daemon = Daemon::start(yaml);

@@ -278,7 +278,10 @@ impl StreamFollower<'_> {
         self.known = stream.last.as_deref().and_then(|last| last.parse().ok());
         // The exit status says how the last run ended.
         let has_ended = |source: &RemoteSource| source.state == "stopped" && source.last.is_some();
-        if let Some(source) = stream.source.as_ref().filter(|source| !source.is_working() && !has_ended(source)) {
+        // A process that starts with its first reader starts with this one.
+        let is_started = |source: &RemoteSource| source.reason.as_deref() == Some(SourceState::STARTS_WITH_READER);
+        let is_news = |source: &&RemoteSource| !source.is_working() && !has_ended(source) && !is_started(source);
+        if let Some(source) = stream.source.as_ref().filter(is_news) {
             self.report_state(source);
         }
         if stream.kind != "process" {
@@ -288,9 +291,7 @@ impl StreamFollower<'_> {
         self.until = FollowUntil::RunEnd(0);
         let Some(source) = stream.source else { return Ok(None) };
         self.until = FollowUntil::RunEnd(source.run.or(source.last.as_ref().map(|last| last.run + 1)).unwrap_or(0));
-        // A process that starts with its first reader starts with this one.
-        let is_started = source.reason.as_deref() == Some(SourceState::STARTS_WITH_READER);
-        if source.state == "stopped" && !is_started {
+        if source.state == "stopped" && !is_started(&source) {
             return Ok(source.last);
         }
         // If the process is not started again after all, the status is that of the run that ended last.
