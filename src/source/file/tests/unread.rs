@@ -165,8 +165,9 @@ fn what_is_written_during_a_restart_to_a_file_that_was_empty_is_read_although_it
 fn a_copy_of_a_file_that_replaced_an_unread_one_is_read_once() {
     let looks: [&[FileAction]; 3] = [&[], &[LOOK], &[LOOK, RESTART]];
     for name in NAMES {
-        for case in 0..81 {
-            let look = |step: u32| looks[case / 3_usize.pow(step) % 3];
+        // Nine cases contain each pair of looks at each two of the four points.
+        for (first, second) in (0..9).map(|case| (case / 3, case % 3)) {
+            let look = |point: usize| looks[[first, second, first + second, first + 2 * second][point] % 3];
             let steps = [
                 &[ROTATE, WRITE_2, LOOK, RESTART, REPLACE_BY_COPY, WRITE_3],
                 look(0),
