@@ -135,8 +135,8 @@ pub(crate) enum AccessDenied {
     Right { right: Right, credential: Credential },
     /// The token was sent in the URL, where it does not permit this.
     #[error(
-        "{deed} needs a token in a header or a cookie: in a URL, a token permits reading only (send it as `Authorization: Bearer \
-        TOKEN`)",
+        "{deed} needs a token with that right in a header or a cookie: in a URL, a token permits reading only (send it as \
+        `Authorization: Bearer TOKEN`)",
         deed = right_text(*.0)
     )]
     TokenInUrl(Right),
