@@ -206,7 +206,7 @@ fn a_reader_of_a_run_receives_that_run_in_every_format() {
 fn a_run_that_cannot_be_read_is_refused_with_what_can() {
     let daemon = with_five_runs();
     for (path, status, why) in [
-        ("/streams/p?run=6", 404, "run 6 of p is not known; the runs that are have the numbers 1 to 5"),
+        ("/streams/p?run=6", 404, "run 6 of p is not known; the known runs have the numbers 1 to 5"),
         ("/streams/p/poll?run=6", 404, "run 6 of p is not known"),
         ("/streams?stream=p&run=6", 404, "run 6 of p is not known"),
         ("/streams/p?run=0", 400, "run=0 is not known; use the number of a run, current, last or passed"),
@@ -348,7 +348,7 @@ fn the_command_lists_the_runs_and_prints_one_with_its_exit_status() {
         ("passed", 0, "1\n2\n3\n4\n5\n", ""),
         ("3", 139, "one\n", "rtlogd: p: the process was killed by signal SEGV\n"),
         ("last", 143, "ready\n", "rtlogd: p: the process was killed by signal TERM\n"),
-        ("9", 1, "", "run 9 of p is not known; the runs that are have the numbers 1 to 5"),
+        ("9", 1, "", "run 9 of p is not known; the known runs have the numbers 1 to 5"),
         ("first", 1, "", "run=first is not known; use the number of a run, current, last or passed"),
     ] {
         let ended = execute(&daemon, &["follow", "p", "--run", run]);

@@ -225,11 +225,6 @@ impl Numbering {
         if seq > end { IdLookup::Ahead(end) } else { IdLookup::At(seq) }
     }
 
-    /// The sequence number at which the current run, or else the last one, begins.
-    pub(crate) fn last_run_start(&self) -> Option<u64> {
-        self.runs.back().map(|run| run.start)
-    }
-
     /// The sequence numbers of the start and of the end of the last run; no end while it lasts. Of a run whose start is
     /// unknown, both are those of the end.
     pub(crate) fn last_run(&self) -> Option<(u64, Option<u64>)> {
@@ -499,17 +494,17 @@ mod tests {
     #[test]
     fn runs_are_found_by_their_first_and_last_events() {
         let mut numbering = Numbering::new(id(0));
-        assert_eq!((numbering.last_run_start(), numbering.first_run_end_from(0)), (None, None));
+        assert_eq!((numbering.last_run().map(|run| run.0), numbering.first_run_end_from(0)), (None, None));
         assert!(!numbering.run_ended_before(9));
         // Lines 0 and 1, a run from 2 to 5, and one from 6 that lasts.
         add_lines(&mut numbering, 2);
         add_run_start(&mut numbering);
         add_lines(&mut numbering, 2);
-        assert_eq!((numbering.last_run_start(), numbering.first_run_end_from(0)), (Some(2), None));
+        assert_eq!((numbering.last_run().map(|run| run.0), numbering.first_run_end_from(0)), (Some(2), None));
         add_run_end(&mut numbering);
         add_run_start(&mut numbering);
         add_lines(&mut numbering, 1);
-        assert_eq!(numbering.last_run_start(), Some(6));
+        assert_eq!(numbering.last_run().map(|run| run.0), Some(6));
         assert_eq!([0, 5, 6].map(|seq| numbering.first_run_end_from(seq)), [Some(5), Some(5), None]);
         let table = [(0, 5, false), (0, 6, true), (5, 6, true), (6, 9, false)];
         for (start, seq, ended) in table {
@@ -521,7 +516,7 @@ mod tests {
         // The end of a run whose start was not seen.
         add_run_end(&mut numbering);
         add_run_end(&mut numbering);
-        assert_eq!((numbering.last_run_start(), numbering.first_run_end_from(9)), (Some(9), Some(9)));
+        assert_eq!((numbering.last_run().map(|run| run.0), numbering.first_run_end_from(9)), (Some(9), Some(9)));
         assert!(numbering.is_valid(1000));
 
         for _ in 0..MAX_RANGES_WITHOUT_EVENTS {

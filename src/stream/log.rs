@@ -214,12 +214,13 @@ impl Log {
         RunPage { runs: listed.collect(), next }
     }
 
-    /// The run that a reader from `start` on is to receive, by its number unless it is the current one. A reader that resumes
-    /// within a run receives the rest of that run, whatever is the last one by now. Of an id that is not known, the cursor
-    /// reports a gap.
+    /// The run that a reader which starts at `start` is to receive, by its number unless it is the current one. A reader that
+    /// resumes within a run receives the rest of that run, even if the selection means another one by now. If the id is not
+    /// known, the cursor reports a gap.
     ///
     /// # Errors
-    /// If there is no such run, nothing of it is stored any more, or the reader resumes after an event of none that is known.
+    /// If there is no such run, if nothing of it is stored any more, or if the reader resumes after an event that is in no known
+    /// run.
     pub fn resolve_run(&self, selection: RunSelection, start: CursorStart) -> Result<RunSelection, RunUnavailable> {
         if selection == RunSelection::Current {
             return Ok(selection);
@@ -280,9 +281,10 @@ impl Log {
         }
         let filter = view.filter.clone();
         let mut cursor = Cursor::new(self.access.clone(), view);
-        let (head, before) = {
+        let (head, before, resumes) = {
             let ring = self.access.ring.borrow();
-            (ring.end(), end.before.map(|id| ring.find(id)))
+            let resumes = matches!(start, CursorStart::After(id) if matches!(ring.find(id), ResumePoint::Known(_)));
+            (ring.end(), end.before.map(|id| ring.find(id)), resumes)
         };
         let bound = match before {
             // The cursor ends before the event itself. Number 0 stands for no event, and is before all events.
@@ -291,7 +293,7 @@ impl Log {
             None if end.head => head,
             None => u64::MAX,
         };
-        let run = self.run_bounds(end.run);
+        let run = self.run_bounds(end.run, resumes);
         let (bound, first) = (bound.min(run.end), run.first);
         cursor.set_bounds(CursorBounds { seq: bound, run: run.ends_with_run, lines: end.lines });
         match start {
@@ -307,12 +309,19 @@ impl Log {
         cursor
     }
 
-    /// The events to which a reader is restricted that asks for this run.
-    fn run_bounds(&self, selection: Option<RunSelection>) -> RunBounds {
+    /// The events to which a reader is restricted that asks for this run. With `resumes`, it starts after an event that is
+    /// known.
+    fn run_bounds(&self, selection: Option<RunSelection>, resumes: bool) -> RunBounds {
         let Some(selection) = selection.filter(|selection| *selection != RunSelection::Current) else {
             let ring = self.access.ring.borrow();
-            let start = ring.numbering().last_run_start().unwrap_or(ring.end());
-            return RunBounds { start, first: 0, end: u64::MAX, ends_with_run: selection.is_some() };
+            let (start, last) = ring.numbering().last_run().unwrap_or((ring.end(), None));
+            return match selection {
+                // A reader that resumes receives the rest of the run that it was in, which need not be the last one.
+                Some(_) if !resumes => {
+                    RunBounds { start, first: start, end: last.map_or(u64::MAX, |last| last + 1), ends_with_run: true }
+                }
+                _ => RunBounds { start, first: 0, end: u64::MAX, ends_with_run: selection.is_some() },
+            };
         };
         let found = self.access.shared.runs.lock().find_newest(|run| selection.takes(run));
         // A run that was forgotten since it was looked up has no events.

@@ -7,7 +7,7 @@ use crate::event::{Position, RunSummary, StreamName};
 /// The run whose events a reader receives, and no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunSelection {
-    /// The run in which the reader starts: without another start, the run that lasts, or else the last one.
+    /// The run in progress, or else the last one; of a reader that resumes, the run of the event after which it resumes.
     Current,
     /// The last run that has ended.
     Last,
@@ -20,8 +20,8 @@ pub enum RunSelection {
 }
 
 impl RunSelection {
-    /// Returns whether this run is selected, if no newer one is. None is for [`RunSelection::Current`], which is not selected by
-    /// what is known of the runs.
+    /// Returns whether this selection means `run`, provided that it means no newer one. [`RunSelection::Current`] means none: it
+    /// is found by the numbering of the log, not by the summaries.
     pub(super) fn takes(self, run: &RunSummary) -> bool {
         match self {
             Self::Current | Self::Forgotten => false,
@@ -39,22 +39,22 @@ pub enum RunUnavailable {
     #[error("{0} has had no run (a run is one execution of a process)")]
     NoRuns(StreamName),
     /// No run that is known has this number; the numbers of those that are known are in the range.
-    #[error("run {1} of {0} is not known; the runs that are have the numbers {first} to {last} (GET /streams/{0}/runs lists them)", first = .2.start(), last = .2.end())]
+    #[error("run {1} of {0} is not known; the known runs have the numbers {first} to {last} (GET /streams/{0}/runs lists them)", first = .2.start(), last = .2.end())]
     UnknownNumber(StreamName, u64, RangeInclusive<u64>),
     /// The reader resumes in none of the runs that are known.
     #[error(
-        "the event after which the reader resumes is in no run of {0} that is known (GET /streams/{0}/runs lists them)"
+        "the event after which the reader resumes is in no known run of {0} (GET /streams/{0}/runs lists the known runs)"
     )]
     Forgotten(StreamName),
     /// No run that is known has ended.
-    #[error("no run of {0} has ended yet (run=current is the one that lasts)")]
+    #[error("no run of {0} has ended yet (run=current is the one in progress)")]
     NoneEnded(StreamName),
     /// No run that is known has passed.
-    #[error("no known run of {0} has passed, which is to exit with code 0 (GET /streams/{0}/runs lists them)")]
+    #[error("no known run of {0} has passed, that is, exited with code 0 (GET /streams/{0}/runs lists the known runs)")]
     NonePassed(StreamName),
     /// The events of this run are no longer stored.
     #[error(
-        "the lines of run {1} of {0} are no longer stored (in GET /streams/{0}/runs, `kept` says of which runs they are)"
+        "the lines of run {1} of {0} are no longer stored (GET /streams/{0}/runs says with `kept` which runs still have lines)"
     )]
     NotKept(StreamName, u64),
 }

@@ -128,7 +128,7 @@ async fn runs_are_known_after_restarts_and_longer_than_their_lines() {
         (RunSelection::Last, Ok(RunSelection::Number(4))),
         (RunSelection::Passed, Ok(RunSelection::Number(3))),
         (RunSelection::Number(2), Err("the lines of run 2 of s are no longer stored")),
-        (RunSelection::Number(6), Err("run 6 of s is not known; the runs that are have the numbers 1 to 5")),
+        (RunSelection::Number(6), Err("run 6 of s is not known; the known runs have the numbers 1 to 5")),
         (RunSelection::Current, Ok(RunSelection::Current)),
     ];
     for (selection, expected) in table {
@@ -193,9 +193,17 @@ async fn a_reader_of_a_run_receives_its_events_and_no_others() {
             (Last, CursorStart::Tail(100), &[], with(2, &lines(4100..4103), true)),
             (Number(3), CursorStart::Run, &[], with(3, &lines(5000..5003), false)),
             (Current, CursorStart::Run, &[], with(3, &lines(5000..5003), false)),
+            (Current, CursorStart::Oldest, &[], with(3, &lines(5000..5003), false)),
+            (Current, CursorStart::Since(Time(0)), &[], with(3, &lines(5000..5003), false)),
+            (Current, CursorStart::Tail(2), &[], lines(5001..5003)),
+            (Current, CursorStart::Tail(100), &[], with(3, &lines(5000..5003), false)),
+            (Current, CursorStart::Tail(0), &[], vec![]),
+            // A reader that resumes stays in the run that it was in.
+            (Current, within(first, 1999), &[], rest(3999..4000, "end 1")),
+            (Current, within(third, 2), &[], lines(5002..5003)),
             (Number(3), within(third, 2), &[], lines(5002..5003)),
             (Number(3), within(first, 2), &[], with(3, &lines(5000..5003), false)),
-            // One that nobody knows has no events.
+            // A run that is not known has no events.
             (Number(9), CursorStart::Run, &[], vec![]),
         ];
         for (run, start, grep, expected) in table {
