@@ -139,9 +139,9 @@ impl Recorder {
         self.private
     }
 
-    /// Records segments together with the checkpoints after them, the runs that end in them, and that the stream is private
-    /// or not. The segments begin with `next`; `memory` has only what is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The
-    /// future must not be dropped before it is done.
+    /// Records segments together with the checkpoints after them, the runs that end in them, and whether the stream is
+    /// private. The segments begin with `next`; `memory` has only what is before them. Waits for the disk for at most
+    /// [`RECORD_TIMEOUT`]. The future must not be dropped before it is done.
     pub(crate) async fn record(
         &mut self,
         next: NextEvent,
@@ -382,7 +382,7 @@ impl Recorder {
             let (next, mut transaction) =
                 (NextEvent::of(&numbering, self.end), Transaction::new(self.end, self.private));
             // A run that the next daemon takes over has groups that only this one has seen.
-            transaction.add_runs(next, self.runs.lock().open_summary().as_slice());
+            transaction.add_runs(next, self.runs.lock().current_summary().as_slice());
             transaction.add_closed(next);
             let (done, outcome) = oneshot::channel();
             let operation = WriteOperation::Append(transaction.finish());

@@ -2,13 +2,13 @@
 //!
 //! The tracker sees each event once, in the order of the sequence numbers. Live, it also receives the changes of the
 //! status, which are not recorded: the groups of a run are known only from them. What is known of a run is recorded as a
-//! `Run` record in three places: with the event of its end, with the end of each of its groups, and at the start of each
-//! new file for all runs that are kept. So the newest file alone says everything about the runs, although the events of
-//! most of them are in older files or were dropped.
+//! `Run` record in four places: with the event of its end, with the end of each of its groups, when the daemon stops, and at
+//! the start of each new file for all runs that are kept. So the newest file alone says everything about the runs, although
+//! the events of most of them are in older files or were dropped.
 //!
 //! ```text
-//!   events ──observe──▶ ┌─ open: the run that lasts   ─ its end ─▶ ┌─ ended: oldest first ─▶ dropped: too many, or too large
-//!   Run records ─restore┘                                          └──────────▶ list, selection of a run
+//!   events ──observe──▶ ┌─ current: the run in progress ─ its end ─▶ ┌─ ended: oldest first ─▶ dropped: too many, or too large
+//!   Run records ─restore┘                                             └──────────▶ list, selection of a run
 //! ```
 //!
 //! A record says up to which event it counts. Events before that are not counted again, so replaying a file counts the same
@@ -31,10 +31,10 @@ use super::Retention;
 const MEMORY_DIVISOR: usize = 16;
 
 /// The divisor for the share of a history that the summaries may take, which are written into each of its files. A file is a
-/// 32nd of the history, so they are a quarter of it at most.
+/// 32nd of the history, so they take at most a quarter of it.
 const DISK_DIVISOR: u64 = 128;
 
-/// The least and the most bytes of all summaries: some hundred small ones, and a thousand large ones.
+/// The least and the most bytes of all summaries: about sixty small ones, and a thousand large ones.
 const MIN_SUMMARIES_SIZE: usize = 16 << 10;
 const MAX_SUMMARIES_SIZE: usize = 2 << 20;
 
@@ -79,19 +79,20 @@ impl SharedRuns {
 pub(crate) struct RunTracker {
     /// The runs that have ended, oldest first, each with its size as it is recorded. No two have the same number.
     ended: VecDeque<(usize, RunSummary)>,
-    open: Option<OpenRun>,
+    /// The run in progress.
+    current: Option<CurrentRun>,
     /// The sequence number up to which events are counted.
     counted: u64,
-    /// The sequence number of the start of the run that lasts, if the start was not seen but is known.
+    /// The sequence number of the start of the run in progress, if the start was not seen but is known.
     unseen_start: Option<u64>,
     /// The sum of the sizes in `ended`.
     size: usize,
     limits: RunLimits,
 }
 
-/// The run that lasts.
+/// The run in progress.
 #[derive(Debug)]
-struct OpenRun {
+struct CurrentRun {
     /// Without an end. Its groups are those that ended while an earlier daemon observed the run.
     summary: RunSummary,
     /// The groups as they were reported last.
@@ -110,7 +111,7 @@ struct RunningState<'a> {
 impl RunTracker {
     /// No runs yet, of a log that begins at the sequence number `next`.
     pub(crate) fn new(next: u64, limits: RunLimits) -> Self {
-        Self { ended: VecDeque::new(), open: None, counted: next, unseen_start: None, size: 0, limits }
+        Self { ended: VecDeque::new(), current: None, counted: next, unseen_start: None, size: 0, limits }
     }
 
     /// Changes the bounds; the oldest runs that are too much are dropped.
@@ -124,15 +125,15 @@ impl RunTracker {
         self.size
     }
 
-    /// The runs, newest first. The one that lasts, if there is one, is the newest.
+    /// The runs, newest first. The run in progress, if there is one, is the newest.
     pub(crate) fn newest_first(&self) -> impl Iterator<Item = RunSummary> {
-        self.open_summary().into_iter().chain(self.ended.iter().rev().map(|(_, run)| run.clone()))
+        self.current_summary().into_iter().chain(self.ended.iter().rev().map(|(_, run)| run.clone()))
     }
 
     /// At most `limit` runs, newest first; with `before`, those that are older than the run with that number. Only these are
     /// copied.
     pub(crate) fn newest_before(&self, before: Option<u64>, limit: usize) -> Vec<RunSummary> {
-        let lasting = self.open_summary();
+        let lasting = self.current_summary();
         let all = || lasting.iter().chain(self.ended.iter().rev().map(|(_, run)| run));
         let at = before.and_then(|before| all().position(|run| run.run == before));
         let older = all().skip(at.map_or(0, |at| at + 1));
@@ -142,22 +143,22 @@ impl RunTracker {
 
     /// The newest run that is `wanted`.
     pub(crate) fn find_newest(&self, wanted: impl Fn(&RunSummary) -> bool) -> Option<RunSummary> {
-        let open = self.open_summary().filter(&wanted);
-        open.or_else(|| self.ended.iter().rev().map(|(_, run)| run).find(|run| wanted(run)).cloned())
+        let current = self.current_summary().filter(&wanted);
+        current.or_else(|| self.ended.iter().rev().map(|(_, run)| run).find(|run| wanted(run)).cloned())
     }
 
-    /// The run that lasts, as far as it is counted.
-    pub(crate) fn open_summary(&self) -> Option<RunSummary> {
-        let open = self.open.as_ref()?;
-        let ended = open.groups.iter().filter(|group| group.duration.is_some());
-        let groups = summarize_groups(&open.summary.groups, ended, Time(open.summary.started));
-        Some(RunSummary { end: self.counted.max(open.summary.first), groups, ..open.summary.clone() })
+    /// The run in progress, as far as it is counted.
+    pub(crate) fn current_summary(&self) -> Option<RunSummary> {
+        let current = self.current.as_ref()?;
+        let ended = current.groups.iter().filter(|group| group.duration.is_some());
+        let groups = summarize_groups(&current.summary.groups, ended, Time(current.summary.started));
+        Some(RunSummary { end: self.counted.max(current.summary.first), groups, ..current.summary.clone() })
     }
 
     /// The summaries that a new file begins with, oldest first; its first event has the sequence number `next`. Later events
     /// are not recorded yet, and nor is what is known from them.
     pub(super) fn summaries_before(&self, next: u64) -> Vec<RunSummary> {
-        let all = self.ended.iter().map(|(_, run)| run.clone()).chain(self.open_summary());
+        let all = self.ended.iter().map(|(_, run)| run.clone()).chain(self.current_summary());
         let before = all.filter(|run| run.first < next).map(|run| match run {
             run if run.end <= next => run,
             // The run ended, or was counted further, after that event.
@@ -169,13 +170,14 @@ impl RunTracker {
     }
 
     /// The summaries to record together with events from the sequence number `recorded` on: of runs that end with them, and of
-    /// the one that lasts if one of its groups has ended since it was last recorded.
+    /// the one in progress if one of its groups has ended since it was last recorded.
     pub(super) fn take_unrecorded(&mut self, recorded: u64) -> Vec<RunSummary> {
         let ended = self.ended.iter().rev().map_while(|(_, run)| (run.end > recorded).then(|| run.clone()));
         let mut all: Vec<_> = ended.collect();
         all.reverse();
-        let is_open_unrecorded = self.open.as_mut().is_some_and(|open| std::mem::take(&mut open.is_group_unrecorded));
-        all.extend(self.open_summary().filter(|_| is_open_unrecorded));
+        let is_current_unrecorded =
+            self.current.as_mut().is_some_and(|current| std::mem::take(&mut current.is_group_unrecorded));
+        all.extend(self.current_summary().filter(|_| is_current_unrecorded));
         all
     }
 
@@ -188,15 +190,15 @@ impl RunTracker {
         self.apply_until_end(&mut changes);
     }
 
-    /// The run that lasts began with the event with the sequence number `start`, which is not replayed.
+    /// The run in progress began with the event with the sequence number `start`, which is not replayed.
     pub(super) fn begin_before(&mut self, start: u64) {
         self.unseen_start = Some(start);
     }
 
-    /// Corrects the start of the run that lasts, if it is the one that began with the event `first`.
+    /// Corrects the start of the run in progress, if it is the one that began with the event `first`.
     pub(super) fn set_start_time(&mut self, first: u64, started: Time) {
-        if let Some(open) = self.open.as_mut().filter(|open| open.summary.first == first) {
-            open.summary.started = started.0;
+        if let Some(current) = self.current.as_mut().filter(|current| current.summary.first == first) {
+            current.summary.started = started.0;
         }
     }
 
@@ -208,15 +210,15 @@ impl RunTracker {
     fn add_segment(&mut self, segment: &Segment, changes: &mut std::slice::Iter<'_, StatusChange>) {
         // The events before it that are not counted are missing, and some of them may have been lines.
         if segment.seq() > self.counted
-            && let Some(open) = &mut self.open
+            && let Some(current) = &mut self.current
         {
-            open.summary.counts = None;
+            current.summary.counts = None;
         }
         let uncounted = usize::try_from(self.counted.saturating_sub(segment.seq())).unwrap_or(usize::MAX);
         for at in uncounted..segment.len() {
             match segment.kind(at) {
                 (EventKind::Line, flags) if !flags.has(Flags::CONTINUED) => {
-                    if let Some(counts) = self.open.as_mut().and_then(|open| open.summary.counts.as_mut()) {
+                    if let Some(counts) = self.current.as_mut().and_then(|current| current.summary.counts.as_mut()) {
                         counts.lines += 1;
                         match segment.level(at) {
                             Some(Level::Emergency | Level::Alert | Level::Critical | Level::Error) => {
@@ -252,13 +254,13 @@ impl RunTracker {
         for change in changes {
             match change {
                 StatusChange::Progress(progress) => {
-                    if let Some(open) = &mut self.open
-                        && open.groups != progress.groups
+                    if let Some(current) = &mut self.current
+                        && current.groups != progress.groups
                     {
                         let ended =
                             |groups: &[ProgressGroup]| groups.iter().filter(|group| group.duration.is_some()).count();
-                        open.is_group_unrecorded |= ended(&progress.groups) > ended(&open.groups);
-                        open.groups.clone_from(&progress.groups);
+                        current.is_group_unrecorded |= ended(&progress.groups) > ended(&current.groups);
+                        current.groups.clone_from(&progress.groups);
                     }
                 }
                 StatusChange::RunEnded(..) => return,
@@ -269,30 +271,30 @@ impl RunTracker {
 
     /// A run begins, or, if `is_start` is false, the source reports that it continues.
     fn begin(&mut self, run: u64, time: Time, seq: u64, is_start: bool) {
-        if self.open.as_ref().is_some_and(|open| open.summary.run == run) && !is_start {
+        if self.current.as_ref().is_some_and(|current| current.summary.run == run) && !is_start {
             return;
         }
-        let unseen_start = self.unseen_start.take().filter(|_| self.open.is_none() && !is_start);
-        self.lose_open(time, seq);
+        let unseen_start = self.unseen_start.take().filter(|_| self.current.is_none() && !is_start);
+        self.lose_current(time, seq);
         self.forget(run);
         let seq = unseen_start.unwrap_or(seq);
         // Of a run whose start was not seen, the lines before this event are not known.
         let counts = is_start.then(RunCounts::default);
-        self.open = Some(OpenRun::of(RunSummary { counts, ..RunSummary::begun(run, time.0, seq) }));
+        self.current = Some(CurrentRun::of(RunSummary { counts, ..RunSummary::begun(run, time.0, seq) }));
     }
 
     fn end(&mut self, time: Time, seq: u64, end: RunEnd) {
         let RunEnd { run, code, signal, duration, peak_memory, cause, killed: _ } = end;
-        if self.open.as_ref().is_some_and(|open| open.summary.run != run) {
-            self.lose_open(time, seq);
+        if self.current.as_ref().is_some_and(|current| current.summary.run != run) {
+            self.lose_current(time, seq);
         }
         let unseen_start = self.unseen_start.take();
-        let open = self.open.take().unwrap_or_else(|| {
+        let current = self.current.take().unwrap_or_else(|| {
             let taken = duration.and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok());
             let started = taken.map_or(time, |taken| time.minus(taken));
-            OpenRun::of(RunSummary::begun(run, started.0, unseen_start.unwrap_or(seq)))
+            CurrentRun::of(RunSummary::begun(run, started.0, unseen_start.unwrap_or(seq)))
         });
-        let groups = summarize_groups(&open.summary.groups, open.groups.iter(), time);
+        let groups = summarize_groups(&current.summary.groups, current.groups.iter(), time);
         let duration = duration.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
         let cause = Some(cause.name().to_owned());
         self.keep(RunSummary {
@@ -304,37 +306,37 @@ impl RunTracker {
             end: seq + 1,
             peak_memory,
             groups,
-            ..open.summary
+            ..current.summary
         });
     }
 
-    /// Ends the run that lasts before the event with the sequence number `seq`: it has no end of its own, and has none any
+    /// Ends the run in progress before the event with the sequence number `seq`: it has no end of its own, and has none any
     /// more.
-    fn lose_open(&mut self, time: Time, seq: u64) {
-        let Some(open) = self.open.take() else { return };
-        let groups = summarize_groups(&open.summary.groups, open.groups.iter(), time);
+    fn lose_current(&mut self, time: Time, seq: u64) {
+        let Some(current) = self.current.take() else { return };
+        let groups = summarize_groups(&current.summary.groups, current.groups.iter(), time);
         let cause = Some(EndCause::Lost.name().to_owned());
-        let end = seq.max(open.summary.first);
-        self.keep(RunSummary { ended: Some(time.0), cause, end, groups, ..open.summary });
+        let end = seq.max(current.summary.first);
+        self.keep(RunSummary { ended: Some(time.0), cause, end, groups, ..current.summary });
     }
 
-    /// Ends the run that lasts, since the source of the stream is no process any more.
+    /// Ends the run in progress, since the source of the stream is no process any more.
     pub(super) fn end_processes(&mut self, now: Time) {
-        self.lose_open(now, self.counted);
+        self.lose_current(now, self.counted);
     }
 
     /// Takes over a summary that was recorded.
     pub(super) fn restore(&mut self, summary: RunSummary) {
         self.counted = self.counted.max(summary.end);
-        if self.open.as_ref().is_some_and(|open| open.summary.run == summary.run) {
-            self.open = None;
+        if self.current.as_ref().is_some_and(|current| current.summary.run == summary.run) {
+            self.current = None;
         }
         if summary.ended.is_some() {
             self.keep(summary);
         } else {
-            self.lose_open(Time(summary.started), summary.first);
+            self.lose_current(Time(summary.started), summary.first);
             self.forget(summary.run);
-            self.open = Some(OpenRun::of(summary));
+            self.current = Some(CurrentRun::of(summary));
         }
     }
 
@@ -345,7 +347,7 @@ impl RunTracker {
             run.end += u64::from(run.end > from);
         };
         self.ended.iter_mut().for_each(|(_, run)| shift(run));
-        self.open.iter_mut().for_each(|open| shift(&mut open.summary));
+        self.current.iter_mut().for_each(|current| shift(&mut current.summary));
         self.counted += u64::from(self.counted > from);
     }
 
@@ -375,7 +377,7 @@ impl RunTracker {
     }
 }
 
-impl OpenRun {
+impl CurrentRun {
     fn of(summary: RunSummary) -> Self {
         Self { summary, groups: Vec::new(), is_group_unrecorded: false }
     }
@@ -495,7 +497,7 @@ mod tests {
                     }
                 }
                 RunChange::Groups(groups) => {
-                    let started = self.tracker.open_summary().map_or(time, |run| Time(run.started));
+                    let started = self.tracker.current_summary().map_or(time, |run| Time(run.started));
                     let groups = groups.iter().map(|(name, duration)| ProgressGroup {
                         name: name.clone(),
                         depth: 0,

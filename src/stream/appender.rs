@@ -209,8 +209,8 @@ impl Appender {
     }
 
     /// The number of readers that ever came, for a source that starts with the first one.
-    pub fn readers(&self) -> watch::Receiver<u64> {
-        self.shared.readers()
+    pub fn demands(&self) -> watch::Receiver<u64> {
+        self.shared.demands()
     }
 
     /// Waits until maintenance of the history is due, and does it; without a history, this waits forever. The returned

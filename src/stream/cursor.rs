@@ -40,8 +40,8 @@ pub enum CursorStart {
 pub struct CursorEnd {
     /// At the present end of the log.
     pub head: bool,
-    /// At the end of this run; without any, at no end of a run. Of a run that is not the current one, the reader receives no
-    /// event before its start either, whatever the [`CursorStart`] is.
+    /// At the end of this run; without any, at no end of a run. The reader receives no event before the start of the run
+    /// either, whatever the [`CursorStart`] is.
     pub run: Option<RunSelection>,
     /// After this many lines.
     pub lines: Option<u64>,
@@ -88,7 +88,7 @@ pub struct Cursor {
     /// The version of the progress that was checked last; 0 for none.
     progress_version: u64,
     /// The position as the source sees it, if that may wait for readers.
-    position: Option<ReaderPosition>,
+    read_ahead_position: Option<ReaderPosition>,
     /// `true` if the reader takes frames in compressed form.
     takes_compressed: bool,
 }
@@ -145,9 +145,9 @@ impl Cursor {
     /// A cursor without a start and without bounds. Cost: a lock.
     pub(super) fn new(log: LogAccess, view: View) -> Self {
         let (at, view) = log.shared.views().join(view);
-        let position = log.shared.positions.as_ref().map(|positions| positions.add(view.filter.is_empty()));
+        let read_ahead_position = log.shared.positions.as_ref().map(|positions| positions.add(view.filter.is_empty()));
         Self {
-            position,
+            read_ahead_position,
             log,
             view,
             view_index: at,
@@ -307,7 +307,7 @@ impl Cursor {
 
     /// Records whether the reader is paused: the source of a file never waits for one that is.
     pub fn set_paused(&self, paused: bool) {
-        if let Some(position) = &self.position {
+        if let Some(position) = &self.read_ahead_position {
             position.set_takes_all(!paused && self.view.filter.is_empty());
         }
     }
@@ -411,7 +411,7 @@ impl Cursor {
 
     /// Records the position for the source, if that may wait for readers.
     fn note_position(&self, is_end: bool, now: Instant) {
-        if let Some(position) = &self.position {
+        if let Some(position) = &self.read_ahead_position {
             position.set(self.next, is_end, now);
         }
     }
@@ -419,7 +419,7 @@ impl Cursor {
     /// Moves past encoded events.
     fn advance_past(&mut self, encoded: &EncodedEvents, compressed: Option<Arc<CompressedBatch>>) -> CursorStep {
         self.next = encoded.to;
-        if self.position.is_some() {
+        if self.read_ahead_position.is_some() {
             let end = self.log.ring.borrow().end();
             self.note_position(self.next >= end, Instant::now());
         }

@@ -59,7 +59,7 @@ impl LogShared {
     }
 
     /// The number of readers that ever came and demanded the source.
-    pub(super) fn readers(&self) -> watch::Receiver<u64> {
+    pub(super) fn demands(&self) -> watch::Receiver<u64> {
         self.demands.subscribe()
     }
 

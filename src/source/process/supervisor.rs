@@ -94,7 +94,7 @@ impl<'a> Supervisor<'a> {
         checkpoints: &Checkpoints,
         writer: &mut StreamWriter,
     ) -> Result<Option<RunEnd>, SourceError> {
-        let mut readers = writer.appender.readers();
+        let mut demands = writer.appender.demands();
         let (spec, process, stopping) = (self.spec, self.process, self.stopping);
         let predecessor = Predecessor { spec, process, options: &self.options, stopping };
         let EarlierRun { mut number, run: mut taken, ended, after } =
@@ -126,7 +126,7 @@ impl<'a> Supervisor<'a> {
         }
         let mut last = Ok(None);
         loop {
-            if !self.wait_for_start(idle, &mut readers, &last, writer).await {
+            if !self.wait_for_start(idle, &mut demands, &last, writer).await {
                 if !self.options.hands_over.load(Ordering::Acquire)
                     && let Some(record) = &mut self.ended
                     && record.clear_resting()
@@ -152,7 +152,7 @@ impl<'a> Supervisor<'a> {
                 }
                 return ended.map(Some);
             }
-            let joined = *readers.borrow_and_update();
+            let joined = *demands.borrow_and_update();
             idle = self.after_run(&ended, ran, joined, writer).await;
             last = ended.map(Some);
             for reply in self.stops.drain(..) {
@@ -168,7 +168,7 @@ impl<'a> Supervisor<'a> {
     async fn wait_for_start(
         &mut self,
         mut idle: Idle,
-        readers: &mut watch::Receiver<u64>,
+        demands: &mut watch::Receiver<u64>,
         last: &Result<Option<RunEnd>, SourceError>,
         writer: &mut StreamWriter,
     ) -> bool {
@@ -178,7 +178,7 @@ impl<'a> Supervisor<'a> {
             }
             select! {
                 () = self.stopping.cancelled() => return false,
-                () = idle.ended(readers) => return true,
+                () = idle.ended(demands) => return true,
                 mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
                 request = next_request(&mut self.requests) => match request {
                     ProcessRequest::Lifecycle(LifecycleCommand::Start | LifecycleCommand::Restart, reply) => {
@@ -343,7 +343,7 @@ impl<'a> Supervisor<'a> {
         &mut self,
         ended: &Result<RunEnd, SourceError>,
         ran: Duration,
-        readers: u64,
+        demands: u64,
         writer: &mut StreamWriter,
     ) -> Idle {
         let (failed, error) = outcome(ended);
@@ -376,7 +376,7 @@ impl<'a> Supervisor<'a> {
                 return self.rest(error, last, writer).await;
             }
             writer.say(SourceState::Stopped { reason: error, last }).await;
-            return Idle::OnReader(readers);
+            return Idle::OnReader(demands);
         }
         let now = ClockReading::read();
         let Some(wait) = self.backoff.wait(failed, ran, now.instant) else {
