@@ -166,6 +166,11 @@ fn the_page_says_once_how_a_run_ended() {
 }
 
 #[test]
+fn the_page_understands_each_server_sent_event() {
+    play_modules("page/reader.mjs", &[]);
+}
+
+#[test]
 fn a_malicious_log_does_no_harm_in_the_page() {
     let dir = TestDir::new();
     let mut bad = "<script>alert(1)</script>\n<img src=x onerror=alert(2)> <a href=javascript:alert(3)>x</a>\n\
@@ -451,7 +456,7 @@ fn the_headers_of_the_page_restrict_caching_and_embedding() {
     assert_eq!(daemon.get("/page/00000000/main.js", &[]).0, 404);
 
     let (_, headers, element) = daemon.get("/rtlogd.js", &[]);
-    assert!(element.len() <= 51 << 10, "{} bytes", element.len());
+    assert!(element.len() <= 52 << 10, "{} bytes", element.len());
     assert_eq!(header(&headers, "access-control-allow-origin").unwrap(), "*");
     let (status, headers, _) = daemon.get("/embed/app", &[]);
     assert_eq!(status, 200);

@@ -83,6 +83,8 @@ fn loss(fields: &[u8]) -> String {
         reason: String,
     }
     match serde_json::from_slice::<LossFields>(fields) {
+        Ok(LossFields { missed: Some(0), reason, .. }) => reason,
+        Ok(LossFields { missed: Some(1), reason, .. }) => format!("1 line lost: {reason}"),
         Ok(LossFields { missed: Some(lines), reason, .. }) => format!("{lines} lines lost: {reason}"),
         Ok(LossFields { bytes: Some(bytes), reason, .. }) => format!("{bytes} bytes lost: {reason}"),
         Ok(LossFields { reason, .. }) => format!("an unknown number of lines lost: {reason}"),
@@ -121,7 +123,7 @@ mod tests {
 
     #[test]
     fn lines_are_sent_as_they_are() {
-        let table: [(EventKind, Flags, &[u8], &str); 10] = [
+        let table: [(EventKind, Flags, &[u8], &str); 12] = [
             (EventKind::Line, Flags::NONE, b"  a\0\x1b[31mb", "  a\0\x1b[31mb\n"),
             (EventKind::Line, Flags::CONTINUED, b"a", "a"),
             (EventKind::Line, Flags::NONE, b"\xffa\rb", "\u{fffd}a\u{240d}b\n"),
@@ -131,6 +133,18 @@ mod tests {
                 Flags::NONE,
                 br#"{"missed":null,"bytes":7,"reason":"file truncated"}"#,
                 "--- rtlogd: 7 bytes lost: file truncated ---\n",
+            ),
+            (
+                EventKind::Loss,
+                Flags::NONE,
+                br#"{"missed":1,"reason":"too fast"}"#,
+                "--- rtlogd: 1 line lost: too fast ---\n",
+            ),
+            (
+                EventKind::Loss,
+                Flags::NONE,
+                br#"{"missed":0,"reason":"file truncated"}"#,
+                "--- rtlogd: file truncated ---\n",
             ),
             (
                 EventKind::End,

@@ -128,14 +128,14 @@ const copy = () => {
   const text = viewer.view.textOf();
   navigator.clipboard.writeText(text).then(
     () => viewer.say(`Copied ${text.split("\n").length - 1} lines.`),
-    () => viewer.say("Over plain HTTP, browsers do not let a page copy. Select the lines and press Ctrl+C."),
+    () => viewer.say("Over plain HTTP, a page may not use the clipboard. Select the lines and press Ctrl+C."),
   );
 };
 const copyLink = () => {
   if (!viewer.chosen) viewer.step(0);
   navigator.clipboard.writeText(location.href).then(
     () => viewer.say(viewer.place.includes("..") ? "Copied the link to these lines." : "Copied the link to this line."),
-    () => viewer.say(`Over plain HTTP, browsers do not let a page copy. Copy the link from the address bar: ${location.href}`),
+    () => viewer.say(`Over plain HTTP, a page may not use the clipboard. Copy the link from the address bar: ${location.href}`),
   );
 };
 /** @param {MouseEvent} click */

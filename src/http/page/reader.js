@@ -128,7 +128,7 @@ export class Reader {
       if (type === "gap") this.tell("stream.gap", fields);
       else if (type === "open") this.tell("stream.open", fields);
       else if (type === "progress") this.tell("stream.progress", { progress: fields });
-      else if (type === "denied") this.wrong(new Error(fields.reason));
+      else if (type === "denied") this.wrong(new Error(fields.why));
       else this.tell("stream.events", { events: [{ ...fields, id: lastEventId, ...(type === "message" ? {} : { kind: type }) }] });
     };
     for (const type of ["message", "state", "loss", "end", "gap", "open", "progress", "denied"]) source.addEventListener(type, heard);

@@ -16,8 +16,9 @@ const ON_REQUEST = "stopped on request";
 export function told(event) {
   const { kind, missed, state = "", note, last } = event;
   if (kind === "gap" || kind === "loss") {
-    const many = typeof missed === "number" ? `${missed.toLocaleString()} ${missed === 1 ? "line was" : "lines were"} missed` : "some lines were missed";
-    return [event.reason ? `${many}: ${event.reason}` : many, false];
+    const what = kind === "gap" ? "event" : "line";
+    const many = typeof missed !== "number" ? `some ${what}s were missed` : `${missed.toLocaleString()} ${what}${missed === 1 ? " was" : "s were"} missed`;
+    return [[missed === 0 ? "" : many, event.reason].filter(Boolean).join(": "), false];
   }
   if (kind === "end") return toldEnd(event);
   if (state === "running") return [note ?? `run ${event.run} started${event.pid ? `, process ${event.pid}` : ""}`, null];

@@ -144,7 +144,8 @@ export class Viewer {
     const newest = (/** @type {string} */ name) => read(name, [["tail", "1"], ["limit", "1"], ...this.filters]).catch(() => null);
     const found = await Promise.all(this.names.map(newest));
     if (turn !== this.turn || found.some((events) => !events || events.some(({ kind }) => !kind))) return;
-    this.view.showEmpty(wanted ? `No line ${this.run ? "of this run " : ""}matches. New lines that match will appear here.` : `${this.run ? "This run has" : "There are"} no lines yet.`);
+    const text = wanted ? `No line ${this.run ? "of this run " : ""}matches.` : `${this.run ? "This run has" : "There are"} no lines yet.`;
+    this.view.showEmpty(wanted && !this.run ? `${text} New lines that match will appear here.` : text);
   }
 
   /** What is wrong with a filter, in the server's words; empty if nothing is. @param {string} filter */
