@@ -17,7 +17,7 @@
 //! A line of a file, from the disk to the socket: `driver::run_file`, `FileSource::next`, `Tailer::run_pass`, `PathTail::read`,
 //! `FileReader::read`, `LinePipeline::push`, `OriginState::process`, `OriginOutput::emit` (all of these in `source`) and
 //! `Batch::line`; `StreamWriter::flush` and `Appender::append`, which calls `Recorder::record` and then `Ring::push`;
-//! `Cursor::next`, `Slot::encode` and `wire::sse::push`; `BodyStage::next` in `http/stream/follow.rs`; `listen::protocol` and
+//! `Cursor::next`, `Slot::encode` and `Encoder::push`, or `Encoder::push_plain_line` for a line of plain ASCII; `BodyStage::next` in `http/stream/follow.rs`; `listen::protocol` and
 //! `listen::lasting`.
 //!
 //! What a `kill -9` leaves, loses and repeats: see [`history`].

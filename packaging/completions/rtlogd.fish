@@ -109,20 +109,20 @@ complete -c rtlogd -n "__fish_rtlogd_using_subcommand runs" -l url -d 'The addre
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand runs" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand runs" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand runs" -l ca -d 'Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system' -r -F
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand runs" -l limit -d 'List at most this many runs' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand runs" -l limit -d 'List at most this many runs, 1 to 1000' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand runs" -s h -l help -d 'Print help'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l ca -d 'Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system' -r -F
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l tail -d 'Begin with this many of the last lines, or with `all` [default: 100]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l tail -d 'Begin with this many of the last lines that pass the filter, or with `all` [default: 100; with --run, the whole run]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l since -d 'Begin at this time, such as 2026-11-23T05:00:00Z, or this long ago, such as 5m' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l grep -d 'Print only lines that match; may be repeated, and then all must match' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l exclude -d 'Leave out lines that match; may be repeated' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l where -d 'Print only lines whose fields meet this condition, such as `status>=500`; the stream needs `format: json`, `logfmt` or `syslog`; may be repeated, and then all must be met' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l level -d 'Print only lines of this level or a more serious one, such as `error` or `warning`' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l origin -d 'Print only lines of this origin, such as `stderr` or a file; may be repeated, and then any of them will do' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l run -d 'Print only one run of the process: that with this number, `current` (the last one if none is in progress), `last` (the last one that has ended) or `passed` (the last one that exited with 0)' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l run -d 'Print only one run of the process: the one with this number, `current` (the last one if none is in progress), `last` (the last one that has ended) or `passed` (the last one that exited with 0)' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l color -d 'Print the colours and links of lines; `auto` does so on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`' -r -f -a "auto\t'Colours on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Colours, also into a pipe'
 never\t'No colours'"

@@ -138,7 +138,7 @@ pub(super) enum CliCommand {
     Runs {
         #[command(flatten)]
         at: DaemonArguments,
-        /// List at most this many runs
+        /// List at most this many runs, 1 to 1000
         #[arg(long, value_name = "COUNT", default_value_t = 20)]
         limit: u64,
         /// The stream, by its name or its URL
@@ -148,7 +148,7 @@ pub(super) enum CliCommand {
     Follow {
         #[command(flatten)]
         at: DaemonArguments,
-        /// Begin with this many of the last lines, or with `all` [default: 100]
+        /// Begin with this many of the last lines that pass the filter, or with `all` [default: 100; with --run, the whole run]
         #[arg(long, value_name = "LINES")]
         tail: Option<String>,
         /// Begin at this time, such as 2026-11-23T05:00:00Z, or this long ago, such as 5m
@@ -170,7 +170,7 @@ pub(super) enum CliCommand {
         /// Print only lines of this origin, such as `stderr` or a file; may be repeated, and then any of them will do
         #[arg(long, value_name = "ORIGIN")]
         origin: Vec<String>,
-        /// Print only one run of the process: that with this number, `current` (the last one if none is in progress), `last`
+        /// Print only one run of the process: the one with this number, `current` (the last one if none is in progress), `last`
         /// (the last one that has ended) or `passed` (the last one that exited with 0)
         #[arg(long, value_name = "RUN")]
         run: Option<String>,

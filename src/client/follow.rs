@@ -44,7 +44,7 @@ const MAX_DAEMON_ABSENCE: Duration = Duration::from_mins(1);
 const STREAM_GONE: &str = "the stream is gone";
 
 /// The message for a run whose end is not known.
-const END_UNKNOWN: &str = "nobody knows how the process ended";
+const END_UNKNOWN: &str = "it is not known how the process ended";
 
 /// Exit code if the exit status of the process is unknown (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_DAEMON_GONE: u8 = 75;
@@ -498,9 +498,9 @@ impl StreamFollower<'_> {
                 ControlFlow::Continue(self.report_gone("the process was stopped because its configuration changed"))
             }
             "daemon-stopped" => ControlFlow::Break(self.report_gone("the daemon was stopped, and the process with it")),
-            "daemon-killed" => {
-                ControlFlow::Continue(self.report_gone("the daemon was killed, and nobody knows how the process ended"))
-            }
+            "daemon-killed" => ControlFlow::Continue(
+                self.report_gone("the daemon was killed, and it is not known how the process ended"),
+            ),
             "lost" => ControlFlow::Continue(self.report_gone(END_UNKNOWN)),
             _ => ControlFlow::Continue(self.exit_code_of(ended)),
         }

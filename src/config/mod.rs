@@ -89,7 +89,8 @@ pub const DEFAULT_STREAM_AGE: Duration = Duration::from_hours(7 * 24);
 /// The least age that can be configured: files are checked once a minute.
 pub const MIN_STREAM_AGE: Duration = Duration::from_mins(1);
 
-/// The most runs of one process that can be remembered: they are listed as a whole, and written into each file.
+/// The most runs of one process that can be remembered: the summaries of all of them are in memory, and are written into each
+/// file of the history.
 pub const MAX_STREAM_RUNS: usize = 10_000;
 
 /// The default number of runs of one process that are remembered.

@@ -433,7 +433,7 @@ pub enum EndCause {
     DaemonStopped,
     /// The daemon was killed, and could not wait for the process.
     DaemonKilled,
-    /// The process between the daemon and the program was killed, so that nobody knows how the program ended.
+    /// The process between the daemon and the program was killed, so that it is not known how the program ended.
     Lost,
 }
 

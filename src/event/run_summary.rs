@@ -1,4 +1,4 @@
-//! The summary of a run: everything that is known of it as a whole, also after its lines were dropped.
+//! The summary of a run: everything that is known of it as a whole, even after its lines were dropped.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ pub const MAX_SUMMARY_GROUPS: usize = 64;
 /// The longest name of a group, in characters.
 pub const MAX_GROUP_NAME_LENGTH: usize = 80;
 
-/// The summary of one run: an execution of a process, or what one sender pushed from its first line to its end.
+/// The summary of one run, which is one execution of a process.
 ///
 /// This is also the body of a `Run` record, as JSON. A run that is summarised again replaces the earlier summary of the
 /// same number.

@@ -30,7 +30,8 @@
 //! - **`kill -9` of the daemon.** What was recorded stays. What was read and not recorded is read again: a file from its
 //!   checkpoint (`source/file/checkpoint.rs`), the journal from its cursor (`source/journal`), and the output of a command
 //!   from the staging pipe that its shim holds (`source/process/staging.rs`). Only what cannot be read again is lost: what was
-//!   read of a FIFO, such as its unfinished line, and events that only memory held (`degraded`). Readers resume after
+//!   read of a FIFO, such as its unfinished line, the output of a command without a shim, and events that only memory held
+//!   (`degraded`). Readers resume after
 //!   their last id.
 //! - **Reading.** Readers open the files themselves ([`reader`]), at most four at a time, and only up to what is
 //!   committed.

@@ -17,7 +17,7 @@
 //! | 4 `Closed` | nothing: a daemon stopped cleanly |
 //! | 5 `Checkpoint` | keys, each with the new value or none |
 //! | 6 `Run` | JSON: the summary of a run |
-//! | 7 `Senders` | JSON: how far each sender has pushed |
+//! | 7 `Senders` | JSON: how far each sender has pushed; defined and read, but not written yet |
 //!
 //! Checkpoints are records of their own, so that a record of events is the same wherever it is kept.
 //!

@@ -1,5 +1,5 @@
-//! The part of a history about senders: the bodies of `Senders` records, which are JSON. Tests of `Run` records are here as
-//! well.
+//! The part of a history about senders: the bodies of `Senders` records, which are JSON. They are read, but not written yet.
+//! The tests of `Run` records are here as well.
 
 use serde::{Deserialize, Serialize};
 

@@ -69,7 +69,7 @@ const DEFAULT_LOG_RUNS: usize = 1000;
 
 /// Opens a log named `name` that keeps at most `memory` bytes. Its first event has the id after `last`.
 ///
-/// `memory` includes text, index and encoded bytes. The newest segment stays even if it is larger.
+/// `memory` includes text, index and encoded bytes. The summaries of runs take up to a sixteenth of it in addition. The newest segment stays even if it is larger.
 pub fn open(name: StreamName, last: Position, memory: usize, budget: &Budget) -> (Appender, Log) {
     let retention = Retention { bytes: u64::MAX, age: Duration::MAX, runs: DEFAULT_LOG_RUNS };
     let runs = SharedRuns::new(RunTracker::new(0, RunLimits::new(memory, retention)));

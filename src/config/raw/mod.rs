@@ -86,9 +86,9 @@ pub(super) struct HistoryLimits {
     pub(super) disk: Setting<Size>,
     /// The time for which events are kept on disk, at least 1m. Default: 7d.
     pub(super) age: Setting<DurationText>,
-    /// The number of runs of a process that are remembered, 1 to 10000, also after their lines were dropped. What is
-    /// remembered of all of them takes at most a sixteenth of `memory`, a 128th of `disk` and 2MiB; the oldest runs are
-    /// forgotten first. Default: 1000.
+    /// The number of runs of a process that are remembered, even after their lines were dropped; 1 to 10000. Their summaries
+    /// take at most the smallest of a sixteenth of `memory`, a 128th of `disk`, and 2MiB; the oldest runs are forgotten
+    /// first. Default: 1000.
     pub(super) runs: Setting<usize>,
 }
 

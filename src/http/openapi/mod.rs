@@ -173,8 +173,8 @@ fn reading_operations() -> Vec<Operation> {
     let several = json!({ "type": "array", "items": { "type": "string" }, "maxItems": 64 });
     let several =
         parameter("stream", &several, "Streams to follow on one connection. The other parameters apply to these.");
-    let wait = json!({ "type": "string", "pattern": "^[0-9]{1,3}(ms|s)$", "default": "30s" });
-    let wait = parameter("wait", &wait, "The longest time to wait, at most 55s.");
+    let wait = json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "default": "30s" });
+    let wait = parameter("wait", &wait, "The longest time to wait. More than 55s is treated as 55s.");
     vec![
         Operation {
             refusals: &[404, 406, 410, 429],

@@ -86,7 +86,7 @@ pub(super) fn poll_response() -> Value {
             "next": { "allOf": [id()], "description": "The value for `after` in the next request." },
             "gap": reference("Gap"),
             "progress": reference("Progress"),
-            "ended": { "type": "boolean", "description": "True if no event follows: the run has ended, or `before` is reached." },
+            "ended": { "type": "boolean", "description": "True if no event follows: the run has ended, or the end that `before` or `follow=false` sets is reached." },
         },
         "required": ["events", "next"],
     })
@@ -140,7 +140,7 @@ fn parameter_components() -> Value {
         (
             "tail",
             json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "const": "all" }], "default": 100 }),
-            "Begin with this many of the last lines, or with all of them.",
+            "Begin with this many of the last lines that pass the filter, or with all of them. With `run`, the default is the whole run.",
         ),
         (
             "since",
@@ -150,7 +150,7 @@ fn parameter_components() -> Value {
         (
             "run",
             json!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "enum": ["current", "last", "passed"] }] }),
-            "One run of the process, from its start to its end: that with this number; `current`, or the last one if none is in \
+            "One run of the process, from its start to its end: the one with this number; `current`, or the last one if none is in \
             progress; `last`, which has ended; or `passed`, the last one that exited with code 0.",
         ),
         ("follow", json!({ "type": "boolean", "default": true }), "If false, the answer ends where the stream is now."),
@@ -171,7 +171,7 @@ fn parameter_components() -> Value {
         (
             "origin",
             texts,
-            "Only lines of these origins: stdout, stderr, the path of a file, or the program that wrote to the journal.",
+            "Only lines of these origins: stdout, stderr, the path of a file, or the sender of a pushed line or of a journal entry.",
         ),
         ("level", json!({ "enum": levels }), "Only lines of this level or a more serious one."),
         (
@@ -360,7 +360,7 @@ fn event_schema() -> Value {
             "level": { "type": "string" },
             "continued": { "const": true },
             "partial": { "const": true },
-            "new": { "const": true, "description": "No line of the earlier runs that were compared has this shape." },
+            "new": { "const": true, "description": "Reserved for a later version; ignore it." },
             "fields": {
                 "type": "object",
                 "description": "The fields that the line declares, if its stream has `format: json`, `logfmt` or `syslog`.",

@@ -38,8 +38,8 @@ struct PollResponse {
     /// The current progress; a change of it does not end the wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Arc<Progress>>,
-    /// `true` if no event follows `next`, so that there is nothing to wait for: the run or the event at which the reader ends
-    /// has come.
+    /// `true` if no event follows `next`, so that there is nothing to wait for: the reader has reached the end that `run`,
+    /// `before` or `follow=false` sets.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ended: bool,
 }

@@ -53,7 +53,7 @@ pub(super) struct LeaderExit {
     pub(super) duration: Option<Duration>,
     /// The process was ended since no daemon came.
     pub(super) orphaned: bool,
-    /// The parent of the process was killed, so that nobody knows how it ended.
+    /// The parent of the process was killed, so that it is not known how it ended.
     pub(super) lost: bool,
 }
 

@@ -69,17 +69,17 @@ pub enum RpcErrorCode {
     Parameters,
     /// The daemon failed.
     Internal,
-    /// The stream, subscription, session or attachment does not exist.
+    /// The stream, run, subscription, session or attachment does not exist, or nothing of the run is stored any more.
     NotFound,
-    /// The peer does not have the right.
+    /// The caller does not have the right.
     Denied,
     /// The stream does not support the call, or not in its present state; a repetition has the same result.
     Refused,
     /// Another client holds the lease for input.
     Leased,
-    /// Too many operations are in progress; the client may try again.
+    /// The daemon or the process cannot take more at the moment; the client may try again.
     Busy,
-    /// The channel already has as many as it may have.
+    /// The channel or its caller already has as many as it may have.
     TooMany,
     /// The daemon is stopping.
     Stopping,
@@ -151,14 +151,16 @@ impl RpcErrorCode {
             Self::Method => "no such method",
             Self::Parameters => "the parameters do not fit the method",
             Self::Internal => "the daemon failed",
-            Self::NotFound => "no such stream, subscription, session or attachment",
-            Self::Denied => "the connection does not have the right",
+            Self::NotFound => {
+                "no such stream, run, subscription, session or attachment, or nothing of the run is stored any more"
+            }
+            Self::Denied => "the caller does not have the right",
             Self::Refused => "the stream cannot do this, or not now",
-            Self::Leased => "another holds the lease to type",
-            Self::Busy => "too much is under way; try again",
-            Self::TooMany => "more than one channel may have",
-            Self::Stopping => "the daemon stops",
-            Self::TooFast => "requests come too fast; try again after `data.retry` seconds",
+            Self::Leased => "another client holds the lease for input",
+            Self::Busy => "the daemon or the process cannot take more at the moment; try again",
+            Self::TooMany => "the channel or its caller already has as many as it may have",
+            Self::Stopping => "the daemon is stopping",
+            Self::TooFast => "requests arrive too fast; try again after `data.retry` seconds",
         }
     }
 }

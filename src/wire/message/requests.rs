@@ -46,7 +46,7 @@ calls! {
     /// All streams, as `GET /streams` lists them.
     "streams.list" => List(ListParameters) -> "Streams",
     /// Sends a stream's events in `stream.events`, from the start that the parameters give; by default, from the last
-    /// 100 lines on.
+    /// 100 lines on, or from the start of the `run`.
     "stream.subscribe" => Subscribe(SubscribeParameters) -> "Subscribed",
     /// Replaces the filter from the next line on; with `from`, the events are sent again from there.
     "subscription.filter" => Filter(FilterParameters) -> "Steered",
@@ -180,7 +180,7 @@ pub struct SubscribeParameters {
     pub after: Option<String>,
     /// Begin at this time (RFC 3339), or this long ago (`5m`).
     pub since: Option<String>,
-    /// Begin with this many of the last lines that pass the filter, or with `all`. Default: 100.
+    /// Begin with this many of the last lines that pass the filter, or with `all`. Default: 100; with `run`, the whole run.
     pub tail: Option<TailLines>,
     /// Only one run of the process, from its start to its end: `current`, which is the last one if none is in progress, `last`,
     /// which has ended, `passed`, the last one that exited with code 0, or the number of a run.
