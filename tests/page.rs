@@ -62,7 +62,7 @@ inside tests
 plain after
 ";
 
-/// Text in each of the 16 colours, of the palette and of all colours on each other, and inverted. The last line is live.
+/// Text in the 16 colours and some others, on each other and inverted; and all colours of the palette. The last line is live.
 fn pairs() -> String {
     let colours: Vec<_> =
         (0..16).map(|n| format!("5;{n}")).chain(["5;226", "5;240", "2;128;128;128"].map(str::to_owned)).collect();
@@ -74,11 +74,20 @@ fn pairs() -> String {
         }
         text += "\n";
     }
-    text + "the last pair\n\x1b[32mlive"
+    // All colours of the palette: alone, faint, as a background, and inverted.
+    for n in 0..256 {
+        write!(text, "\x1b[38;5;{n}mA\x1b[2mB\x1b[m\x1b[48;5;{n}mC\x1b[m\x1b[7;38;5;{n}mD\x1b[m").unwrap();
+        text += if n % 16 == 15 { "\n" } else { "" };
+    }
+    text + "\x1b[2mfaint\x1b[m\nthe last pair\n\x1b[32mlive"
 }
 
 /// A process that is soon at 45 %, and then slow.
 const JOB: &str = "i=1; while [ $i -le 95 ]; do echo \"[ $i%] Compiling part-$i\"; [ $i -lt 45 ] || sleep 2; i=$((i+1)); done; sleep 1000";
+
+/// Three rows that are drawn again and can still change.
+const BLOCK: &str =
+    "echo before; printf 'one\\ntwo\\nthree\\n\\033[3A'; printf 'one\\ntwo\\nthree\\n\\033[3A'; exec sleep 1000";
 
 /// Three runs, of which the first and the last say that something failed.
 const RUNS: &str = "echo >>runs; n=$(wc -l <runs); echo \"begin $n\"; [ $n = 2 ] || echo \"error: in run $n\"; seq 300; [ $n = 3 ] || exit 1; \
@@ -279,7 +288,7 @@ fn axe_and_a_keyboard_find_nothing_serious() {
         dir,
         &format!(
             "streams:\n  pairs: {{ file: pairs.log, from: start }}\n  colours: {{ file: colours.log, from: start, description: All colours }}\n  job: {{ command: [sh, -c, {JOB:?}] }}\n  \
-             shell: {{ command: [cat], input: true }}"
+             shell: {{ command: [cat], input: true }}\n  block: {{ command: [sh, -c, {BLOCK:?}], pty: true }}"
         ),
     );
     daemon.follow("colours").query("tail=all").until("its end", |message| message.data == "plain after");

@@ -52,6 +52,10 @@ pub(super) async fn list(server: &RemoteDaemon, name: &str, limit: u64) -> Resul
     let path = format!("/streams/{}/runs?limit={limit}", percent_encode(name));
     let answer = server.send_request(Method::GET, &path, &[], Bytes::new()).await?;
     let RunListResponse { runs } = parse(&answer.read_all(MAX_RESPONSE_SIZE).await?)?;
+    if runs.is_empty() {
+        let text = format!("rtlogd: {name} has had no run (a run is one execution of a process)");
+        terminal::print_error(&SafeText::message(&text));
+    }
     let columns = terminal::is_terminal().then(|| terminal::terminal_size().0);
     let text = table(&runs, Timestamp::now(), columns);
     terminal::print(&SafeText::lines(&text)).map_err(ClientError::Output)?;

@@ -217,6 +217,11 @@ export class Channel {
     if (this.subscriptions.size || this.watchers.size) this.again();
   }
 
+  /** Whether somebody reads, and there is no connection by which to read. */
+  get isDown() {
+    return this.subscriptions.size > 0 && !this.up && !this.via && this.trouble !== "";
+  }
+
   /** @param {string} trouble what was refused; empty if there is just no connection */
   down(trouble) {
     this.refused = trouble !== "";

@@ -7,7 +7,7 @@ import { Lines, depthOf, isHidden } from "./lines.js";
 import { channelTo, NOTHING } from "./channel.js";
 import { sheet } from "./look.js";
 import { bar, words } from "./progress.js";
-import { exactly, jumpText, lineRow, make, numberOf, stamp, textCell } from "./rows.js";
+import { exactly, jumpText, lineRow, liveRow, make, numberOf, stamp } from "./rows.js";
 import { told } from "./told.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
@@ -17,6 +17,9 @@ import { told } from "./told.js";
 /** The number of rows that an element holds by default, and the most that `limit` allows. */
 const ROWS = 1000;
 const MOST_ROWS = 10_000;
+
+/** What takes the place of the number and the time of a row that can still change. */
+const NOWHERE = { id: "-0", time: "1970-01-01T00:00:00Z" };
 
 /** The room before the first row, in pixels. */
 const MARGIN = 8;
@@ -57,7 +60,7 @@ class RtlogdStream extends HTMLElement {
     this.log.tabIndex = 0;
     this.log.setAttribute("role", "log");
     this.log.setAttribute("aria-live", "off");
-    this.openRows = make("div", "row open");
+    this.openRows = make("div", "open");
     this.headings = new Headings();
     this.jump = make("button", "jump");
     this.card.append(header, this.bar.track, this.log, this.jump);
@@ -235,7 +238,7 @@ class RtlogdStream extends HTMLElement {
 
   /** @param {string[]} rows */
   showOpen(rows) {
-    this.openRows.replaceChildren(...rows.map((text) => textCell(text, null)));
+    this.openRows.replaceChildren(...rows.map((text) => liveRow(this.cells(NOWHERE), text, null)));
   }
 
   plan() {

@@ -4,7 +4,7 @@
 import { gutter, shownText } from "./gutter.js";
 import { Headings, ROW, STAY } from "./headings.js";
 import { LINES, LONG, Lines, depthOf, isHidden } from "./lines.js";
-import { lineRow, make, numberOf, textCell } from "./rows.js";
+import { lineRow, liveRow, make, numberOf } from "./rows.js";
 
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./lines.js").Line} Line */
@@ -169,11 +169,7 @@ export class LogView {
 
   /** Shows the rows that the program can still change, below the log and aligned with it. @param {string[]} rows @param {string[]} [streams] that of each row, if there are several */
   showOpen(rows, streams = []) {
-    this.openRows.replaceChildren(...rows.map((text, at) => {
-      const row = make("div", "row");
-      row.append(...gutter(undefined, this.shown, streams[at]), textCell(text, this.mark));
-      return row;
-    }));
+    this.openRows.replaceChildren(...rows.map((text, at) => liveRow(gutter(undefined, this.shown, streams[at]), text, this.mark)));
     this.plan();
   }
 

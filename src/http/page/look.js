@@ -22,7 +22,7 @@ font:12.5px/${ROW}px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaV
 .open .text{color:var(--log-dim)}.open{display:block}.open:empty{display:none}
 .number,.time,.origin,.name{flex:none;color:var(--log-dim);user-select:none;padding-right:16px;text-decoration:none}
 .number{min-width:calc(var(--digits,6)*1ch + 16px);text-align:right;box-sizing:border-box}.number:hover{color:var(--log-link);text-decoration:underline}
-.open :is(.number,.time,.origin,.name){visibility:hidden}
+.open :is(.number,.time,.origin){visibility:hidden}
 .rule{background-image:linear-gradient(var(--log-edge),var(--log-edge));background-size:100% 1px;background-repeat:no-repeat}
 .row[data-day]::after{content:attr(data-day);content:attr(data-day)/"";position:sticky;right:16px;padding-left:16px;color:var(--log-dim);font:12px/${ROW}px system-ui,sans-serif}
 .log .text{padding-left:calc(var(--depth,0)*16px)}
@@ -42,12 +42,14 @@ font:12.5px/${ROW}px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaV
 mark{background:light-dark(#ffe08a,#6b5200);color:light-dark(#1c2128,#fff)!important;border-radius:2px}
 .more{all:unset;cursor:pointer;margin-left:1ch;color:var(--log-link);text-decoration:underline}
 .more:focus-visible{outline:2px solid var(--log-link)}
-.bold{font-weight:700}.dim{opacity:.8}.italic{font-style:italic}.hidden{color:transparent!important}
+.bold{font-weight:700}.italic{font-style:italic}.hidden{color:transparent!important}
 .inverse{background:var(--log-fg);color:var(--log-bg)}
-.fg{color:light-dark(oklch(from var(--fg) min(l,.52) c h),oklch(from var(--fg) max(l,.7) c h))}
-.bg{background:var(--bg);color:oklch(from var(--bg) clamp(0,(.62 - l)*1000,1) 0 0)}.fgbg{color:var(--fg)}
-${DAY.slice(0,16).map((day, n) => `.fg${n}{color:light-dark(#${day},#${NIGHT[n]})}`).join("")}
+.fg{--ink:light-dark(oklch(from var(--fg) min(l,.5) c h),oklch(from var(--fg) max(l,.7) c h))}
+${DAY.slice(0,16).map((day, n) => `.fg${n}{--ink:light-dark(#${day},#${NIGHT[n]})}`).join("")}
+[class*=fg]{color:var(--ink)}.text .dim:not([class*=bg],.inverse){color:color-mix(in oklab,var(--ink,var(--log-fg)),var(--log-dim))}
+.bg{background:var(--bg);color:oklch(from color(from var(--bg) xyz y y y) clamp(0,(.5654 - l)*100000,1) 0 0)}
 ${DAY.slice(0,16).map((day, n) => `.bg${n}{background:light-dark(#${day},#${NIGHT[n]});color:var(--log-bg)}`).join("")}
+.fgbg{color:var(--fg)}
 .bar{height:4px;border-radius:2px;overflow:hidden;background:light-dark(#0000001a,#ffffff1f)}
 .bar div{height:100%;border-radius:2px;background:light-dark(#2459d6,#7aa2ff);transition:width .3s}
 .bar[data-state=done] div{background:light-dark(#1a7f37,#3fb950)}.bar[data-state=error] div{background:light-dark(#cf222e,#f85149)}

@@ -27,6 +27,7 @@ const level = part("select", "level");
 const picker = new RunPicker((run) => {
   viewer.open(viewer.names, viewer.filter, viewer.level, "", run);
   note();
+  showKnown();
 });
 /** @type {Stream[]} */
 let known = [];
@@ -51,10 +52,10 @@ function show() {
 function showKnown() {
   const streams = viewer.names.map((name) => known.find((one) => one.name === name));
   part("a", "add").hidden = known.every(({ name }) => viewer.names.includes(name));
-  viewer.showStreams(streams);
   const only = streams.length === 1 ? streams[0] : undefined;
   typist.show(only);
-  picker.show(only, viewer.run);
+  const { name } = viewer;
+  picker.show(only, viewer.run).then(() => viewer.name === name && viewer.showStreams(streams, picker.find(viewer.run)));
 }
 
 /** Puts what is shown into the address. */
@@ -140,7 +141,12 @@ const copyLink = () => {
 };
 /** @param {MouseEvent} click */
 const save = ({ shiftKey }) => download(viewer.names, [...viewer.filters, ["ansi", shiftKey ? "" : "strip"]]);
-const help = () => part("dialog", "help").showModal();
+const help = () => {
+  const shown = part("dialog", "help");
+  shown.showModal();
+  // The button at its end has the focus, and would scroll the beginning away.
+  shown.scrollTop = 0;
+};
 /** Gives a button a word, where there is room for it. @param {HTMLButtonElement} made @param {string} word */
 const named = (made, word) => {
   made.append(make("span", "word", word));
@@ -303,7 +309,9 @@ async function refresh() {
   clearTimeout(asked);
   try {
     known = await streams();
-    connected(tokenRefused && `Your token was refused: ${tokenRefused}`);
+    connected(tokenRefused ? `Your token was refused: ${tokenRefused}` : channel.isDown ? channel.trouble : "");
+    // The server is there again, so there is no reason to wait.
+    if (channel.isDown) channel.connect();
     list.show(known);
     if (viewer.name) showKnown();
   } catch (error) {

@@ -64,6 +64,13 @@ export function textCell(text, mark, style, grown) {
   return shown;
 }
 
+/** A row that a program can still change. @param {HTMLElement[]} cells what stands before the text of a line @param {string} text @param {RegExp | null} mark */
+export function liveRow(cells, text, mark) {
+  const row = make("div", "row");
+  row.append(...cells, textCell(text, mark));
+  return row;
+}
+
 /**
  * The number in an id.
  * @param {string} id

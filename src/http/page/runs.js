@@ -42,6 +42,12 @@ export class RunPicker {
     this.offer(chosen);
   }
 
+  /** The run that is chosen, if it is among the newest. @param {string} chosen its number, or as `run=` names it @returns {Run | undefined} */
+  find(chosen) {
+    const named = { current: () => true, last: (/** @type {Run} */ { ended }) => Boolean(ended), passed: (/** @type {Run} */ { passed }) => passed === true };
+    return this.runs.find(Object.hasOwn(named, chosen) ? named[/** @type {keyof typeof named} */ (chosen)] : ({ run }) => String(run) === chosen);
+  }
+
   /** @param {string} chosen */
   offer(chosen) {
     const options = this.runs.map((run) => ({ value: String(run.run), text: words(run), gone: !run.kept }));

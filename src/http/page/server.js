@@ -14,7 +14,7 @@ import { channelTo } from "./channel.js";
 
 /**
  * @typedef {{ run: number, started: string, ended?: string, duration?: number, code?: number, signal?: string, cause?: string,
- *   kept: boolean }} Run
+ *   passed?: boolean, kept: boolean }} Run
  */
 
 /** The server's address: where the page is. */

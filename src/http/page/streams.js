@@ -5,6 +5,7 @@ import { bar, duration, words } from "./progress.js";
 import { part } from "./icons.js";
 
 /** @typedef {import("./server.js").Stream} Stream */
+/** @typedef {import("./server.js").Run} Run */
 
 /** The number of streams from which on the list has a search field. */
 const MANY = 8;
@@ -12,7 +13,7 @@ const MANY = 8;
 /** How long after its last drawing a program that only redraws its rows is still at it, in milliseconds. */
 const DRAWING = 15_000;
 
-/** A state as a word, and its colour. @typedef {{ word: string, is: "live" | "good" | "bad" | "odd" | "" }} How */
+/** A state as a word, and its colour. @typedef {{ word: string, is: "live" | "good" | "bad" | "odd" | "missing" | "" }} How */
 
 /**
  * How a run ended; `undefined` if that is not known.
@@ -81,6 +82,17 @@ export function activity({ source, last_run: run, rate, drawn, kind }) {
   const draws = rate === 0 && drawn !== undefined && Date.now() - Date.parse(drawn) < DRAWING;
   const since = lasts && run && !run.ended ? duration(Math.floor((Date.now() - Date.parse(run.started)) / 1000)) : "";
   return { took: since, now: draws ? "" : speed(rate), title: begun ?? "" };
+}
+
+/**
+ * What the page says of a run that is not in progress.
+ * @param {Run | undefined} run none if it is not among the newest
+ * @param {string} name the run as the address names it
+ * @returns {How & { took: string, now: string }}
+ */
+export function pastRun(run, name) {
+  const { word, is } = outcome(run) ?? { word: run ? "ended" : `run ${name}`, is: /** @type {const} */ ("") };
+  return { word, is, took: run?.duration === undefined ? "" : duration(run.duration), now: run?.ended ? ago(run.ended) : "" };
 }
 
 /** One entry. */
@@ -183,5 +195,6 @@ export class Streams {
   sift() {
     const sought = this.search.hidden ? "" : this.search.value.toLowerCase();
     for (const [name, { element }] of this.items) element.hidden = !name.toLowerCase().includes(sought);
+    part("p", "unfound").hidden = !sought || [...this.items.values()].some(({ element }) => !element.hidden);
   }
 }

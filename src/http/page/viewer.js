@@ -7,7 +7,7 @@ import { jumpText, make, numberOf } from "./rows.js";
 import { messageOf } from "./channel.js";
 import { Merged, before, nameOf } from "./merged.js";
 import { channel, read, Refused } from "./server.js";
-import { activity, how } from "./streams.js";
+import { activity, how, pastRun } from "./streams.js";
 import { part } from "./icons.js";
 import { Tally, isStart } from "./tally.js";
 
@@ -15,6 +15,7 @@ import { Tally, isStart } from "./tally.js";
 /** @typedef {import("./channel.js").Progress} Progress */
 /** @typedef {import("./server.js").Stream} Stream */
 /** @typedef {import("./server.js").Parameters} Parameters */
+/** @typedef {import("./server.js").Run} Run */
 
 /** The number of lines that are shown at first, and that are read at once when more are needed. */
 const TAIL = 500;
@@ -41,6 +42,10 @@ export class Viewer {
     this.level = "";
     /** The run that is shown, by its number or as `run=` names it; empty for all. */
     this.run = "";
+    /** Whether that run is not in progress, or not known. */
+    this.isPast = false;
+    /** What was said of the state. */
+    this.state = "";
     /** The pattern of the search, whose matches are marked instead of those of the filter. @type {RegExp | null} */
     this.sought = null;
     /** @type {Progress | null} */
@@ -89,7 +94,7 @@ export class Viewer {
       this.progress = null;
       this.view.lines.forget();
     }
-    Object.assign(this, { names, filter, level, run: names.length > 1 ? "" : run });
+    Object.assign(this, { names, filter, level, run: names.length > 1 ? "" : run, isPast: names.length < 2 && run !== "" });
     const { name } = this;
     this.merged = names.length > 1 ? new Merged(names, () => this.filters) : null;
     this.view.setStreams(this.merged ? names : []);
@@ -416,9 +421,10 @@ export class Viewer {
   /** Called with whether the view follows. @type {(follow: boolean) => void} */
   onfollow = () => {};
 
-  /** Says how several streams are. @param {(Stream | undefined)[]} streams */
-  showStreams(streams) {
-    if (streams.length < 2) return this.showStream(streams[0]);
+  /** Says how several streams are, or one or a run of it. @param {(Stream | undefined)[]} streams @param {Run | undefined} run the run that is shown, if one was chosen that is known */
+  showStreams(streams, run) {
+    this.isPast = this.run !== "" && !(run && !run.ended);
+    if (streams.length < 2) return this.showStream(streams[0], run);
     const state = part("span", "state");
     state.textContent = `${streams.length} streams`;
     state.dataset.is = "";
@@ -426,27 +432,29 @@ export class Viewer {
     about.textContent = about.title = this.names.map((name, at) => `${name}: ${streams[at] ? how(/** @type {Stream} */ (streams[at])).word : "no such stream"}`).join(" \u00b7 ");
   }
 
-  /** @param {Stream | undefined} stream */
-  showStream(stream) {
+  /** @param {Stream | undefined} stream @param {Run | undefined} run */
+  showStream(stream, run) {
     const state = part("span", "state");
-    const { word, is } = stream ? how(stream) : { word: "no such stream", is: "" };
-    state.textContent = word;
+    const past = stream && this.isPast ? pastRun(run, this.run) : undefined;
+    const { word, is } = past ?? (stream ? how(stream) : { word: "no such stream", is: "missing" });
+    state.textContent = this.state = word;
     state.dataset.is = is;
-    const failed = stream?.source?.error ?? (is === "" ? stream?.source?.reason : undefined);
-    const { took = "", now = "" } = stream ? activity(stream) : {};
+    const failed = past ? undefined : stream?.source?.error ?? (is === "" ? stream?.source?.reason : undefined);
+    const { took = "", now = "" } = past ?? (stream ? activity(stream) : {});
     const text = stream ? [stream.description, failed, took, now].filter(Boolean).join(" · ") : "";
     const about = part("span", "about");
     about.textContent = text;
     about.title = text;
-    if (stream && !channel.up) this.progress = stream.progress;
-    // Every process has a start time, but only those that report progress have a bar.
-    this.progress ??= stream?.progress ?? null;
+    // A program that reports no progress only begins and ends, which the list alone says.
+    const listed = stream?.progress;
+    if (stream && (!channel.up || !this.progress || (listed && listed.updated > this.progress.updated))) this.progress = listed ?? null;
     this.showProgress();
   }
 
   showProgress() {
     if (!this.name) return;
-    const { progress } = this;
+    // It is that of the newest run.
+    const progress = this.isPast ? null : this.progress;
     // After the end, the last phase may be another one than the one that failed.
     const isOver = progress?.state === "done" || progress?.state === "error";
     const tells = progress && (progress.percent !== undefined || (!isOver && (progress.phase || progress.message)));
@@ -456,7 +464,7 @@ export class Viewer {
     const { far, how: word, left, counted, doing } = progress ? words(progress) : { far: "", how: "", left: "", counted: "", doing: "" };
     const shown = [["far", far], ["doing", doing], ["counted", counted], ["left", [word, left].filter(Boolean).join(" · ")]];
     this.figures.replaceChildren(...shown.filter(([, text]) => text).map(([name, text]) => make("span", name, text)));
-    const title = [far && word !== "done" ? `${far}${word ? ` ${word}` : ""}` : word, this.name].filter(Boolean).join(" · ");
+    const title = [this.isPast ? this.state : far && word !== "done" ? `${far}${word ? ` ${word}` : ""}` : word, this.name].filter(Boolean).join(" · ");
     document.title = `${title} – rtlogd`;
   }
 }

@@ -27,6 +27,10 @@ test({ viewport: { width: 1400, height: 800 } }, async ({ page }) => {
   await see(page, '300');
   assert.ok(!(await texts(page)).some((text) => text === 'begin 2' || text === 'at last'), 'lines of other runs');
 
+  // What is said above the log is about this run, and not about the one in progress.
+  await until(page, () => document.querySelector('#state').textContent === 'failed (exit 1)' && document.title.startsWith('failed (exit 1) · runs'), null, 'how the run ended');
+  assert.ok(await page.$eval('#progress', (progress) => progress.hidden), 'the progress of another run');
+
   // The address leads to the run, and links to lines of it keep it.
   await page.reload();
   await see(page, '300');
@@ -34,6 +38,7 @@ test({ viewport: { width: 1400, height: 800 } }, async ({ page }) => {
   await page.goto(`${url}?stream=runs&run=3`);
   await see(page, 'at last');
   assert.ok(!(await texts(page)).includes('begin 2'));
+  await until(page, () => document.querySelector('#state').textContent === 'running', null, 'the run in progress');
 
   // The filter applies to the run.
   await page.fill('#filter', 'begin');
